@@ -1,0 +1,1 @@
+"""Signalling, media and the call: everything between the wire and a decision."""

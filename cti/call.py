@@ -1,0 +1,186 @@
+"""The call as flows and features see it: plain data in, plain data out, no SIP.
+
+A `Call` is one caller's conversation with the platform. The coroutine that handles a call runs in a
+task of its own, and that task is cancelled when the caller hangs up; `finally` is where handlers
+tidy up, and nothing has to poll for the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from domain.failures import Code
+from domain.ids import CallId, LegId, NodeId, TenantId
+
+JsonValue = str | int | float | bool | None | list["JsonValue"] | dict[str, "JsonValue"]
+
+Clip = Path
+"""An audio file to play: WAV, PCM16 mono at 8 kHz."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallInfo:
+    """What is known of a call when it arrives."""
+
+    call_id: CallId
+    tenant: TenantId
+    node: NodeId
+    trunk: str
+    caller: str
+    called: str
+    access_code: str
+    landing_code: str
+    flow: str
+    arrived_unix_us: int
+
+
+class CollectEnd(StrEnum):
+    """Why a collection of digits ended."""
+
+    COMPLETE = "complete"  # max_digits reached
+    TERMINATOR = "terminator"
+    FIRST_DIGIT_TIMEOUT = "first_digit_timeout"
+    INTER_DIGIT_TIMEOUT = "inter_digit_timeout"
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """Digits without the terminator, and why the collection ended."""
+
+    digits: str
+    end: CollectEnd
+
+
+@dataclass(frozen=True, slots=True)
+class DialTarget:
+    """Whom to ring: a registered phone of the tenant, by its SIP user.
+
+    `caller_number` and `caller_name` are what the phone shows; `auto_answer` asks the phone to
+    answer by itself where it can.
+    """
+
+    user: str
+    caller_number: str
+    caller_name: str = ""
+    purpose: str = "agent"
+    auto_answer: bool = False
+
+
+class HangUpParty(StrEnum):
+    """Who ended a bridge or a leg."""
+
+    CALLER = "caller"
+    FAR_END = "far_end"
+    PLATFORM = "platform"
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeEnd:
+    """How a conversation ended. The caller is still there unless `by` is CALLER."""
+
+    by: HangUpParty
+    talk_ms: int
+
+
+class Leg(Protocol):
+    """A phone that the platform rang; it has answered when one gets it."""
+
+    @property
+    def leg_id(self) -> LegId:
+        """Unique over all nodes."""
+
+    def hang_up(self, code: Code = Code.FLOW_ENDED) -> None:
+        """End the leg from any state; a bridge over it ends as by PLATFORM. Never raises."""
+
+
+class RingingLeg(Protocol):
+    """A phone that rings, for the toolbar's commands."""
+
+    @property
+    def leg_id(self) -> LegId:
+        """Unique over all nodes."""
+
+    def answer_remotely(self) -> Awaitable[bool]:
+        """Ask the phone to pick up (NOTIFY, event `talk`); False where the phone refuses."""
+
+    def hang_up(self, code: Code = Code.FLOW_ENDED) -> None:
+        """Stop ringing; the dial raises PlatformError with `code`. Never raises."""
+
+
+class Call(Protocol):
+    """One caller's conversation. Media methods raise PlatformError; its end cancels them all."""
+
+    info: CallInfo
+    data: dict[str, JsonValue]
+    """Attached data (随路数据): set by flows, carried to agents and records."""
+    path: list[str]
+    """Flow nodes passed so far, in order; the flow interpreter appends."""
+    language: str
+    """"zh" or "en"; flows may change it."""
+
+    async def answer(self) -> None:
+        """Answer the caller (200 and ACK); does nothing when already answered."""
+
+    async def play(self, clips: Sequence[Clip], *, barge_in: bool = True) -> bool:
+        """Play clips one after the other; return True when played to the end.
+
+        With `barge_in` a key stops the prompt and stays in the key buffer for the next collect, and
+        a key already in the buffer means that nothing is played. Without it keys are buffered.
+        """
+
+    async def collect(
+        self,
+        clips: Sequence[Clip] = (),
+        *,
+        max_digits: int = 1,
+        terminators: str = "#",
+        first_digit_timeout_ms: int = 5000,
+        inter_digit_timeout_ms: int = 3000,
+        barge_in: bool = True,
+    ) -> Collected:
+        """Play clips and collect keys; the first-digit timer starts when the prompt has ended."""
+
+    def flush_digits(self) -> None:
+        """Forget keys that nobody collected."""
+
+    def start_music(self, clips: Sequence[Clip]) -> None:
+        """Play clips in a loop in the background until another media method or `stop_music`."""
+
+    def stop_music(self) -> None:
+        """Stop what `start_music` began."""
+
+    async def next_digit(self) -> str:
+        """Wait for one key while music plays; takes buffered keys first."""
+
+    async def dial(
+        self,
+        target: DialTarget,
+        *,
+        timeout_ms: int,
+        on_ringing: Callable[[RingingLeg], None] | None = None,
+    ) -> Leg:
+        """Ring a phone and return its answered leg, not yet connected to the caller.
+
+        Every contact of the user rings, the first to answer wins. Raises PlatformError with
+        PHONE_NOT_REGISTERED, PHONE_UNREACHABLE, NO_ANSWER, BUSY, DECLINED or FAR_END_REFUSED.
+        `on_ringing` is called once, when the INVITE has been sent. A cancelled dial stops ringing.
+        """
+
+    async def bridge(self, leg: Leg, *, record_party: str | None = None) -> BridgeEnd:
+        """Connect caller and leg until either ends.
+
+        With `record_party` (the agent's id) the conversation is recorded from its first frame,
+        caller left and leg right. When the caller hangs up the leg is ended too and the handler is
+        cancelled; when the leg ends, the caller stays with the platform.
+        """
+
+    async def hang_up(self, code: Code = Code.FLOW_ENDED) -> None:
+        """End the call; the handler should return then. An unanswered call gets the SIP status."""
+
+
+CallHandler = Callable[[Call], Awaitable[None]]
+"""Runs one call, from INVITE to its end; cancelled when the caller hangs up."""

@@ -1,0 +1,132 @@
+"""The media engine as the call model sees it: commands and events as plain data, keyed by port.
+
+`cti._media.Engine` (Rust, `media/`) is the engine. Its reactor thread moves every packet without
+the GIL; its events wait in a queue behind an eventfd and reach asyncio in batches.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NewType, Protocol
+
+PortId = NewType("PortId", int)
+PlayId = NewType("PlayId", int)
+RecordingId = NewType("RecordingId", int)
+
+
+@dataclass(frozen=True, slots=True)
+class PortFigures:
+    """What was counted on a port, from its opening to now."""
+
+    packets_sent: int
+    packets_received: int
+    packets_lost: int
+    packets_invalid: int
+    jitter_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class DigitReceived:
+    """A key, once per press (RFC 4733 end or lost end)."""
+
+    port: PortId
+    digit: str
+    duration_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlayEnded:
+    """A playlist ran out or was stopped; `error` is empty unless a file could not be played."""
+
+    port: PortId
+    play: PlayId
+    completed: bool
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class DigitsSent:
+    """All digits given to `send_digits` have been sent."""
+
+    port: PortId
+
+
+@dataclass(frozen=True, slots=True)
+class MediaTimedOut:
+    """No RTP came in for the time set on the port; sent once until RTP comes again."""
+
+    port: PortId
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingEnded:
+    """A recording is closed, complete on disk, and hashed."""
+
+    recording: RecordingId
+    path: str
+    sha256: str
+    size_bytes: int
+    duration_ms: int
+    channels: int
+    dropped_frames: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class PortClosed:
+    """The last event of a port, with its final figures."""
+
+    port: PortId
+    figures: PortFigures
+
+
+MediaEvent = DigitReceived | PlayEnded | DigitsSent | MediaTimedOut | RecordingEnded | PortClosed
+
+
+class MediaEngine(Protocol):
+    """Commands. None blocks; all but `open_port` are queued to the reactor and never fail.
+
+    A command for a port that is gone is ignored. Files are read and written off the reactor.
+    """
+
+    def open_port(self, local_ip: str) -> tuple[PortId, int]:
+        """Bind an RTP port (even number) and return it; PlatformError MEDIA_PORTS_EXHAUSTED."""
+
+    def connect(
+        self,
+        port: PortId,
+        *,
+        remote_ip: str,
+        remote_port: int,
+        payload_type: int,
+        digit_payload_type: int | None,
+        packet_time_ms: int = 20,
+        send: bool = True,
+        receive: bool = True,
+        media_timeout_ms: int = 0,
+    ) -> None:
+        """Set or change what was negotiated: 8 is PCMA, 0 is PCMU; timeout 0 is none."""
+
+    def close_port(self, port: PortId) -> None:
+        """Stop everything on the port, then emit PortClosed."""
+
+    def play(self, port: PortId, paths: list[str], *, loop: bool = False) -> PlayId:
+        """Play WAV files in order, replacing what plays; emits PlayEnded unless replaced."""
+
+    def stop_play(self, port: PortId) -> None:
+        """Stop what plays; emits PlayEnded with completed=False."""
+
+    def send_digits(self, port: PortId, digits: str, *, tone_ms: int, gap_ms: int) -> None:
+        """Send RFC 4733 events `0-9*#A-D`, one after the other."""
+
+    def bridge(self, a: PortId, b: PortId) -> None:
+        """Let a and b hear each other, in place of what played; ends earlier bridges of both."""
+
+    def unbridge(self, port: PortId) -> None:
+        """End the bridge of the port."""
+
+    def start_recording(self, path: str, left: PortId, right: PortId | None) -> RecordingId:
+        """Record what is received on `left` and `right` (None: mono), 8 kHz PCM16 WAV."""
+
+    def stop_recording(self, recording: RecordingId) -> None:
+        """Finish the file; emits RecordingEnded."""
