@@ -1,0 +1,76 @@
+# The commands of this repository; `make help` lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+VENV := .venv
+RUN := $(VENV)/bin
+RUST_PATH = PATH="$$(. setup/common.sh; find_rust):$$PATH"
+
+PROTOS := $(shell find proto -name '*.proto')
+CRATE := $(shell find media -name target -prune -o -type f \( -name '*.rs' -o -name 'Cargo.*' \) -print)
+PYTHON_ROOMS := agents cti demo domain ivr loadtest node recording reports routing tests
+
+.PHONY: help setup setup-tests setup-check packages packages-tests packages-check
+.PHONY: demo run test lint check bench clean FORCE
+
+help: ## List the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
+
+# ── Set-up ────────────────────────────────────────────────────────────────────────────────────────
+setup: packages $(VENV)/.built ## Install what is missing, build, and stop there
+
+setup-tests: packages-tests $(VENV)/.built
+setup-check: packages-check $(VENV)/.built
+
+packages:
+	@setup/packages.sh
+packages-tests:
+	@setup/packages.sh tests
+packages-check:
+	@setup/packages.sh tests linters
+
+# The stamps come after `packages` but are not remade because of it.
+$(VENV)/.installed: requirements.lock setup/environment.sh | packages
+	@setup/environment.sh
+	@touch $@
+
+$(VENV)/.generated: $(PROTOS) $(VENV)/.installed setup/stubs.sh $(if $(wildcard cti95598/__init__.py),,FORCE)
+	@setup/stubs.sh
+	@touch $@
+
+$(VENV)/.built: $(CRATE) pyproject.toml $(VENV)/.generated setup/crate.sh $(if $(wildcard cti/_media*.so),,FORCE)
+	@setup/crate.sh
+	@touch $@
+
+FORCE:
+
+# ── Use ───────────────────────────────────────────────────────────────────────────────────────────
+demo: setup ## Show the main job on a real call, checked step by step
+	@$(RUN)/python -m demo.run
+
+run: setup ## Start the platform on its demo configuration and stay
+	@exec $(RUN)/cti95598 serve
+
+# ── Proof ─────────────────────────────────────────────────────────────────────────────────────────
+test: setup-tests ## Pass all tests, Rust and Python
+	$(RUST_PATH) cargo test --locked --quiet --manifest-path media/Cargo.toml
+	$(RUN)/python -m pytest
+
+lint: setup-check ## Linters and types
+	$(RUN)/ruff check .
+	$(RUN)/ruff format --check .
+	$(RUN)/mypy $(PYTHON_ROOMS)
+	$(RUST_PATH) cargo fmt --manifest-path media/Cargo.toml --check
+	$(RUST_PATH) cargo clippy --locked --quiet --manifest-path media/Cargo.toml --all-targets -- -D warnings
+
+check: lint test ## Linters, types and all tests: what CI runs
+
+bench: setup-tests ## Repeat the figures of docs/benchmarks.md
+	$(RUN)/python -m loadtest
+
+clean: ## Remove what set-up and runs have made, but not recordings and records in .data
+	rm -rf $(VENV) cti95598 media/target cti/_media*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis
