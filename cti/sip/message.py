@@ -1,0 +1,447 @@
+"""SIP requests and responses: classes, writer and parser (RFC 3261 7, 8.2.6, 18.3).
+
+No regular expressions and no general-purpose mail parser: this runs ten times a call.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+from collections.abc import Iterable
+
+from cti.sip.headers import SINGLE, Headers, canonical_name
+from cti.sip.reasons import REASON_PHRASES
+from cti.sip.syntax import Malformed, SipSyntaxError, is_token, is_unsafe
+from cti.sip.uri import NameAddr, SipUri, Via
+
+MAX_MESSAGE_BYTES = 65_535
+MAX_HEADER_LINES = 256
+MAX_LINE_CHARACTERS = 8_192
+
+_MANDATORY = ("Via", "From", "To", "Call-ID", "CSeq")
+
+__all__ = [
+    "REASON_PHRASES",
+    "Headers",
+    "Malformed",
+    "Request",
+    "Response",
+    "SipSyntaxError",
+    "new_tag",
+    "parse_message",
+    "response_to",
+]
+
+
+class Message:
+    """What requests and responses share.
+
+    The structured headers are parsed when first asked for and kept until their text changes. On a
+    message from `parse_message` none of these properties raises.
+    """
+
+    __slots__ = ("_cseq", "_from", "_to", "_via", "body", "encoding", "headers")
+
+    headers: Headers
+    body: bytes
+    encoding: str
+    """How header text is written: "utf-8", or "latin-1" to echo a peer's other bytes unchanged."""
+
+    _cseq: tuple[str, tuple[int, str]] | None
+    _from: tuple[str, NameAddr] | None
+    _to: tuple[str, NameAddr] | None
+    _via: tuple[str, Via] | None
+
+    def _init(self, headers: Headers, body: bytes, encoding: str) -> None:
+        self.headers = headers
+        self.body = body
+        self.encoding = encoding
+        self._cseq = self._from = self._to = self._via = None
+
+    def _required(self, name: str) -> str:
+        value = self.headers.get(name)
+        if value is None:
+            raise SipSyntaxError(Malformed.HEADER_MISSING, f"Missing {name}")
+        return value
+
+    @property
+    def call_id(self) -> str:
+        """The Call-ID."""
+        return self._required("Call-ID")
+
+    @property
+    def cseq(self) -> tuple[int, str]:
+        """Number and method of the CSeq."""
+        text = self._required("CSeq")
+        if self._cseq is None or self._cseq[0] is not text:
+            self._cseq = (text, _parse_cseq(text))
+        return self._cseq[1]
+
+    @property
+    def from_(self) -> NameAddr:
+        """The From address."""
+        text = self._required("From")
+        if self._from is None or self._from[0] is not text:
+            self._from = (text, NameAddr.parse(text))
+        return self._from[1]
+
+    @property
+    def to(self) -> NameAddr:
+        """The To address."""
+        text = self._required("To")
+        if self._to is None or self._to[0] is not text:
+            self._to = (text, NameAddr.parse(text))
+        return self._to[1]
+
+    @property
+    def top_via(self) -> Via:
+        """The first Via."""
+        text = self._required("Via")
+        if self._via is None or self._via[0] != text:
+            self._via = (text, Via.parse(text))
+        return self._via[1]
+
+    def _start_line(self) -> str:
+        raise NotImplementedError
+
+    def to_bytes(self) -> bytes:
+        """Write the message; Content-Length is computed."""
+        lines = self.headers.lines()
+        lines.insert(0, self._start_line())
+        lines.append(f"Content-Length: {len(self.body)}\r\n\r\n")
+        return "\r\n".join(lines).encode(self.encoding, "replace") + self.body
+
+
+class Request(Message):
+    """A request; `uri` is the Request-URI as text."""
+
+    __slots__ = ("method", "uri")
+
+    def __init__(
+        self,
+        method: str,
+        uri: str,
+        headers: Headers | Iterable[tuple[str, str]] = (),
+        body: bytes = b"",
+        encoding: str = "utf-8",
+    ) -> None:
+        if not is_token(method):
+            raise ValueError("method is not a token")
+        if not uri or " " in uri or is_unsafe(uri):
+            raise ValueError("white space in the Request-URI")
+        self.method = method
+        self.uri = uri
+        self._init(headers if isinstance(headers, Headers) else Headers(headers), body, encoding)
+
+    @classmethod
+    def of_parser(cls, method: str, uri: str, headers: Headers, encoding: str) -> Request:
+        """Make a request of parsed text, which may be broken."""
+        request = cls.__new__(cls)
+        request.method = method
+        request.uri = uri
+        request._init(headers, b"", encoding)  # noqa: SLF001 - its own class
+        return request
+
+    def _start_line(self) -> str:
+        return f"{self.method} {self.uri} SIP/2.0"
+
+    def copy(self) -> Request:
+        """Return a request whose headers can change on their own."""
+        return Request(self.method, self.uri, self.headers.copy(), self.body, self.encoding)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Request) and (
+            (self.method, self.uri, self.headers, self.body)
+            == (other.method, other.uri, other.headers, other.body)
+        )
+
+    __hash__ = Message.__hash__
+
+    def __repr__(self) -> str:
+        return f"<Request {self.method} {self.headers.get('CSeq')}>"
+
+
+class Response(Message):
+    """A response."""
+
+    __slots__ = ("reason", "status")
+
+    def __init__(
+        self,
+        status: int,
+        reason: str = "",
+        headers: Headers | Iterable[tuple[str, str]] = (),
+        body: bytes = b"",
+        encoding: str = "utf-8",
+    ) -> None:
+        if not 100 <= status <= 699:
+            raise ValueError("status is not between 100 and 699")
+        if is_unsafe(reason):
+            raise ValueError("line break in the reason phrase")
+        self.status = status
+        self.reason = reason
+        self._init(headers if isinstance(headers, Headers) else Headers(headers), body, encoding)
+
+    def _start_line(self) -> str:
+        return f"SIP/2.0 {self.status} {self.reason}"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Response) and (
+            (self.status, self.reason, self.headers, self.body)
+            == (other.status, other.reason, other.headers, other.body)
+        )
+
+    __hash__ = Message.__hash__
+
+    def __repr__(self) -> str:
+        return f"<Response {self.status} {self.headers.get('CSeq')}>"
+
+
+def _parse_cseq(text: str) -> tuple[int, str]:
+    number, _, method = text.partition(" ")
+    method = method.strip()
+    # RFC 3261 8.1.1.5: less than 2**31.
+    if not (number.isascii() and number.isdigit() and len(number) <= 10 and is_token(method)):
+        raise SipSyntaxError(Malformed.HEADER_VALUE, "Malformed CSeq")
+    if (value := int(number)) >= 2**31:
+        raise SipSyntaxError(Malformed.HEADER_VALUE, "CSeq number out of range")
+    return value, method
+
+
+def new_tag() -> str:
+    """Return a fresh From or To tag (RFC 3261 19.3 asks for 32 random bits at least)."""
+    return os.urandom(8).hex()
+
+
+_TAG_KEY = os.urandom(16)
+
+
+def _stateless_tag(request: Request) -> str:
+    """Return the same tag for the same request, without memory (RFC 3261 8.2.7)."""
+    names = ("Call-ID", "From", "CSeq")
+    seed = "\n".join(request.headers.get(name) or "" for name in names)
+    return hmac.digest(_TAG_KEY, seed.encode(), "sha256")[:8].hex()
+
+
+def response_to(
+    request: Request,
+    status: int,
+    reason: str | None = None,
+    *,
+    to_tag: str | None = None,
+    headers: Iterable[tuple[str, str]] = (),
+    body: bytes = b"",
+    content_type: str | None = None,
+) -> Response:
+    """Build a response with the headers RFC 3261 8.2.6.2 takes from the request.
+
+    Without `to_tag`, a To that needs a tag gets one that is the same for each answer to the same
+    request.
+    """
+    own = Headers()
+    own.copy_from(request.headers, "Via", "From", "Call-ID", "CSeq")
+    to = request.headers.get("To") or ""
+    if status > 100 and request.to.tag is None:
+        to = f"{to};tag={to_tag or _stateless_tag(request)}"
+    own.set("To", to)
+    if status == 100:
+        own.copy_from(request.headers, "Timestamp")  # RFC 3261 8.2.6.1
+    for name, value in headers:
+        own.add(name, value)
+    if content_type is not None:
+        own.set("Content-Type", content_type)
+    if reason is None:
+        reason = REASON_PHRASES.get(status, "")
+    return Response(status, reason, own, body, request.encoding)
+
+
+def parse_message(data: bytes) -> Request | Response:
+    """Parse one datagram; raise SipSyntaxError and nothing else."""
+    if data[:1] in {b"\r", b"\n"}:
+        data = data.lstrip(b"\r\n")  # RFC 3261 7.5
+    if len(data) > MAX_MESSAGE_BYTES:
+        raise SipSyntaxError(Malformed.TOO_LARGE, "Message Too Large", 513)
+    end, body_start = find_head_end(data)
+    head = data if end < 0 else data[:end]
+    message, length = parse_head(head)
+    request = message if isinstance(message, Request) else None
+    if end < 0:
+        raise SipSyntaxError(
+            Malformed.HEADER_LINE, "Missing empty line after the headers", partial=request
+        )
+    available = len(data) - body_start
+    if length is None or length == available:
+        message.body = data[body_start:]
+    elif length > available:
+        raise SipSyntaxError(
+            Malformed.CONTENT_LENGTH, "Content-Length exceeds the datagram", partial=request
+        )
+    else:
+        message.body = data[body_start : body_start + length]  # RFC 3261 18.3: discard the rest
+    return message
+
+
+def find_head_end(data: bytes | bytearray, start: int = 0) -> tuple[int, int]:
+    """Return where the head ends and where the body starts; (-1, -1) when there is no empty line.
+
+    Lines that end in LF alone are accepted, as most stacks do.
+    """
+    end = data.find(b"\r\n\r\n", start)
+    if end >= 0:
+        return end, end + 4
+    for separator in (b"\n\n", b"\n\r\n"):
+        end = data.find(separator, start)
+        if end >= 0:
+            return end, end + len(separator)
+    return -1, -1
+
+
+def parse_head(head: bytes) -> tuple[Request | Response, int | None]:
+    """Parse start line and headers; return the message without body, and its Content-Length."""
+    try:
+        text = head.decode()
+        encoding = "utf-8"
+    except UnicodeDecodeError:
+        text = head.decode("latin-1")
+        encoding = "latin-1"
+    lines = _split_lines(text)
+    start_line = lines[0]
+    rows, fault = _parse_rows(lines)
+    headers = Headers.of_rows(rows)
+    if start_line[:4].upper() == "SIP/":
+        if fault is not None:
+            raise fault
+        response = _response(start_line, headers, encoding)
+        return response, _check(response, rows)
+    request, start_fault = _request(start_line, headers, encoding)
+    try:
+        if start_fault is not None:
+            raise start_fault
+        if fault is not None:
+            raise fault
+        length = _check(request, rows)
+        _check_request(request)
+    except SipSyntaxError as error:
+        error.partial = request if is_answerable(request) else None
+        raise
+    return request, length
+
+
+def is_answerable(request: Request) -> bool:
+    """Tell whether enough of a broken request is there to answer it."""
+    try:
+        # An ACK is never answered (RFC 3261 17).
+        return request.method != "ACK" and all(
+            (request.call_id, request.top_via, request.from_, request.to, request.cseq[1])
+        )
+    except SipSyntaxError:
+        return False
+
+
+def _split_lines(text: str) -> list[str]:
+    if "\0" in text:
+        # A NUL is allowed as a quoted pair only (RFC 3261 25.1); stores downstream cannot hold it.
+        text = text.replace("\\\0", "\\\ufffd")
+        if "\0" in text:
+            raise SipSyntaxError(Malformed.NOT_SIP, "NUL character")
+    lines = text.split("\r\n")
+    breaks = len(lines) - 1
+    if text.count("\n") != breaks or text.count("\r") != breaks:
+        text = text.replace("\r\n", "\n").replace("\r", " ").replace("\n", "\r\n")
+        lines = text.split("\r\n")
+    if "\r\n " in text or "\r\n\t" in text:
+        # RFC 3261 7.3.1: a folded line continues the one before it.
+        lines = text.replace("\r\n ", " ").replace("\r\n\t", " ").split("\r\n")
+    if len(lines) > MAX_HEADER_LINES:
+        del lines[MAX_HEADER_LINES:]
+        lines.append("")  # refused as a line without a colon, after the headers that matter
+    return lines
+
+
+def _parse_rows(lines: list[str]) -> tuple[dict[str, list[str]], SipSyntaxError | None]:
+    """Read header lines; a broken one does not keep the others from being read."""
+    rows: dict[str, list[str]] = {}
+    fault: SipSyntaxError | None = None
+    for line in lines[1:]:
+        name, colon, value = line.partition(":")
+        if not colon:
+            fault = SipSyntaxError(Malformed.HEADER_LINE, "Header line without a colon")
+            continue
+        if len(line) > MAX_LINE_CHARACTERS:
+            fault = SipSyntaxError(Malformed.TOO_LARGE, "Header line too long", 513)
+            continue
+        try:
+            key = canonical_name(name)
+        except SipSyntaxError as error:
+            fault = error
+            continue
+        if key in rows:
+            rows[key].append(value.strip())
+        else:
+            rows[key] = [value.strip()]
+    return rows, fault
+
+
+def _request(
+    start_line: str, headers: Headers, encoding: str
+) -> tuple[Request, SipSyntaxError | None]:
+    parts = start_line.split(" ")
+    method, version = parts[0], parts[-1]
+    fault: SipSyntaxError | None = None
+    if version[:4].upper() != "SIP/" or not is_token(method):
+        # Not even broken SIP, unless white space at the end hides the version.
+        if " SIP/2.0" not in start_line or not is_token(method):
+            raise SipSyntaxError(Malformed.NOT_SIP, "Not SIP")
+        fault = SipSyntaxError(Malformed.START_LINE, "Malformed request line")
+    elif version.upper() != "SIP/2.0":
+        fault = SipSyntaxError(Malformed.VERSION, "Version Not Supported", 505)
+    elif len(parts) != 3 or not parts[1]:
+        fault = SipSyntaxError(Malformed.START_LINE, "Malformed request line")
+    uri = parts[1] if len(parts) == 3 else " ".join(parts[1:-1])
+    return Request.of_parser(method, uri, headers, encoding), fault
+
+
+def _response(start_line: str, headers: Headers, encoding: str) -> Response:
+    version, _, rest = start_line.partition(" ")
+    status, _, reason = rest.partition(" ")
+    if version.upper() != "SIP/2.0":
+        raise SipSyntaxError(Malformed.VERSION, "Version Not Supported", 505)
+    if not (len(status) == 3 and status.isascii() and status.isdigit() and "1" <= status < "7"):
+        raise SipSyntaxError(Malformed.START_LINE, "Malformed status")
+    return Response(int(status), reason, headers, b"", encoding)
+
+
+def _check(message: Request | Response, rows: dict[str, list[str]]) -> int | None:
+    """Check what every message must have; return the Content-Length."""
+    for name in _MANDATORY:
+        if name not in rows:
+            raise SipSyntaxError(Malformed.HEADER_MISSING, f"Missing {name}")
+    for name in SINGLE:
+        if name in rows and len(rows[name]) > 1:
+            raise SipSyntaxError(Malformed.HEADER_REPEATED, f"Repeated {name}")
+    if not message.call_id:
+        raise SipSyntaxError(Malformed.HEADER_VALUE, "Empty Call-ID")
+    # Asking for these parses and keeps them, so that they cannot fail later.
+    _ = message.top_via, message.from_, message.to, message.cseq
+    length = rows.get("Content-Length")
+    if length is None:
+        return None
+    text = length[0]
+    if not (text.isascii() and text.isdigit() and len(text) <= 10):
+        raise SipSyntaxError(Malformed.CONTENT_LENGTH, "Malformed Content-Length")
+    return int(text)
+
+
+def _check_request(request: Request) -> None:
+    if request.cseq[1] != request.method:
+        raise SipSyntaxError(Malformed.HEADER_VALUE, "CSeq method differs from the request")
+    forwards = request.headers.get("Max-Forwards")
+    if forwards is not None and not (
+        forwards.isascii() and forwards.isdigit() and len(forwards) <= 3 and int(forwards) <= 255
+    ):
+        raise SipSyntaxError(Malformed.HEADER_VALUE, "Malformed Max-Forwards")
+    scheme, colon, _ = request.uri.partition(":")
+    if not colon or not is_token(scheme):
+        raise SipSyntaxError(Malformed.URI, "Malformed Request-URI")
+    if scheme.lower() in {"sip", "sips"}:
+        SipUri.parse(request.uri)  # other schemes are for the user agent to refuse (416)
