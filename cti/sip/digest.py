@@ -1,0 +1,290 @@
+"""Digest authentication (RFC 7616 as RFC 8760 brings it to SIP), server and client side.
+
+Nonces carry their time and a signature, so an unanswered challenge costs no memory. Only nonces
+that were used with success are remembered, for their count.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import os
+import struct
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from cti.sip.syntax import SipSyntaxError, end_of_quoted, quote, split_outside, unquote
+
+MD5 = "MD5"
+SHA256 = "SHA-256"
+_HASHES: dict[str, Callable[[bytes], str]] = {
+    # MD5 is what most phones know (RFC 3261 22.4); the operator decides whether it is offered.
+    MD5: lambda data: hashlib.md5(data, usedforsecurity=False).hexdigest(),
+    SHA256: lambda data: hashlib.sha256(data).hexdigest(),
+}
+
+_MAX_HEADER_CHARS = 4096
+_NONCE_TIME = struct.Struct(">Q")
+_NONCE_BYTES = 32
+_SIGNED_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a client authenticates with."""
+
+    user: str
+    password: str = field(repr=False)
+
+
+class AuthResult(StrEnum):
+    """How a server judges a request."""
+
+    ACCEPTED = "accepted"
+    MISSING = "missing"
+    STALE = "stale"  # right password, old or replayed nonce
+    WRONG = "wrong"
+
+
+def ha1(algorithm: str, user: str, realm: str, password: str) -> str:
+    """Return the stored form of a password (RFC 7616 3.4.2)."""
+    return _hash(algorithm, user, realm, password)
+
+
+def _hash(algorithm: str, *parts: str) -> str:
+    return _HASHES[algorithm](":".join(parts).encode("utf-8", "surrogateescape"))
+
+
+def digest_response(
+    algorithm: str,
+    stored: str,
+    *,
+    nonce: str,
+    count: str,
+    cnonce: str,
+    qop: str,
+    method: str,
+    uri: str,
+) -> str:
+    """Return the response value (RFC 7616 3.4.1); an empty `qop` gives the form of RFC 2069."""
+    request = _hash(algorithm, method, uri)
+    if not qop:
+        return _hash(algorithm, stored, nonce, request)
+    return _hash(algorithm, stored, nonce, count, cnonce, qop, request)
+
+
+def parse_digest(value: str) -> dict[str, str] | None:
+    """Return the parameters of a Digest challenge or of credentials, names in lower case.
+
+    None for other schemes and for what breaks the grammar of RFC 3261 25.1.
+    """
+    scheme, _, rest = value.strip().partition(" ")
+    if scheme.lower() != "digest" or len(value) > _MAX_HEADER_CHARS:
+        return None
+    try:
+        return _parameters(split_outside(rest, ","))
+    except SipSyntaxError:
+        return None
+
+
+def _parameters(pieces: list[str]) -> dict[str, str] | None:
+    parameters: dict[str, str] = {}
+    for piece in pieces:
+        if not piece:
+            continue
+        name, equals, text = piece.partition("=")
+        name, text = name.strip().lower(), text.strip()
+        if not equals or not name or name in parameters:
+            return None
+        if text[:1] == '"' and end_of_quoted(text, 0) != len(text):
+            return None
+        parameters[name] = unquote(text)
+    return parameters
+
+
+class DigestServer:
+    """Challenges and judges; one object for a realm.
+
+    `now` is any clock in seconds, the same for all calls and for all servers sharing a secret.
+    """
+
+    def __init__(
+        self,
+        realm: str,
+        *,
+        algorithms: Sequence[str] = (MD5,),
+        nonce_lifetime_s: float = 300.0,
+        secret: bytes | None = None,
+        max_nonces: int = 20_000,
+    ) -> None:
+        self.realm = realm
+        self._algorithms = tuple(algorithms)
+        self._lifetime_s = nonce_lifetime_s
+        self._secret = secret or os.urandom(32)
+        self._max_nonces = max_nonces
+        self._counts: OrderedDict[str, int] = OrderedDict()
+        self._forgotten_us = -1
+        self._nobody = {each: os.urandom(16).hex() for each in self._algorithms}
+
+    def challenges(self, now: float, *, stale: bool = False) -> list[str]:
+        """Return the values for WWW-Authenticate, one an algorithm, the preferred one first."""
+        nonce = self._new_nonce(now)
+        end = ", stale=true" if stale else ""
+        return [
+            f'Digest realm={quote(self.realm)}, nonce="{nonce}", algorithm={each}, qop="auth"{end}'
+            for each in self._algorithms
+        ]
+
+    def judge(
+        self,
+        values: Sequence[str],
+        *,
+        method: str,
+        user: str,
+        stored: Mapping[str, str] | None,
+        now: float,
+    ) -> AuthResult:
+        """Judge the Authorization values of a request that `user` alone may send.
+
+        `stored` holds the user's HA1 by algorithm, None for a user who does not exist; both take
+        the same way, so that neither answer nor time tells them apart.
+        """
+        for value in values:
+            credentials = parse_digest(value)
+            if credentials is not None and credentials.get("realm") == self.realm:
+                return self._judge(credentials, method, user, stored, now)
+        return AuthResult.MISSING
+
+    def _judge(
+        self,
+        credentials: Mapping[str, str],
+        method: str,
+        user: str,
+        stored: Mapping[str, str] | None,
+        now: float,
+    ) -> AuthResult:
+        algorithm = _offered(credentials.get("algorithm", MD5), self._algorithms)
+        nonce = credentials.get("nonce", "")
+        count = _nonce_count(credentials.get("nc", ""))
+        issued_us = self._issued_us(nonce)
+        if algorithm is None or count is None or credentials.get("qop") != "auth":
+            return AuthResult.WRONG
+        expected = digest_response(
+            algorithm,
+            (stored or self._nobody).get(algorithm) or self._nobody[algorithm],
+            nonce=nonce,
+            count=credentials["nc"],
+            cnonce=credentials.get("cnonce", ""),
+            qop="auth",
+            method=method,
+            uri=credentials.get("uri", ""),
+        )
+        same = hmac.compare_digest(
+            expected.encode(), credentials.get("response", "").lower().encode("utf-8", "replace")
+        )
+        if not same or stored is None or credentials.get("username") != user:
+            return AuthResult.WRONG
+        if issued_us is None or not 0 <= now - issued_us / 1e6 <= self._lifetime_s:
+            return AuthResult.STALE
+        return AuthResult.ACCEPTED if self._take(nonce, count, issued_us) else AuthResult.STALE
+
+    def _take(self, nonce: str, count: int, issued_us: int) -> bool:
+        """Note a nonce count; False when it was used before, or might have been."""
+        last = self._counts.get(nonce)
+        if last is None:
+            if issued_us <= self._forgotten_us:
+                return False
+            if len(self._counts) >= self._max_nonces:
+                oldest, _ = self._counts.popitem(last=False)
+                self._forgotten_us = max(self._forgotten_us, self._issued_us(oldest) or 0)
+        elif count <= last:
+            return False
+        self._counts[nonce] = count
+        return True
+
+    def _new_nonce(self, now: float) -> str:
+        signed = _NONCE_TIME.pack(int(now * 1e6)) + os.urandom(_SIGNED_BYTES - _NONCE_TIME.size)
+        return base64.urlsafe_b64encode(signed + self._signature(signed)).decode()
+
+    def _signature(self, signed: bytes) -> bytes:
+        return hmac.digest(self._secret, signed, "sha256")[: _NONCE_BYTES - _SIGNED_BYTES]
+
+    def _issued_us(self, nonce: str) -> int | None:
+        """Return when a nonce of ours was made; None for any other."""
+        try:
+            raw = base64.urlsafe_b64decode(nonce.encode("ascii"))
+        except (UnicodeEncodeError, binascii.Error):
+            return None
+        if len(raw) != _NONCE_BYTES or base64.urlsafe_b64encode(raw).decode() != nonce:
+            return None
+        signed = raw[:_SIGNED_BYTES]
+        if not hmac.compare_digest(self._signature(signed), raw[_SIGNED_BYTES:]):
+            return None
+        return int(_NONCE_TIME.unpack_from(signed)[0])
+
+
+def authorization(
+    challenges: Sequence[str], *, method: str, uri: str, credentials: Credentials
+) -> str | None:
+    """Answer the first challenge that we can (RFC 8760 2.4); None when there is none."""
+    for value in challenges:
+        challenge = parse_digest(value)
+        if challenge is None or "nonce" not in challenge:
+            continue
+        algorithm = _offered(challenge.get("algorithm", MD5), tuple(_HASHES))
+        offered_qops = [each.strip().lower() for each in challenge.get("qop", "").split(",")]
+        if algorithm is None or not {"", "auth"}.intersection(offered_qops):
+            continue
+        qop = "auth" if "auth" in offered_qops else ""
+        return _credentials_value(challenge, algorithm, qop, method, uri, credentials)
+    return None
+
+
+def _credentials_value(
+    challenge: Mapping[str, str],
+    algorithm: str,
+    qop: str,
+    method: str,
+    uri: str,
+    credentials: Credentials,
+) -> str:
+    realm, nonce = challenge.get("realm", ""), challenge["nonce"]
+    # Each challenge is answered once, so the count is always the first (RFC 7616 3.4).
+    count, cnonce = "00000001", os.urandom(8).hex()
+    response = digest_response(
+        algorithm,
+        ha1(algorithm, credentials.user, realm, credentials.password),
+        nonce=nonce,
+        count=count,
+        cnonce=cnonce,
+        qop=qop,
+        method=method,
+        uri=uri,
+    )
+    value = (
+        f"Digest username={quote(credentials.user)}, realm={quote(realm)}, nonce={quote(nonce)}, "
+        f'uri={quote(uri)}, response="{response}", algorithm={algorithm}'
+    )
+    if qop:
+        value += f', qop={qop}, nc={count}, cnonce="{cnonce}"'
+    if "opaque" in challenge:
+        value += f", opaque={quote(challenge['opaque'])}"
+    return value
+
+
+def _offered(algorithm: str, among: Sequence[str]) -> str | None:
+    """Return the catalogue's spelling of an algorithm, None when it is not among those."""
+    return next((each for each in among if each.lower() == algorithm.lower()), None)
+
+
+def _nonce_count(text: str) -> int | None:
+    if len(text) != 8:
+        return None
+    try:
+        return int(text, 16)
+    except ValueError:
+        return None
