@@ -1,0 +1,87 @@
+"""The agent's side of the gRPC toolbar: what a client program sends and follows."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import grpc
+import grpc.aio
+
+from cti95598.agents.v1 import agents_pb2 as pb
+from cti95598.agents.v1.agents_pb2_grpc import AgentServiceStub
+
+_COMMAND_TIMEOUT_S = 10.0
+
+
+class ToolbarClient:
+    """One agent's session. A refused command is a result; grpc.aio.AioRpcError is a lost server."""
+
+    def __init__(self, target: str) -> None:
+        """Connect to host:port when the first command is sent."""
+        self._channel = grpc.aio.insecure_channel(target)
+        self._stub = AgentServiceStub(self._channel)
+        self._metadata: tuple[tuple[str, str], ...] = ()
+
+    async def sign_in(
+        self, tenant: str, agent: str, password: str, *, device: str = "", take_over: bool = False
+    ) -> pb.SignInResponse:
+        """Sign in; later commands belong to the session that this opens."""
+        response = await self._stub.SignIn(
+            pb.SignInRequest(
+                tenant=tenant, agent=agent, password=password, device=device, take_over=take_over
+            ),
+            timeout=_COMMAND_TIMEOUT_S,
+        )
+        if response.result.accepted:
+            self._metadata = (("authorization", f"Bearer {response.token}"),)
+        return response
+
+    async def sign_out(self) -> pb.Result:
+        """Sign out; the event stream ends."""
+        response = await self._stub.SignOut(
+            pb.SignOutRequest(), metadata=self._metadata, timeout=_COMMAND_TIMEOUT_S
+        )
+        return response.result
+
+    async def ready(self) -> pb.Result:
+        """Take calls (示闲)."""
+        response = await self._stub.Ready(
+            pb.ReadyRequest(), metadata=self._metadata, timeout=_COMMAND_TIMEOUT_S
+        )
+        return response.result
+
+    async def not_ready(self, reason: str = "") -> pb.Result:
+        """Take no calls (示忙)."""
+        response = await self._stub.NotReady(
+            pb.NotReadyRequest(reason=reason), metadata=self._metadata, timeout=_COMMAND_TIMEOUT_S
+        )
+        return response.result
+
+    async def answer(self) -> pb.Result:
+        """Let the phone pick up (接听)."""
+        response = await self._stub.Answer(
+            pb.AnswerRequest(), metadata=self._metadata, timeout=_COMMAND_TIMEOUT_S
+        )
+        return response.result
+
+    async def hang_up(self) -> pb.Result:
+        """Hang up the phone (挂断)."""
+        response = await self._stub.HangUp(
+            pb.HangUpRequest(), metadata=self._metadata, timeout=_COMMAND_TIMEOUT_S
+        )
+        return response.result
+
+    async def summary(self) -> pb.SummaryResponse:
+        """Return the agent's figures of today."""
+        return await self._stub.Summary(
+            pb.SummaryRequest(), metadata=self._metadata, timeout=_COMMAND_TIMEOUT_S
+        )
+
+    async def events(self) -> AsyncIterator[pb.AgentEvent]:
+        """Follow the agent's state, the present one first, until sign-out."""
+        async for event in self._stub.Events(pb.EventsRequest(), metadata=self._metadata):
+            yield event
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        await self._channel.close(None)
