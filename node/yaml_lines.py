@@ -1,30 +1,24 @@
-"""YAML documents that remember their lines, so that every fault names file, line and path.
+"""Configuration files as data that remembers its lines: every fault names file, line and path.
 
-Plain scalars follow a narrow reading of the YAML 1.2 core schema: `no` and `on` are words, `12:30`
-is text, and a number with a leading zero (an area code) is text too. Mapping keys are always text.
+Every scalar but an empty one stays the text it was written as, and the settings' models convert it:
+so 0571 is an area code and 1001 an agent's number without quotes.
 """
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import yaml
 from pydantic import ValidationError
 
-YamlValue = str | int | float | bool | None | list["YamlValue"] | dict[str, "YamlValue"]
+YamlValue = str | None | list["YamlValue"] | dict[str, "YamlValue"]
 YamlPath = tuple[str | int, ...]
 
 MAX_NODES = 100_000
 MAX_DEPTH = 64
 
-_INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})")
-_FRACTION = re.compile(r"-?(?:0|[1-9][0-9]*)\.[0-9]+")
-_WORDS: dict[str, bool | None] = {
-    "": None, "~": None, "null": None, "true": True, "false": False,
-}  # fmt: skip
+_EMPTY = {"", "~", "null"}
 _STANDARD_TAG = "tag:yaml.org,2002:"
 _TAGS = {"str", "int", "float", "bool", "null", "seq", "map", "timestamp", "merge", "value"}
 
@@ -105,7 +99,8 @@ class _Reader:
         if node.tag.removeprefix(_STANDARD_TAG) not in _TAGS:
             raise YamlSyntaxError(line, f"the tag {node.tag} is not allowed")
         if isinstance(node, yaml.ScalarNode):
-            return node.value if node.style else _plain(node.value)
+            is_plain = not node.style
+            return None if is_plain and node.value in _EMPTY else str(node.value)
         if isinstance(node, yaml.SequenceNode):
             return [self.read(item, (*path, at)) for at, item in enumerate(node.value)]
         return self._mapping(node, path)
@@ -122,16 +117,6 @@ class _Reader:
             self.lines[(*path, key)] = line
             mapping[key] = self.read(value_node, (*path, key))
         return mapping
-
-
-def _plain(text: str) -> YamlValue:
-    if text in _WORDS:
-        return _WORDS[text]
-    if _INTEGER.fullmatch(text):
-        return int(text)
-    if _FRACTION.fullmatch(text) and math.isfinite(number := float(text)):
-        return number
-    return text
 
 
 # What pydantic says, in the words of the person who edits the file, and what to do about it.

@@ -1,0 +1,1 @@
+"""The commands of `cti95598`, one a file."""

@@ -1,0 +1,267 @@
+"""The configuration of a node: one YAML file, checked as a whole before any of it takes effect."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    HttpUrl,
+    TypeAdapter,
+    ValidationError,
+)
+
+from agents.settings import AgentSettings
+from cti.admission import Admission, TenantAccess
+from cti.settings import (
+    AccessCodeSettings,
+    CallLimitSettings,
+    MediaSettings,
+    Name,
+    Port,
+    SipSettings,
+    TrunkSettings,
+)
+from domain.failures import Code, PlatformError
+from domain.ids import NodeId, TenantId
+from node.yaml_lines import (
+    LinedYaml,
+    Problem,
+    YamlPath,
+    YamlSyntaxError,
+    load_yaml,
+    path_text,
+    validation_problems,
+)
+from routing.settings import Id, QueueSettings
+
+DEMO_CONFIG = Path(__file__).parent / "defaults" / "demo.yaml"
+_MAX_FILE_BYTES = 16 * 1024 * 1024
+
+_HTTP_URL = TypeAdapter(HttpUrl)
+
+
+def _http_url(value: str) -> str:
+    return str(_HTTP_URL.validate_python(value))
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class GrpcSettings(_Settings):
+    """Where toolbars and other clients connect."""
+
+    host: str = "127.0.0.1"
+    port: Port = 50051
+
+
+class HttpSettings(_Settings):
+    """Where /healthz and /metrics are."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8095
+
+
+class BusinessSettings(_Settings):
+    """The business system of a tenant, which flows query."""
+
+    url: Annotated[str, AfterValidator(_http_url)]
+    timeout_ms: int = Field(3000, ge=100, le=60_000)
+
+
+class TenantSettings(_Settings):
+    """One virtual call centre (虚拟呼叫中心)."""
+
+    id: Name
+    name: str = ""
+    access_codes: list[AccessCodeSettings] = Field(min_length=1)
+    trunks: list[TrunkSettings] = Field(min_length=1)
+    queues: list[QueueSettings] = []
+    agents: list[AgentSettings] = []
+    phones: list[Id] = []
+    """SIP users of phones that belong to no agent."""
+    business: BusinessSettings | None = None
+
+    @property
+    def tenant_id(self) -> TenantId:
+        """The id as its type."""
+        return TenantId(self.id)
+
+    @property
+    def all_phones(self) -> list[str]:
+        """Every SIP user that may register."""
+        return list(dict.fromkeys([*(agent.phone for agent in self.agents), *self.phones]))
+
+
+class PlatformSettings(_Settings):
+    """The whole file."""
+
+    node: Name = "node1"
+    sip: SipSettings = SipSettings()
+    media: MediaSettings = MediaSettings()
+    limits: CallLimitSettings = CallLimitSettings()
+    grpc: GrpcSettings = GrpcSettings()
+    http: HttpSettings = HttpSettings()
+    flows: Path = Path("flows")
+    """Directory of the flows, from the place of this file."""
+    tenants: list[TenantSettings] = Field(min_length=1)
+
+    @property
+    def node_id(self) -> NodeId:
+        """The node's name as its type."""
+        return NodeId(self.node)
+
+    def access(self) -> list[TenantAccess]:
+        """Trunks and access codes of all tenants."""
+        return [TenantAccess(t.tenant_id, t.trunks, t.access_codes) for t in self.tenants]
+
+
+class ConfigError(PlatformError):
+    """A configuration that cannot be used, with every fault found in it."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        self.problems = problems
+        super().__init__(Code.CONFIG_INVALID, "\n".join(str(problem) for problem in problems))
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A configuration that was checked."""
+
+    settings: PlatformSettings
+    path: Path
+
+    @property
+    def flows(self) -> Path:
+        """The flows' directory."""
+        return (self.path.parent / self.settings.flows).resolve()
+
+
+def load_config(path: Path) -> Config:
+    """Read and check a file; raises ConfigError with all of its faults."""
+    file = str(path)
+    try:
+        if path.stat().st_size > _MAX_FILE_BYTES:
+            raise ConfigError([Problem(file, 1, "", "the file is too large", "shorten it")])
+        document = load_yaml(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        reason = f"the file cannot be read: {error.strerror}"
+        raise ConfigError([Problem(file, 1, "", reason, "correct --config")]) from None
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ConfigError([Problem(file, line, "", "not UTF-8", "save it as UTF-8")]) from None
+    except YamlSyntaxError as error:
+        raise ConfigError([error.problem(file)]) from None
+    if not isinstance(document.value, dict):
+        raise ConfigError([Problem(file, 1, "", "the file holds no settings", "see docs")])
+    try:
+        settings = PlatformSettings.model_validate(document.value)
+    except ValidationError as error:
+        raise ConfigError(validation_problems(error, document, file)) from None
+    config = Config(settings, path.resolve())
+    problems = list(_CrossCheck(config, document, file).problems())
+    if problems:
+        raise ConfigError(problems)
+    return config
+
+
+class _CrossCheck:
+    """What one field alone cannot tell: names that must exist, and names that must differ."""
+
+    def __init__(self, config: Config, document: LinedYaml, file: str) -> None:
+        self._config = config
+        self._document = document
+        self._file = file
+
+    def problems(self) -> Iterator[Problem]:
+        tenants = self._config.settings.tenants
+        yield from self._twice(("tenants",), "id", (t.id for t in tenants))
+        yield from self._flows()
+        for at, tenant in enumerate(tenants):
+            yield from self._tenant(("tenants", at), tenant)
+        yield from self._phones()
+        yield from self._ports()
+        try:
+            Admission(self._config.settings.access())
+        except PlatformError as error:
+            yield self._at(("tenants",), error.detail, "give each call one place to go")
+
+    def _at(self, path: YamlPath, reason: str, remedy: str) -> Problem:
+        line = self._document.line_of(path)
+        return Problem(self._file, line, path_text(path), reason, remedy)
+
+    def _twice(self, path: YamlPath, field: str, names: Iterable[str]) -> Iterator[Problem]:
+        seen: dict[str, int] = {}
+        for at, name in enumerate(names):
+            if name in seen:
+                first = self._document.line_of((*path, seen[name], field))
+                where = (*path, at, field)
+                yield self._at(where, f"{name!r} is there already, at line {first}", "rename one")
+            seen.setdefault(name, at)
+
+    def _flows(self) -> Iterator[Problem]:
+        if not self._config.flows.is_dir():
+            yield self._at(
+                ("flows",), f"{self._config.flows} is not a directory", "correct the path"
+            )
+
+    def _tenant(self, path: YamlPath, tenant: TenantSettings) -> Iterator[Problem]:
+        yield from self._twice((*path, "queues"), "id", (q.id for q in tenant.queues))
+        yield from self._twice((*path, "agents"), "id", (a.id for a in tenant.agents))
+        queues = {queue.id for queue in tenant.queues}
+        for at, agent in enumerate(tenant.agents):
+            for nth, queue in enumerate(agent.queues):
+                if queue not in queues:
+                    known = ", ".join(sorted(queues)) or "none"
+                    yield self._at(
+                        (*path, "agents", at, "queues", nth),
+                        f"there is no queue {queue!r}",
+                        f"use one of: {known}; or add the queue",
+                    )
+        if not self._config.flows.is_dir():
+            return
+        for at, code in enumerate(tenant.access_codes):
+            if not (self._config.flows / f"{code.flow}.yaml").is_file():
+                yield self._at(
+                    (*path, "access_codes", at, "flow"),
+                    f"there is no flow {code.flow!r}",
+                    f"add {self._config.flows / (code.flow + '.yaml')} or correct the name",
+                )
+
+    def _phones(self) -> Iterator[Problem]:
+        """A phone registers by its user name alone, so that it is unique over all tenants."""
+        owners: dict[str, YamlPath] = {}
+        for at, tenant in enumerate(self._config.settings.tenants):
+            places: list[tuple[str, YamlPath]] = [
+                (agent.phone, ("tenants", at, "agents", nth, "phone"))
+                for nth, agent in enumerate(tenant.agents)
+            ]
+            places += [
+                (phone, ("tenants", at, "phones", nth)) for nth, phone in enumerate(tenant.phones)
+            ]
+            for phone, path in places:
+                if phone in owners:
+                    line = self._document.line_of(owners[phone])
+                    reason = f"phone {phone!r} is used already, at line {line}"
+                    yield self._at(path, reason, "give every agent a phone of one's own")
+                owners.setdefault(phone, path)
+
+    def _ports(self) -> Iterator[Problem]:
+        settings = self._config.settings
+        taken = Counter(
+            [(settings.grpc.host, settings.grpc.port), (settings.http.host, settings.http.port)]
+            + [(one.host, one.port) for one in settings.sip.listen if one.transport == "tcp"]
+        )
+        for (host, port), count in taken.items():
+            if count > 1 and port:
+                yield self._at(
+                    (), f"{host}:{port} over TCP is given {count} times", "use different ports"
+                )

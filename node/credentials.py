@@ -1,0 +1,231 @@
+"""Passwords of agents and phones: hashes in a private file of the data directory, nothing else.
+
+Agents' passwords are kept as scrypt hashes (RFC 7914). Phones authenticate by SIP digest, whose
+server needs H(user:realm:password) (RFC 7616 section 3.4.2), so that is what is kept for them.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import os
+import secrets
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import structlog
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from domain.failures import Code, PlatformError
+from node.config import PlatformSettings
+from node.data_directory import write_private
+
+log = structlog.get_logger(__name__)
+
+_SCRYPT_N, _SCRYPT_R, _SCRYPT_P = 2**14, 8, 1
+_SALT_BYTES = 16
+_PASSWORD_CHARACTERS = 16
+# Letters and digits that are not taken for one another when they are typed from a screen.
+_ALPHABET = "abcdefghijkmnpqrstuvwxyzACDEFGHJKLMNPQRSTUVWXYZ2345679"
+_OPEN_TO_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+Ha1 = Mapping[str, str]
+"""Digest algorithm, as in RFC 7616, to the hex digits of A1's hash."""
+
+
+class _TenantSecrets(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    agents: dict[str, str] = {}
+    phones: dict[str, dict[str, str]] = {}
+
+
+class _Secrets(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    realm: str
+    tenants: dict[str, _TenantSecrets] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class PlainPasswords:
+    """Passwords as people type them, by tenant and then by agent or phone."""
+
+    agents: Mapping[str, Mapping[str, str]]
+    phones: Mapping[str, Mapping[str, str]]
+
+
+class Credentials:
+    """What the platform checks passwords against."""
+
+    def __init__(self, secrets_of: _Secrets) -> None:
+        self._tenants = secrets_of.tenants
+
+    @classmethod
+    def load(cls, path: Path, realm: str) -> Credentials:
+        """Read the file; refuses one that others can read, or of another realm."""
+        document = _read_private(path)
+        try:
+            loaded = _Secrets.model_validate(document)
+        except ValidationError as error:
+            # Its text would quote values; the places are enough.
+            places = ", ".join(".".join(map(str, e["loc"])) for e in error.errors())
+            raise _refused(path, f"wrong fields: {places}", "restore it from a copy") from None
+        if loaded.realm != realm:
+            raise _refused(
+                path,
+                f"phones' hashes are of the realm {loaded.realm!r}, the configuration says {realm!r}",
+                "correct sip.realm, or move the file away for new passwords",
+            )
+        return cls(loaded)
+
+    def verify_agent(self, tenant: str, agent: str, password: str) -> bool:
+        """Check a password. Takes some 40 ms of CPU also for unknown agents: call it in a thread."""
+        of_tenant = self._tenants.get(tenant)
+        stored = of_tenant.agents.get(agent) if of_tenant else None
+        known = stored is not None
+        return _scrypt_matches(stored if stored is not None else _decoy(), password) and known
+
+    def ha1(self, tenant: str, phone: str) -> Ha1 | None:
+        """Return a phone's hashes by digest algorithm, None for an unknown phone."""
+        of_tenant = self._tenants.get(tenant)
+        return of_tenant.phones.get(phone) if of_tenant else None
+
+
+def ensure_credentials(
+    settings: PlatformSettings, secrets_path: Path, plain_path: Path
+) -> Credentials:
+    """Make random passwords for agents and phones that have none yet, then load all.
+
+    The plain ones are appended to `plain_path` for whoever hands them out; it may be deleted.
+    """
+    realm = settings.sip.realm
+    known = _Secrets(realm=realm)
+    plain: dict[str, dict[str, dict[str, str]]] = {}
+    if secrets_path.exists():
+        Credentials.load(secrets_path, realm)
+        known = _Secrets.model_validate(_read_private(secrets_path))
+    if plain_path.exists():
+        plain = _plain_document(plain_path)
+    if _add_missing(settings, known, plain):
+        heading = "# Made by the first start. People and the demo read it; the platform does not.\n"
+        write_private(plain_path, heading + _dump({"tenants": plain}))
+        heading = (
+            "# Hashes of passwords; keep it private. docs/operations.md tells how to change one.\n"
+        )
+        write_private(secrets_path, heading + _dump(known.model_dump()))
+        log.info("passwords were made", file=str(plain_path))
+    return Credentials.load(secrets_path, realm)
+
+
+def read_plain_passwords(path: Path) -> PlainPasswords:
+    """Read what `ensure_credentials` wrote for people."""
+    tenants = _plain_document(path)
+    return PlainPasswords(
+        agents={tenant: kinds.get("agents", {}) for tenant, kinds in tenants.items()},
+        phones={tenant: kinds.get("phones", {}) for tenant, kinds in tenants.items()},
+    )
+
+
+def _add_missing(
+    settings: PlatformSettings,
+    known: _Secrets,
+    plain: dict[str, dict[str, dict[str, str]]],
+) -> bool:
+    added = False
+    for tenant in settings.tenants:
+        hashes = known.tenants.setdefault(tenant.id, _TenantSecrets())
+        words = plain.setdefault(tenant.id, {})
+        for agent in tenant.agents:
+            if agent.id not in hashes.agents:
+                password = _new_password()
+                hashes.agents[agent.id] = _scrypt(password)
+                words.setdefault("agents", {})[agent.id] = password
+                added = True
+        for phone in tenant.all_phones:
+            if phone not in hashes.phones:
+                password = _new_password()
+                hashes.phones[phone] = digest_ha1(phone, settings.sip.realm, password)
+                words.setdefault("phones", {})[phone] = password
+                added = True
+    return added
+
+
+def digest_ha1(user: str, realm: str, password: str) -> dict[str, str]:
+    """Hash A1 for every algorithm that the registrar offers."""
+    a1 = f"{user}:{realm}:{password}".encode()
+    return {
+        # RFC 8760 keeps MD5 for phones that know nothing better.
+        "MD5": hashlib.md5(a1, usedforsecurity=False).hexdigest(),
+        "SHA-256": hashlib.sha256(a1).hexdigest(),
+    }
+
+
+def _new_password() -> str:
+    return "".join(secrets.choice(_ALPHABET) for _ in range(_PASSWORD_CHARACTERS))
+
+
+def _scrypt(password: str) -> str:
+    salt = os.urandom(_SALT_BYTES)
+    key = hashlib.scrypt(password.encode(), salt=salt, n=_SCRYPT_N, r=_SCRYPT_R, p=_SCRYPT_P)
+    parts = [str(_SCRYPT_N), str(_SCRYPT_R), str(_SCRYPT_P)]
+    parts += [base64.b64encode(part).decode() for part in (salt, key)]
+    return "$".join(["scrypt", *parts])
+
+
+@cache
+def _decoy() -> str:
+    """A hash that no password has, so that unknown agents take as long as known ones."""
+    return _scrypt(secrets.token_hex())
+
+
+def _scrypt_matches(stored: str, password: str) -> bool:
+    try:
+        kind, n, r, p, salt, key = stored.split("$")
+        expected = base64.b64decode(key, validate=True)
+        actual = hashlib.scrypt(
+            password.encode(),
+            salt=base64.b64decode(salt, validate=True),
+            n=int(n),
+            r=int(r),
+            p=int(p),
+            dklen=len(expected),
+        )
+    except (ValueError, binascii.Error):
+        return False
+    return kind == "scrypt" and hmac.compare_digest(actual, expected)
+
+
+def _read_private(path: Path) -> object:
+    try:
+        with path.open(encoding="utf-8") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            if mode & _OPEN_TO_OTHERS:
+                raise _refused(path, f"others may read it (mode {mode:04o})", f"chmod 600 {path}")
+            return yaml.safe_load(file)
+    except OSError as error:
+        raise _refused(path, str(error.strerror), "run as the user who owns it") from None
+    except yaml.YAMLError:
+        raise _refused(path, "it is not YAML", "restore it from a copy") from None
+
+
+def _plain_document(path: Path) -> dict[str, dict[str, dict[str, str]]]:
+    document = _read_private(path)
+    tenants = document.get("tenants") if isinstance(document, dict) else None
+    if not isinstance(tenants, dict):
+        raise _refused(path, "it names no tenants", "move it away")
+    return tenants
+
+
+def _dump(document: object) -> str:
+    return str(yaml.safe_dump(document, allow_unicode=True, sort_keys=False))
+
+
+def _refused(path: Path, reason: str, remedy: str) -> PlatformError:
+    return PlatformError(Code.CONFIG_INVALID, f"{path}: {reason}; {remedy}")
