@@ -1,0 +1,1 @@
+"""Agents: their states, their toolbar over gRPC, and the way of a queued caller to one of them."""

@@ -1,0 +1,27 @@
+-- An agent is ready or not ready from now on; registers the agent if need be.
+-- Returns {1, since, offers}, or {0} when the agent is signed in at another node.
+
+local agent = load(AGENTS, request.agent)
+if agent and agent.node ~= here then return {0} end
+if agent and agent.state == 'reserved' then
+  agent.wish = request.state
+  save(AGENTS, agent)
+  return {1, agent.since, offers}
+end
+if agent and agent.state == 'busy' then note_handling(agent) end
+
+local same = agent and agent.state == request.state
+  and agent.queues == request.agent_queues and agent.skills == request.skills
+if same then return {1, agent.since, offers} end
+if agent then forget_agent(agent) end
+agent = {
+  id = request.agent, node = here, queues = request.agent_queues, skills = request.skills,
+  state = request.state, since = us_text(now_us),
+}
+save(AGENTS, agent)
+enter_staff(agent)
+if agent.state == 'ready' then
+  enter_ready(agent)
+  match_agent(agent)
+end
+return {1, agent.since, offers}

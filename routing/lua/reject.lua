@@ -1,0 +1,14 @@
+-- Give a reservation back: the call to the head of its queue, the agent to the state asked for.
+-- Returns {1, '', offers}, or {0} when the reservation is no longer valid.
+
+local ticket = load(TICKETS, request.ticket)
+if not ticket or ticket.fence ~= request.fence then return {0} end
+local agent = reserved_agent(ticket)
+wait_again(ticket)
+if agent then
+  agent.wish = nil -- who gives back knows best
+  release(agent, request.agent_state)
+end
+match_ticket(ticket)
+if agent then match_agent(load(AGENTS, agent.id)) end
+return {1, '', offers}

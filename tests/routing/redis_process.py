@@ -1,0 +1,71 @@
+"""A real Redis of the test's own, which can be killed and started again, empty."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+from pathlib import Path
+
+from redis import Redis as BlockingRedis
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+
+class RedisProcess:
+    """A redis-server on a private socket, nothing kept on disk."""
+
+    def __init__(self, folder: Path) -> None:
+        self.socket = folder / "redis.sock"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            [
+                "/usr/bin/redis-server", "--port", "0", "--unixsocket", str(self.socket),
+                "--save", "", "--appendonly", "no", "--loglevel", "warning",
+            ],
+            stdout=subprocess.DEVNULL,
+            cwd=self.socket.parent,
+        )  # fmt: skip
+        self._wait_until_up()
+
+    def _wait_until_up(self) -> None:
+        with BlockingRedis(unix_socket_path=str(self.socket)) as client:
+            for _ in range(50_000):
+                try:
+                    client.ping()
+                except (RedisError, OSError):
+                    continue
+                return
+        raise RuntimeError("redis-server did not start")
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+            self.socket.unlink(missing_ok=True)
+
+    def hang(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+    def client(self) -> Redis:
+        return Redis(unix_socket_path=str(self.socket), retry=Retry(NoBackoff(), 0))
+
+
+async def until(condition, timeout_s: float = 5.0) -> None:
+    """Let the loop turn until the condition holds."""
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(timeout_s):
+        while not condition():
+            turn = loop.create_future()
+            loop.call_later(0.002, turn.set_result, None)
+            await turn
