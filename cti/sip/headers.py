@@ -148,6 +148,14 @@ class Headers:
         """Return the rows of a name as written, lists not split."""
         return list(self._rows.get(canonical_name(name), ()))
 
+    def first_repeated(self, names: Iterable[str]) -> str | None:
+        """Return the first of these canonical names that has more than one row."""
+        rows = self._rows
+        for name in names:
+            if name in rows and len(rows[name]) > 1:
+                return name
+        return None
+
     def items(self) -> Iterator[tuple[str, str]]:
         """Yield name and value of each row."""
         for name, rows in self._rows.items():

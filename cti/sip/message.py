@@ -308,23 +308,23 @@ def parse_head(head: bytes) -> tuple[Request | Response, int | None]:
     start_line = lines[0]
     rows, fault = _parse_rows(lines)
     headers = Headers.of_rows(rows)
-    if start_line[:4].upper() == "SIP/":
-        if fault is not None:
-            raise fault
-        response = _response(start_line, headers, encoding)
-        return response, _check(response, rows)
-    request, start_fault = _request(start_line, headers, encoding)
+    request: Request | None = None
     try:
-        if start_fault is not None:
-            raise start_fault
+        if start_line[:4].upper() == "SIP/":
+            message: Request | Response = _response(start_line, headers, encoding)
+        else:
+            message = request = _request(start_line, headers, encoding)
+            _check_start_line(start_line, request)
         if fault is not None:
             raise fault
-        length = _check(request, rows)
-        _check_request(request)
+        length = _check(message)
+        if request is not None:
+            _check_request(request)
     except SipSyntaxError as error:
-        error.partial = request if is_answerable(request) else None
+        error.partial = request if request is not None and is_answerable(request) else None
+        error.content_length = _content_length(headers)
         raise
-    return request, length
+    return message, length
 
 
 def is_answerable(request: Request) -> bool:
@@ -382,23 +382,21 @@ def _parse_rows(lines: list[str]) -> tuple[dict[str, list[str]], SipSyntaxError 
     return rows, fault
 
 
-def _request(
-    start_line: str, headers: Headers, encoding: str
-) -> tuple[Request, SipSyntaxError | None]:
-    parts = start_line.split(" ")
-    method, version = parts[0], parts[-1]
-    fault: SipSyntaxError | None = None
+def _request(start_line: str, headers: Headers, encoding: str) -> Request:
+    method, _, rest = start_line.partition(" ")
+    # White space at the end is a fault that still leaves the request readable.
+    uri, _, version = rest.rstrip().rpartition(" ")
     if version[:4].upper() != "SIP/" or not is_token(method):
-        # Not even broken SIP, unless white space at the end hides the version.
-        if " SIP/2.0" not in start_line or not is_token(method):
-            raise SipSyntaxError(Malformed.NOT_SIP, "Not SIP")
-        fault = SipSyntaxError(Malformed.START_LINE, "Malformed request line")
-    elif version.upper() != "SIP/2.0":
-        fault = SipSyntaxError(Malformed.VERSION, "Version Not Supported", 505)
-    elif len(parts) != 3 or not parts[1]:
-        fault = SipSyntaxError(Malformed.START_LINE, "Malformed request line")
-    uri = parts[1] if len(parts) == 3 else " ".join(parts[1:-1])
-    return Request.of_parser(method, uri, headers, encoding), fault
+        raise SipSyntaxError(Malformed.NOT_SIP, "Not SIP")
+    return Request.of_parser(method, uri, headers, encoding)
+
+
+def _check_start_line(start_line: str, request: Request) -> None:
+    version = start_line.rstrip().rpartition(" ")[2].upper()
+    if version != "SIP/2.0":
+        raise SipSyntaxError(Malformed.VERSION, "Version Not Supported", 505)
+    if not request.uri or " " in request.uri or start_line[-1] == " ":
+        raise SipSyntaxError(Malformed.START_LINE, "Malformed request line")
 
 
 def _response(start_line: str, headers: Headers, encoding: str) -> Response:
@@ -411,25 +409,31 @@ def _response(start_line: str, headers: Headers, encoding: str) -> Response:
     return Response(int(status), reason, headers, b"", encoding)
 
 
-def _check(message: Request | Response, rows: dict[str, list[str]]) -> int | None:
+def _check(message: Request | Response) -> int | None:
     """Check what every message must have; return the Content-Length."""
+    headers = message.headers
     for name in _MANDATORY:
-        if name not in rows:
+        if name not in headers:
             raise SipSyntaxError(Malformed.HEADER_MISSING, f"Missing {name}")
-    for name in SINGLE:
-        if name in rows and len(rows[name]) > 1:
-            raise SipSyntaxError(Malformed.HEADER_REPEATED, f"Repeated {name}")
+    repeated = headers.first_repeated(SINGLE)
+    if repeated is not None:
+        raise SipSyntaxError(Malformed.HEADER_REPEATED, f"Repeated {repeated}")
     if not message.call_id:
         raise SipSyntaxError(Malformed.HEADER_VALUE, "Empty Call-ID")
     # Asking for these parses and keeps them, so that they cannot fail later.
     _ = message.top_via, message.from_, message.to, message.cseq
-    length = rows.get("Content-Length")
-    if length is None:
-        return None
-    text = length[0]
-    if not (text.isascii() and text.isdigit() and len(text) <= 10):
+    length = _content_length(headers)
+    if length is None and "Content-Length" in headers:
         raise SipSyntaxError(Malformed.CONTENT_LENGTH, "Malformed Content-Length")
-    return int(text)
+    return length
+
+
+def _content_length(headers: Headers) -> int | None:
+    rows = headers.rows("Content-Length")
+    if len(rows) != 1:
+        return None
+    text = rows[0]
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 10 else None
 
 
 def _check_request(request: Request) -> None:

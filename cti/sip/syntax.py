@@ -47,6 +47,7 @@ class SipSyntaxError(ValueError):
         self.reason = reason
         self.status = status
         self.partial = partial
+        self.content_length: int | None = None
 
 
 _ALPHANUMERIC = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"

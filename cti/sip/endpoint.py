@@ -1,0 +1,501 @@
+"""The SIP endpoint: sockets, transactions and their timers in one asyncio adapter."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+from collections.abc import Callable, Iterable
+from typing import cast
+
+import structlog
+
+from cti.sip.client_transaction import ClientMachine, InviteClient, cancel, client_machine
+from cti.sip.message import Request, Response, SipSyntaxError, response_to
+from cti.sip.metrics import (
+    INTERNAL_ERRORS,
+    MALFORMED,
+    RETRANSMITTED_IN,
+    RETRANSMITTED_OUT,
+    STRAY_RESPONSES,
+    MessageCounters,
+)
+from cti.sip.server_transaction import InviteServer, ServerMachine, server_machine
+from cti.sip.timers import TimerHeap, Timers
+from cti.sip.transaction import (
+    Deliver,
+    Failed,
+    Key,
+    Outputs,
+    Send,
+    SetTimer,
+    Signal,
+    State,
+    client_key,
+    server_key,
+)
+from cti.sip.transport import ConnectionLimits, Hop, Transports
+from cti.sip.uri import MAGIC_COOKIE, Via
+from domain.failures import Code, PlatformError
+
+log = structlog.get_logger(__name__)
+
+_TIMER_GRANULARITY_S = 0.01
+_UNANSWERED = frozenset({State.CALLING, State.TRYING})
+_LIVE_STATES = frozenset({State.CALLING, State.TRYING, State.PROCEEDING})
+
+
+class ServerTransaction:
+    """A request that waits for its responses."""
+
+    __slots__ = ("_live", "hop", "on_cancel", "on_failure", "request", "to_tag")
+
+    def __init__(self, live: _Live, request: Request) -> None:
+        self.request = request
+        self.hop = live.hop
+        """Where the request came from and its responses go."""
+        self.on_cancel: Callable[[], None] | None = None
+        """INVITE only: the client gave up. The CANCEL is answered already, the INVITE is not."""
+        self.on_failure: Callable[[Code], None] | None = None
+        """SIP_TRANSPORT, ACK_MISSING for a final response other than 2xx, or SIP_TIMEOUT."""
+        self.to_tag: str | None = None
+        """The To tag of the last response."""
+        self._live = live
+
+    def respond(self, response: Response) -> None:
+        """Send a response; one that comes too late for the transaction is dropped."""
+        self.to_tag = response.to.tag
+        self._live.endpoint.send_response(self._live, response)
+
+
+class ClientTransaction:
+    """A request that waits for its responses."""
+
+    __slots__ = ("_live", "hop", "on_failure", "on_response", "request")
+
+    def __init__(
+        self,
+        live: _Live,
+        request: Request,
+        on_response: Callable[[Response], None],
+        on_failure: Callable[[Code], None],
+    ) -> None:
+        self.request = request
+        """The request as sent, with its Via."""
+        self.hop = live.hop
+        self.on_response = on_response
+        self.on_failure = on_failure
+        self._live = live
+
+    def cancel(self) -> None:
+        """Give an INVITE up: CANCEL goes out after a provisional response (RFC 3261 9.1).
+
+        The outcome comes as usual: mostly a 487, sometimes a 2xx that was faster.
+        """
+        self._live.endpoint.cancel(self._live)
+
+
+class _Live:
+    """A transaction in the table. It lets go of its user, whom messages may keep large, early."""
+
+    __slots__ = ("connection", "endpoint", "hop", "machine", "user")
+
+    def __init__(
+        self, endpoint: SipEndpoint, machine: ClientMachine | ServerMachine, hop: Hop
+    ) -> None:
+        self.endpoint = endpoint
+        self.machine = machine
+        self.hop = hop
+        self.user: ClientTransaction | ServerTransaction | None = None
+        self.connection = 0
+
+    def on_send_error(self) -> None:
+        """Take a transport error."""
+        self.endpoint.on_send_error(self)
+
+
+class SipEndpoint:
+    """Sends and receives requests through RFC 3261 transactions over UDP and TCP.
+
+    All callbacks are plain functions called on the event loop. Sends never raise: what goes wrong
+    comes by `on_failure`. Over UDP requests are sent whatever their size.
+    """
+
+    def __init__(
+        self,
+        *,
+        user_agent: str,
+        timers: Timers | None = None,
+        advertised_host: str | None = None,
+        limits: ConnectionLimits | None = None,
+        max_transactions: int = 400_000,
+    ) -> None:
+        self.on_request: Callable[[ServerTransaction], None] = _refuse
+        """Takes every new request but ACK and CANCEL."""
+        self.on_ack: Callable[[Request, Hop], None] = _ignore_ack
+        """Takes the ACK of a 2xx."""
+        self._user_agent = user_agent
+        self._timers = timers or Timers()
+        self._advertised_host = advertised_host
+        self._max_transactions = max_transactions
+        self._transports = Transports(self, limits or ConnectionLimits())
+        self._clients: dict[Key, _Live] = {}
+        self._servers: dict[Key, _Live] = {}
+        self._heap: TimerHeap[_Live] = TimerHeap()
+        self._wake: asyncio.TimerHandle | None = None
+        self._wake_s = math.inf
+        self._closed = False
+        self._client_connections: set[int] = set()
+        self._counters_in = {name: MessageCounters("in", name) for name in ("udp", "tcp")}
+        self._counters_out = {name: MessageCounters("out", name) for name in ("udp", "tcp")}
+
+    # Sockets
+
+    async def listen(self, transport: str, host: str, port: int) -> tuple[str, int]:
+        """Bind `udp` or `tcp`; port 0 takes a free one. Return the bound address."""
+        if host in {"0.0.0.0", "::"} and self._advertised_host is None:
+            raise PlatformError(
+                Code.CONFIG_INVALID,
+                f"SIP listens on every address ({host}): set the advertised host that peers use",
+            )
+        return await self._transports.listen(transport, host, port)
+
+    def local_address(self, transport: str, hop: Hop | None = None) -> tuple[str, int]:
+        """Return host and port to write in Via and Contact, for `hop` when it is given."""
+        address = self._transports.local_address(transport, hop)
+        if address is None:
+            raise PlatformError(Code.SIP_TRANSPORT, f"no SIP socket for {transport}")
+        host, port = address
+        if self._advertised_host is None or host == "::1" or host.startswith("127."):
+            return host, port
+        return self._advertised_host, port
+
+    @property
+    def transaction_count(self) -> int:
+        """Transactions in the tables, those that only absorb retransmissions included."""
+        return len(self._clients) + len(self._servers)
+
+    async def aclose(self) -> None:
+        """End all transactions, then close the sockets."""
+        self._closed = True
+        if self._wake is not None:
+            self._wake.cancel()
+        for live in [*self._clients.values(), *self._servers.values()]:
+            if live.machine.state in _LIVE_STATES:
+                self._run(live, live.machine.transport_error())
+        self._clients.clear()
+        self._servers.clear()
+        self._heap.clear()
+        await self._transports.aclose()
+
+    # The transaction user's side
+
+    def send_request(
+        self,
+        request: Request,
+        hop: Hop,
+        *,
+        on_response: Callable[[Response], None],
+        on_failure: Callable[[Code], None],
+    ) -> ClientTransaction:
+        """Send a request through a transaction of its own; its top Via is added here.
+
+        `on_response` gets every provisional response, 100 included, and the final one; for an
+        INVITE also each retransmission of a 2xx. `on_failure` gets SIP_TIMEOUT or SIP_TRANSPORT.
+        Neither is called before this returns.
+        """
+        self._complete(request, hop)
+        return self._start_client(request, hop, on_response, on_failure)
+
+    def send_ack(self, request: Request, hop: Hop) -> None:
+        """Send the ACK of a 2xx, without a transaction (RFC 3261 13.2.2.4); adds the top Via."""
+        self._complete(request, hop)
+        self._counters_out[hop.transport].count(request)
+        self._transports.send(request.to_bytes(), hop, _ignore_error)
+
+    def _complete(self, request: Request, hop: Hop) -> None:
+        """Add what every request needs: Via with a fresh branch, Max-Forwards, User-Agent."""
+        headers = request.headers
+        try:
+            host, port = self.local_address(hop.transport, hop)
+        except PlatformError:
+            host, port = "invalid", None  # the send will fail, and say so
+        via = Via(hop.transport.upper(), host, port, {"branch": new_branch()})
+        if hop.transport == "udp":
+            via.params["rport"] = None  # RFC 3581 3
+        headers.prepend("Via", str(via))
+        if "Max-Forwards" not in headers:
+            headers.set("Max-Forwards", "70")
+        if "User-Agent" not in headers:
+            headers.set("User-Agent", self._user_agent)
+
+    def _start_client(
+        self,
+        request: Request,
+        hop: Hop,
+        on_response: Callable[[Response], None],
+        on_failure: Callable[[Code], None],
+    ) -> ClientTransaction:
+        machine = client_machine(request, reliable=hop.transport != "udp", timers=self._timers)
+        live = _Live(self, machine, hop)
+        user = live.user = ClientTransaction(live, request, on_response, on_failure)
+        self._clients[machine.key] = live
+        self._counters_out[hop.transport].count(request)
+        self._run(live, machine.start(self._now_s()))
+        if live.connection:
+            self._client_connections.add(live.connection)
+        return user
+
+    def send_response(self, live: _Live, response: Response) -> None:
+        """Send a response of a server transaction; users call `ServerTransaction.respond`."""
+        if "Server" not in response.headers:
+            response.headers.set("Server", self._user_agent)
+        now_s = self._now_s()
+        machine = cast("ServerMachine", live.machine)
+        outputs = machine.respond(response, now_s)
+        if outputs:
+            self._counters_out[live.hop.transport].count(response)
+        self._run(live, outputs)
+
+    def cancel(self, live: _Live) -> None:
+        """Cancel an INVITE; users call `ClientTransaction.cancel`."""
+        machine = live.machine
+        if isinstance(machine, InviteClient):
+            now_s = self._now_s()
+            self._run(live, machine.cancel(now_s))
+
+    # The network's side
+
+    def on_message(self, message: Request | Response, source: Hop) -> None:
+        """Take a message from a socket."""
+        self._counters_in[source.transport].count(message)
+        try:
+            if isinstance(message, Request):
+                self._receive_request(message, source)
+            else:
+                self._receive_response(message)
+        except Exception:
+            INTERNAL_ERRORS.inc()
+            log.exception("sip_message_failed", transport=source.transport)
+
+    def on_malformed(self, error: SipSyntaxError, source: Hop) -> None:
+        """Count what could not be parsed, and answer it when that is possible."""
+        MALFORMED.labels(error.kind.value).inc()
+        request = error.partial
+        if request is None or request.method == "ACK":
+            return
+        reason = error.reason if error.status == 400 else None
+        self._refuse_statelessly(request, source, error.status, reason)
+
+    def on_connection_lost(self, connection: int) -> None:
+        """Fail the requests that were sent on a TCP connection and have no response yet."""
+        if connection not in self._client_connections:
+            return
+        self._client_connections.discard(connection)
+        for live in list(self._clients.values()):
+            if live.connection == connection and live.machine.state in _UNANSWERED:
+                self.on_send_error(live)
+
+    def on_send_error(self, live: _Live) -> None:
+        """Take a transport error of a transaction."""
+        self._run(live, live.machine.transport_error())
+
+    def _refuse_statelessly(
+        self,
+        request: Request,
+        source: Hop,
+        status: int,
+        reason: str | None = None,
+        headers: Iterable[tuple[str, str]] = (),
+    ) -> None:
+        hop = stamp_via(request, source)
+        response = response_to(request, status, reason, headers=headers)
+        response.headers.set("Server", self._user_agent)
+        self._counters_out[hop.transport].count(response)
+        self._transports.send(response.to_bytes(), hop, _ignore_error)
+
+    def _receive_response(self, response: Response) -> None:
+        live = self._clients.get(client_key(response.top_via, response.cseq[1]))
+        if live is None:
+            # RFC 6026 7.2: what matches no transaction is dropped, not passed to the core.
+            STRAY_RESPONSES.inc()
+            return
+        now_s = self._now_s()
+        self._run(live, cast("ClientMachine", live.machine).receive(response, now_s))
+
+    def _receive_request(self, request: Request, source: Hop) -> None:
+        method = request.method
+        hop = stamp_via(request, source)
+        key = server_key(request, "INVITE" if method == "ACK" else method)
+        live = self._servers.get(key)
+        now_s = self._now_s()
+        if live is not None:
+            if method != "ACK":
+                RETRANSMITTED_IN.inc()
+            self._run(live, cast("ServerMachine", live.machine).receive(request, now_s))
+        elif method == "ACK":
+            self.on_ack(request, hop)
+        elif self._closed or self.transaction_count >= self._max_transactions:
+            self._refuse_statelessly(request, source, 503, headers=[("Retry-After", "5")])
+        else:
+            machine = server_machine(request, reliable=hop.transport != "udp", timers=self._timers)
+            live = _Live(self, machine, hop)
+            live.user = ServerTransaction(live, request)
+            self._servers[key] = live
+            self._run(live, machine.start(request, now_s))
+
+    def _deliver_request(self, user: ServerTransaction) -> None:
+        try:
+            if user.request.method == "CANCEL":
+                self._receive_cancel(user)
+            else:
+                self.on_request(user)
+        except Exception:
+            INTERNAL_ERRORS.inc()
+            log.exception("sip_request_failed", method=user.request.method)
+            user.respond(response_to(user.request, 500, to_tag=user.to_tag))
+
+    def _receive_cancel(self, user: ServerTransaction) -> None:
+        """Answer a CANCEL and pass it to the INVITE it is for (RFC 3261 9.2)."""
+        target = self._servers.get(server_key(user.request, "INVITE"))
+        if target is None:
+            user.respond(response_to(user.request, 481))
+            return
+        invite = target.user
+        to_tag = invite.to_tag if isinstance(invite, ServerTransaction) else None
+        user.respond(response_to(user.request, 200, to_tag=to_tag))
+        if (
+            isinstance(invite, ServerTransaction)
+            and target.machine.state is State.PROCEEDING
+            and invite.on_cancel is not None
+        ):
+            invite.on_cancel()
+
+    # Outputs of the machines
+
+    def _run(self, live: _Live, outputs: Outputs) -> None:
+        for output in outputs:
+            if isinstance(output, Send):
+                if output.retransmission:
+                    RETRANSMITTED_OUT.inc()
+                live.connection = self._transports.send(output.data, live.hop, live.on_send_error)
+            elif isinstance(output, SetTimer):
+                self._set_timer(live, output)
+            elif isinstance(output, Deliver):
+                self._deliver(live, output.message)
+            elif isinstance(output, Failed):
+                self._fail(live, output.code)
+            elif output is Signal.TERMINATED:
+                self._forget(live)
+            else:
+                self._send_cancel(live)
+        if outputs and live.machine.state not in _USER_STATES.get(type(live.machine), _LIVE_STATES):
+            live.user = None
+
+    def _deliver(self, live: _Live, message: Request | Response) -> None:
+        user = live.user
+        if isinstance(message, Response):
+            if isinstance(user, ClientTransaction):
+                user.on_response(message)
+        elif message.method == "ACK":
+            self.on_ack(message, live.hop)
+        elif isinstance(user, ServerTransaction):
+            self._deliver_request(user)
+
+    def _fail(self, live: _Live, code: Code) -> None:
+        user, live.user = live.user, None
+        if user is not None and user.on_failure is not None:
+            user.on_failure(code)
+
+    def _forget(self, live: _Live) -> None:
+        table = self._clients if isinstance(live.machine, ClientMachine) else self._servers
+        table.pop(live.machine.key, None)
+
+    def _send_cancel(self, live: _Live) -> None:
+        user = live.user
+        if isinstance(user, ClientTransaction):
+            self._start_client(cancel(user.request), live.hop, _ignore_response, _ignore_failure)
+
+    # Timers: one heap, one call of the loop
+
+    @staticmethod
+    def _now_s() -> float:
+        return asyncio.get_running_loop().time()
+
+    def _set_timer(self, live: _Live, output: SetTimer) -> None:
+        self._heap.push(output.at_s, live, output.timer)
+        if output.at_s < self._wake_s:
+            self._wake_at(output.at_s)
+
+    def _wake_at(self, at_s: float) -> None:
+        if self._closed:
+            return
+        if self._wake is not None:
+            self._wake.cancel()
+        self._wake_s = at_s
+        self._wake = asyncio.get_running_loop().call_at(at_s, self._fire_due)
+
+    def _fire_due(self) -> None:
+        now_s = self._now_s()
+        self._wake = None
+        self._wake_s = -math.inf  # timers set meanwhile wait for the end of this function
+        while (due := self._heap.pop_due(now_s)) is not None:
+            live, timer = due
+            try:
+                self._run(live, live.machine.fire(timer, now_s))
+            except Exception:
+                INTERNAL_ERRORS.inc()
+                log.exception("sip_timer_failed", timer=timer.name)
+        self._wake_s = math.inf
+        if (next_s := self._heap.next_s) < math.inf:
+            # Timers that are due close together share one wake-up.
+            self._wake_at(max(next_s, now_s + _TIMER_GRANULARITY_S))
+
+
+# While a machine is in one of these states, its user may still have to hear of it.
+_USER_STATES: dict[type, frozenset[State]] = {
+    InviteClient: frozenset({State.CALLING, State.PROCEEDING, State.ACCEPTED}),
+    InviteServer: frozenset({State.PROCEEDING, State.COMPLETED}),
+}
+
+
+def new_branch() -> str:
+    """Return a branch that is unique over space and time (RFC 3261 8.1.1.7)."""
+    return MAGIC_COOKIE + os.urandom(10).hex()
+
+
+def stamp_via(request: Request, source: Hop) -> Hop:
+    """Add received and rport to the top Via (RFC 3261 18.2.1, RFC 3581 4); return the way back.
+
+    `maddr` is not followed: it would let a peer send our responses to third parties.
+    """
+    via = request.top_via
+    wants_port = "rport" in via.params and source.transport == "udp"
+    if wants_port:
+        via = via.with_params(received=source.host, rport=str(source.port))
+    elif via.host != source.host:
+        via = via.with_params(received=source.host)
+    if via is not request.top_via:
+        request.headers.replace_first("Via", str(via))
+    port = source.port if wants_port else via.port or 5060
+    return Hop(source.transport, source.host, port, source.connection)
+
+
+def _refuse(transaction: ServerTransaction) -> None:
+    transaction.respond(response_to(transaction.request, 501))
+
+
+def _ignore_ack(_request: Request, _hop: Hop) -> None:
+    """Drop the ACK of an endpoint that takes no calls."""
+
+
+def _ignore_response(_response: Response) -> None:
+    """Drop the response to a CANCEL: the INVITE's own response tells the outcome."""
+
+
+def _ignore_failure(_code: Code) -> None:
+    """Drop the failure of a CANCEL: the INVITE times out by itself."""
+
+
+def _ignore_error() -> None:
+    """Drop the error of a message without a transaction."""
