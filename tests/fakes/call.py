@@ -31,6 +31,7 @@ from cti.call import (
 from cti.digits import Collector, KeyBuffer
 from domain.failures import Code, PlatformError
 from domain.ids import CallId, LegId, NodeId, TenantId, new_call_id
+from tests.fakes.turn import turn
 
 SILENCE = ""
 HANG_UP = "hang up"
@@ -197,7 +198,7 @@ class FakeCall:
 
     async def answer(self) -> None:
         self._check_alive()
-        await asyncio.sleep(0)
+        await turn()
         if not self.answered:
             self.actions.append("answer")
             self.answered = True
@@ -324,7 +325,7 @@ class FakeCall:
             self.caller_hangs_up()
         else:
             self.press(entry)
-        await asyncio.sleep(0)  # a hang-up cancels the handler here
+        await turn()  # a hang-up cancels the handler here
 
     def _check_alive(self) -> None:
         if self.ended is not None:

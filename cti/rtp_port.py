@@ -1,0 +1,116 @@
+"""One party's RTP port: its descriptions, what was negotiated, and where its events go."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from cti.media import MediaEngine, MediaEvent, PortClosed, PortId, RecordingEnded, RecordingId
+from cti.sdp import Negotiated, answer, build_offer, negotiated, parse_sdp
+
+MediaListener = Callable[[MediaEvent], None]
+
+
+class MediaRouter:
+    """Hands the events of the media engine to whom they concern.
+
+    A route ends by itself with the last event of its port or recording.
+    """
+
+    def __init__(self, engine: MediaEngine) -> None:
+        self.engine = engine
+        self.ports: dict[PortId, MediaListener] = {}
+        self.recordings: dict[RecordingId, Callable[[RecordingEnded], None]] = {}
+
+    def on_event(self, event: MediaEvent) -> None:
+        """Take one event of the engine, on the event loop."""
+        if isinstance(event, RecordingEnded):
+            finished = self.recordings.pop(event.recording, None)
+            if finished is not None:
+                finished(event)
+            return
+        listener = self.ports.get(event.port)
+        if isinstance(event, PortClosed):
+            self.ports.pop(event.port, None)
+        if listener is not None:
+            listener(event)
+
+
+class RtpPort:
+    """An open RTP port with the offer/answer state of its party (RFC 3264)."""
+
+    __slots__ = (
+        "_engine",
+        "_local_ip",
+        "_media_timeout_ms",
+        "_number",
+        "_offer",
+        "_router",
+        "_session_id",
+        "_version",
+        "agreed",
+        "port_id",
+    )
+
+    def __init__(self, router: MediaRouter, local_ip: str, media_timeout_ms: int) -> None:
+        """Open the port; PlatformError MEDIA_PORTS_EXHAUSTED."""
+        self._router = router
+        self._engine = router.engine
+        self._local_ip = local_ip
+        self._media_timeout_ms = media_timeout_ms
+        self._session_id = int.from_bytes(os.urandom(4))
+        self._version = 0
+        self._offer = b""
+        self.agreed: Negotiated | None = None
+        self.port_id, self._number = self._engine.open_port(local_ip)
+
+    def listen(self, listener: MediaListener) -> None:
+        """Send the port's events to `listener`, until PortClosed."""
+        self._router.ports[self.port_id] = listener
+
+    def answer(self, offer: bytes) -> bytes:
+        """Answer the party's offer; PlatformError SDP_MALFORMED or NO_COMMON_CODEC."""
+        parsed = parse_sdp(offer)
+        self._version += 1
+        body, self.agreed = answer(
+            parsed,
+            self._local_ip,
+            self._number,
+            session_id=self._session_id,
+            version=self._version,
+        )
+        return body
+
+    def offer(self) -> bytes:
+        """Return an offer of ours; its answer goes to `take_answer`."""
+        self._version += 1
+        self._offer = build_offer(
+            self._local_ip, self._number, session_id=self._session_id, version=self._version
+        )
+        return self._offer
+
+    def take_answer(self, body: bytes) -> None:
+        """Read the answer to the last offer; PlatformError SDP_MALFORMED or NO_COMMON_CODEC."""
+        self.agreed = negotiated(parse_sdp(self._offer), parse_sdp(body))
+
+    def connect(self) -> None:
+        """Let media flow as last agreed."""
+        agreed = self.agreed
+        if agreed is None:
+            return
+        self._engine.connect(
+            self.port_id,
+            remote_ip=agreed.remote_ip,
+            remote_port=agreed.remote_port,
+            payload_type=agreed.payload_type,
+            digit_payload_type=agreed.digit_payload_type,
+            packet_time_ms=agreed.packet_time_ms,
+            send=agreed.send,
+            receive=agreed.receive,
+            # A party on hold sends nothing, so silence does not mean that it is gone.
+            media_timeout_ms=self._media_timeout_ms if agreed.receive else 0,
+        )
+
+    def close(self) -> None:
+        """Close the port; PortClosed follows."""
+        self._engine.close_port(self.port_id)

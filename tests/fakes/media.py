@@ -1,0 +1,137 @@
+"""A media engine without sockets: keeps what it was told, tells what the test says."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cti.media import (
+    DigitReceived,
+    MediaEvent,
+    MediaTimedOut,
+    PlayEnded,
+    PlayId,
+    PortClosed,
+    PortFigures,
+    PortId,
+    RecordingEnded,
+    RecordingId,
+)
+from domain.failures import Code, PlatformError
+
+FIGURES = PortFigures(100, 90, 1, 0, 2.5)
+
+
+@dataclass
+class FakePort:
+    number: int
+    connected: dict[str, Any] | None = None
+    play: PlayId | None = None
+    paths: list[str] = field(default_factory=list)
+    loop: bool = False
+    peer: PortId | None = None
+
+
+class FakeMedia:
+    """Implements `cti.media.MediaEngine`. Events come with the next turn of the loop."""
+
+    def __init__(self) -> None:
+        self.on_event: Callable[[MediaEvent], None] = lambda event: None
+        self.ports: dict[PortId, FakePort] = {}
+        self.recordings: dict[RecordingId, tuple[str, PortId, PortId | None]] = {}
+        self.log: list[str] = []
+        """Commands in order, such as "play 1 greeting.wav", "bridge 1 2"."""
+        self.played: list[str] = []
+        self.prompts_end_by_themselves = True
+        self.max_ports = 1000
+        self._last_id = 0
+
+    def emit(self, event: MediaEvent) -> None:
+        asyncio.get_running_loop().call_soon(self.on_event, event)
+
+    def key(self, port: PortId, digit: str) -> None:
+        self.emit(DigitReceived(port, digit, 100))
+
+    def time_out(self, port: PortId) -> None:
+        self.emit(MediaTimedOut(port))
+
+    def end_play(self, port: PortId, *, error: str = "") -> None:
+        state = self.ports[port]
+        assert state.play is not None
+        play, state.play = state.play, None
+        self.emit(PlayEnded(port, play, not error, error))
+
+    # MediaEngine
+
+    def open_port(self, local_ip: str) -> tuple[PortId, int]:
+        if len(self.ports) >= self.max_ports:
+            raise PlatformError(Code.MEDIA_PORTS_EXHAUSTED)
+        port = PortId(self._new_id())
+        self.ports[port] = FakePort(20000 + 2 * port)
+        return port, 20000 + 2 * port
+
+    def connect(self, port: PortId, **negotiated: Any) -> None:
+        self.log.append(f"connect {port}")
+        if port in self.ports:
+            self.ports[port].connected = negotiated
+
+    def close_port(self, port: PortId) -> None:
+        if self.ports.pop(port, None) is not None:
+            self.log.append(f"close {port}")
+            self.emit(PortClosed(port, FIGURES))
+
+    def play(self, port: PortId, paths: list[str], *, loop: bool = False) -> PlayId:
+        play = PlayId(self._new_id())
+        names = [Path(path).name for path in paths]
+        self.log.append(" ".join(["loop" if loop else "play", str(port), *names]))
+        self.played += names
+        if port in self.ports:
+            state = self.ports[port]
+            state.play, state.paths, state.loop = play, paths, loop
+            if self.prompts_end_by_themselves and not loop:
+                self.end_play(port)
+        return play
+
+    def stop_play(self, port: PortId) -> None:
+        self.log.append(f"stop {port}")
+        state = self.ports.get(port)
+        if state is not None and state.play is not None:
+            play, state.play = state.play, None
+            self.emit(PlayEnded(port, play, False, ""))
+
+    def send_digits(self, port: PortId, digits: str, *, tone_ms: int, gap_ms: int) -> None:
+        self.log.append(f"digits {port} {digits}")
+
+    def bridge(self, a: PortId, b: PortId) -> None:
+        self.log.append(f"bridge {a} {b}")
+        for one, other in ((a, b), (b, a)):
+            if one in self.ports:
+                self.ports[one].peer = other
+                self.ports[one].play = None
+
+    def unbridge(self, port: PortId) -> None:
+        self.log.append(f"unbridge {port}")
+        if port in self.ports:
+            peer = self.ports[port].peer
+            self.ports[port].peer = None
+            if peer in self.ports:
+                self.ports[peer].peer = None
+
+    def start_recording(self, path: str, left: PortId, right: PortId | None) -> RecordingId:
+        recording = RecordingId(self._new_id())
+        self.recordings[recording] = (path, left, right)
+        self.log.append(f"record {left} {right}")
+        return recording
+
+    def stop_recording(self, recording: RecordingId) -> None:
+        self.log.append("record end")
+        path, _, right = self.recordings.pop(recording)
+        channels = 1 if right is None else 2
+        self.emit(RecordingEnded(recording, path, "ab" * 32, 1044, 20, channels, 0, ""))
+
+    def _new_id(self) -> int:
+        self._last_id += 1
+        return self._last_id
