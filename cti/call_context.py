@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from cti95598.events.v1.events_pb2 import MediaFigures
 from cti.admission import normalised_number
 from cti.call import CallInfo
 from cti.contacts import Binding
@@ -15,6 +14,7 @@ from cti.media import PortFigures
 from cti.rtp_port import MediaRouter, RtpPort
 from cti.sip.uri import NameAddr, SipUri, parse_uri
 from cti.sip.user_agent import UserAgent
+from cti95598.events.v1.events_pb2 import MediaFigures
 from domain.events import EventStamp
 from domain.ids import TenantId
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import structlog
 from prometheus_client import Counter, Gauge
 
-from cti95598.events.v1.events_pb2 import CallArrived, CallRefused
 from cti.admission import Admission, Admitted, Refused, TokenBucket, Trunk
 from cti.call import CallHandler, CallInfo
 from cti.call_context import CallContext, ContactLookup, number_of, number_of_address
@@ -21,6 +20,7 @@ from cti.settings import LandingCodeSource
 from cti.sip.message import Request
 from cti.sip.session import InviteSession
 from cti.sip.user_agent import UserAgent
+from cti95598.events.v1.events_pb2 import CallArrived, CallRefused
 from domain.events import EventStamp
 from domain.failures import CATALOGUE, Code, Outcome, PlatformError
 from domain.ids import CallId, TenantId, new_call_id

@@ -7,6 +7,9 @@ from collections.abc import Callable
 
 import structlog
 
+from cti.call import BridgeEnd, CallInfo, HangUpParty
+from cti.call_context import CallContext
+from cti.media import PortId, RecordingEnded, RecordingId
 from cti95598.events.v1.events_pb2 import (
     Alarm,
     Bridged,
@@ -15,9 +18,6 @@ from cti95598.events.v1.events_pb2 import (
     RecordingStarted,
     Unbridged,
 )
-from cti.call import BridgeEnd, CallInfo, HangUpParty
-from cti.call_context import CallContext
-from cti.media import PortId, RecordingEnded, RecordingId
 from domain.failures import Code, PlatformError
 from domain.ids import LegId, time_ordered_id
 
@@ -26,7 +26,7 @@ _log = structlog.get_logger(__name__)
 _SAMPLE_RATE_HZ = 8000
 
 # The far end acts for the platform in the words of the records: the caller's party is the other.
-_PARTY: dict[HangUpParty, CallEnded.Party] = {
+_PARTY = {
     HangUpParty.CALLER: CallEnded.PARTY_CALLER,
     HangUpParty.FAR_END: CallEnded.PARTY_PLATFORM,
     HangUpParty.PLATFORM: CallEnded.PARTY_PLATFORM,

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import structlog
 
-from cti95598.events.v1.events_pb2 import CallAnswered, CallEnded, LegEnded, LegStarted
 from cti.call import (
     BridgeEnd,
     CallHandler,
@@ -41,6 +40,7 @@ from cti.media import (
 from cti.rtp_port import RtpPort
 from cti.sip.causes import refusal_status
 from cti.sip.session import InviteSession, SessionEnd, SessionObserverBase
+from cti95598.events.v1.events_pb2 import CallAnswered, CallEnded, LegEnded, LegStarted
 from domain.failures import CATALOGUE, Code, PlatformError
 from domain.ids import LegId, time_ordered_id
 

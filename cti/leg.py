@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from cti95598.events.v1.events_pb2 import LegEnded, LegStarted
 from cti.call import CallInfo, DialTarget, HangUpParty
 from cti.call_context import CallContext, media_figures
 from cti.contacts import Binding
@@ -13,6 +12,7 @@ from cti.conversation import Conversation
 from cti.media import MediaEvent, MediaTimedOut, PortClosed
 from cti.sip.session import InviteSession, SessionEnd, SessionObserverBase
 from cti.sip.uri import NameAddr, SipUri
+from cti95598.events.v1.events_pb2 import LegEnded, LegStarted
 from domain.failures import Code, PlatformError
 from domain.ids import LegId, time_ordered_id
 
@@ -151,7 +151,7 @@ class OutgoingLeg:
         ]
         left = len(ringing)
 
-        def on_result(yes: bool) -> None:  # noqa: FBT001
+        def on_result(yes: bool) -> None:
             nonlocal left
             left -= 1
             if not accepted.done() and (yes or left == 0):

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from cti95598.events.v1.events_pb2 import Event
 from cti.admission import Admission, TenantAccess
 from cti.call import Call, CallHandler, CallInfo
 from cti.call_control import CallControl
 from cti.contacts import Binding
-from cti.sip.transport import Hop
 from cti.settings import AccessCodeSettings, TrunkSettings
+from cti.sip.transport import Hop
+from cti95598.events.v1.events_pb2 import Event
 from domain.events import EventStamp
 from domain.ids import NodeId, TenantId
 from tests.fakes.media import FakeMedia

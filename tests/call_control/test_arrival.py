@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from cti.admission import Admission
@@ -57,7 +59,7 @@ async def test_a_call_arrives_with_all_that_is_known(bench: Bench) -> None:
     ],
 )
 async def test_refused_calls_leave_a_record(
-    bench: Bench, session: dict[str, object], status: int, code: Code
+    bench: Bench, session: dict[str, Any], status: int, code: Code
 ) -> None:
     invited = bench.invite(**session)
     assert invited.rejected == status

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from cti.call import Call, Collected, CollectEnd
+from cti.media import PortId
 from cti.sdp import Direction, build_offer
 from domain.failures import Code, PlatformError
 from tests.call_control.conftest import Bench, answered, idle
@@ -16,7 +18,7 @@ from tests.fakes.session import FakeSession
 GREETING, MENU, MUSIC = Path("greeting.wav"), Path("menu.wav"), Path("music.wav")
 
 
-def port_of(bench: Bench):
+def port_of(bench: Bench) -> PortId:
     (port,) = bench.media.ports
     return port
 
@@ -77,10 +79,12 @@ async def test_timers_of_a_collection(bench: Bench) -> None:
     results: list[object] = []
 
     async def body(call: Call) -> None:
-        timers = {"first_digit_timeout_ms": 5, "inter_digit_timeout_ms": 5}
-        results.append(await call.collect([MENU], max_digits=4, **timers))
+        collect = partial(
+            call.collect, max_digits=4, first_digit_timeout_ms=5, inter_digit_timeout_ms=5
+        )
+        results.append(await collect([MENU]))
         bench.media.key(port_of(bench), "3")
-        results.append(await call.collect([], max_digits=4, **timers))
+        results.append(await collect())
         done.set()
 
     done = asyncio.Event()
@@ -275,7 +279,7 @@ async def test_silence_ends_the_call_but_not_on_hold(bench: Bench) -> None:
     assert connected.connected["media_timeout_ms"] == 0
     assert session.observer.on_reoffer(b"junk") is Code.SDP_MALFORMED
     assert connected.connected["receive"] is False
-    assert b"m=audio" in session.observer.on_reoffer(b"")  # type: ignore[operator]
+    assert b"m=audio" in session.observer.on_reoffer(b"")
 
     bench.media.time_out(port)
     await bench.settle()

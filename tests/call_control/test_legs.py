@@ -294,7 +294,6 @@ async def test_a_recording_that_cannot_begin_raises_an_alarm_and_the_call_goes_o
     def full(*_: object) -> Path:
         raise OSError("no space")
 
-    bench.recording_path = full  # type: ignore[method-assign]
     object.__setattr__(bench.control._context, "recording_path", full)
     outcome: list[object] = []
     bench.handler = dialling(outcome)
