@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from cti import audio
 
 
-def test_a_tone_is_found_at_its_frequency_and_level():
+def test_a_tone_is_found_at_its_frequency_and_level() -> None:
     sound = audio.tone(440, 1000, level_dbfs=-9)
     assert audio.tone_dbfs(sound, 440) == pytest.approx(-12, abs=0.2)
     assert audio.level_dbfs(sound) == pytest.approx(-12, abs=0.2)
@@ -21,7 +21,7 @@ def test_a_tone_is_found_at_its_frequency_and_level():
     assert audio.tone_share(sound, 440) == pytest.approx(1, abs=0.01)
 
 
-def test_spans_and_onset_tell_when_a_tone_sounds(tmp_path: Path):
+def test_spans_and_onset_tell_when_a_tone_sounds(tmp_path: Path) -> None:
     path = audio.write_wav(
         tmp_path / "a.wav", audio.silence(703), audio.tone(1000, 500), audio.silence(300)
     )
@@ -34,7 +34,7 @@ def test_spans_and_onset_tell_when_a_tone_sounds(tmp_path: Path):
     assert audio.quiet_at_end_ms(sound) == pytest.approx(300, abs=20)
 
 
-def test_pauses_between_words_do_not_part_speech():
+def test_pauses_between_words_do_not_part_speech() -> None:
     parts = [audio.tone(300, 200), audio.silence(200), audio.tone(500, 200), audio.silence(800)]
     samples = array("h")
     for part in [*parts, audio.tone(300, 200)]:
@@ -43,7 +43,7 @@ def test_pauses_between_words_do_not_part_speech():
     assert [(span.start_ms, span.end_ms) for span in spans] == [(0, 600), (1400, 1600)]
 
 
-def test_channels_of_a_stereo_file_come_apart(tmp_path: Path):
+def test_channels_of_a_stereo_file_come_apart(tmp_path: Path) -> None:
     path = tmp_path / "stereo.wav"
     left, right = audio.tone(440, 400), audio.tone(1000, 400)
     with wave.open(str(path), "wb") as file:
@@ -57,7 +57,7 @@ def test_channels_of_a_stereo_file_come_apart(tmp_path: Path):
     assert [channel.samples for channel in channels] == [left.samples, right.samples]
 
 
-def test_a_growing_file_is_read_to_its_present_end(tmp_path: Path):
+def test_a_growing_file_is_read_to_its_present_end(tmp_path: Path) -> None:
     path = audio.write_tone(tmp_path / "growing.wav", 440, 100)
     data = bytearray(path.read_bytes())
     struct.pack_into("<I", data, 40, 0)  # the header still says: nothing yet
@@ -66,7 +66,7 @@ def test_a_growing_file_is_read_to_its_present_end(tmp_path: Path):
     assert sound.duration_ms == 100
 
 
-def test_a_prompt_is_found_in_what_was_heard():
+def test_a_prompt_is_found_in_what_was_heard() -> None:
     noise = random.Random(5)
 
     def speech(seed: int, count: int) -> audio.Sound:
@@ -99,7 +99,9 @@ def test_a_prompt_is_found_in_what_was_heard():
         ),
     ],
 )
-def test_files_that_are_not_wav_are_refused_with_a_reason(tmp_path: Path, data: bytes, words: str):
+def test_files_that_are_not_wav_are_refused_with_a_reason(
+    tmp_path: Path, data: bytes, words: str
+) -> None:
     path = tmp_path / "bad.wav"
     path.write_bytes(data)
     with pytest.raises(audio.AudioError, match=words):
@@ -108,7 +110,7 @@ def test_files_that_are_not_wav_are_refused_with_a_reason(tmp_path: Path, data: 
 
 @settings(max_examples=200)
 @given(st.binary(max_size=80))
-def test_reading_never_fails_otherwise(data: bytes):
+def test_reading_never_fails_otherwise(data: bytes) -> None:
     path = Path("/dev/shm/cti95598-test-audio.wav")
     path.write_bytes(b"RIFF\0\0\0\0WAVE" + data)
     try:

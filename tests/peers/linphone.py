@@ -1,0 +1,134 @@
+"""linphonec with files for a sound card, steered by the commands one types."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+from cti import audio
+from tests.peers.process import PeerProcess
+
+# use_ipv6 counts only where the migration to IPv6 is said to be done; without the addresses in
+# [sip] and [rtp] linphone would offer those of the machine's other interfaces.
+_CONFIG = """\
+[sip]
+ipv6_migration_done=1
+use_ipv6=0
+bind_address=127.0.0.1
+sip_port={sip_port}
+sip_tcp_port={sip_port}
+sip_tls_port=0
+guess_hostname=0
+contact="linphone" <sip:{user}@127.0.0.1:{sip_port}>
+default_proxy={proxy}
+register_only_when_network_is_up=0
+
+[net]
+bind_address=127.0.0.1
+
+[rtp]
+bind_address=127.0.0.1
+audio_rtp_port={rtp_port}
+audio_adaptive_jitt_comp_enabled=0
+audio_jitt_comp=40
+
+[sound]
+echocancellation=0
+
+[video]
+enabled=0
+capture=0
+display=0
+automatically_initiate=0
+automatically_accept=0
+"""
+_ACCOUNT = """
+[auth_info_0]
+username={user}
+userid={user}
+passwd={password}
+realm={realm}
+algorithm=MD5
+
+[proxy_0]
+reg_proxy=<sip:{server};transport=udp>
+reg_identity=<sip:{user}@{server}>
+reg_sendregister=1
+reg_expires=120
+publish=0
+"""
+
+
+class Linphone:
+    """One linphonec."""
+
+    def __init__(self, directory: Path, *, user: str, voice: Path) -> None:
+        self._directory = directory
+        self._process = PeerProcess(directory)
+        self._user = user
+        self._voice = voice
+        self._recording = directory / "heard.wav"
+
+    async def start(
+        self, server: str = "", *, password: str = "", realm: str = "", auto_answer: bool = False
+    ) -> None:
+        """Start; with a password it registers at `server` (host:port)."""
+        self._directory.mkdir(parents=True)
+        # Where linphone keeps its databases; it does not make the directory itself.
+        (self._directory / ".local/share/linphone").mkdir(parents=True)
+        sip_port = _free_port()
+        config = _CONFIG.format(
+            user=self._user,
+            sip_port=sip_port,
+            rtp_port=50000 + sip_port % 500 * 20,
+            proxy=0 if password else -1,
+        )
+        if password:
+            config += _ACCOUNT.format(
+                user=self._user, password=password, realm=realm, server=server
+            )
+        path = self._directory / "linphonerc"
+        path.write_text(config)
+        path.chmod(0o600)
+        command = ["/usr/bin/linphonec", "-c", str(path), "-l", str(self._directory / "log")]
+        command += ["-d", "6"] + (["-a"] if auto_answer else [])
+        await self._process.start(command, home=True)
+        self._process.type("soundcard use files")
+        await self._process.printed("Using wav files")
+        self._process.type(f"record {self._recording}")
+        self._process.type(f"play {self._voice}")
+        if password:
+            await self._process.printed("Registration on .* successful")
+
+    async def dial(self, uri: str) -> None:
+        """Call and wait for the answer."""
+        self._process.type(f"call {uri}")
+        await self._process.printed("Media streams established", timeout_s=15)
+        self._process.type(f"play {self._voice}")
+
+    async def in_call(self, timeout_s: float = 20.0) -> None:
+        """Wait until a call that came in is answered."""
+        await self._process.printed("Media streams established", timeout_s=timeout_s)
+        self._process.type(f"play {self._voice}")
+
+    def type(self, line: str) -> None:
+        """Enter a command, such as a key to send, answer or terminate."""
+        self._process.type(line)
+
+    async def printed(self, pattern: str, timeout_s: float = 15.0) -> str:
+        """Wait for a line of its output."""
+        return await self._process.printed(pattern, timeout_s=timeout_s)
+
+    def heard(self) -> audio.Sound:
+        """What it heard since its start."""
+        return audio.read_wav(self._recording)[0]
+
+    async def stop(self) -> None:
+        self._process.type("quit")
+        await self._process.stop()
+
+
+def _free_port() -> int:
+    with socket.socket(type=socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

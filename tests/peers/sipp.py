@@ -1,0 +1,50 @@
+"""sipp with the scenarios of `sipp/`: a caller, a registration, an agent's phone."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+from tests.peers.process import PeerProcess
+
+SCENARIOS = Path(__file__).parent / "sipp"
+
+
+class Sipp:
+    """One call of one scenario; sipp wants to be root to replay captured packets."""
+
+    def __init__(self, directory: Path, *, local_port: int = 0) -> None:
+        self._process = PeerProcess(directory)
+        self._directory = directory
+        self.local_port = local_port or _free_port()
+        self._media_port = 30000 + self.local_port % 1000 * 4
+
+    async def start(
+        self, scenario: str, server: str, *, service: str, pause_ms: int = 0, **options: str
+    ) -> None:
+        """Run `scenario` once; `options` are its [keywords], or -au and -ap as `au` and `ap`."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        command = ["/usr/bin/sipp", "-sf", str(SCENARIOS / f"{scenario}.xml"), "-m", "1"]
+        command += ["-s", service, "-d", str(pause_ms), "-nostdin", "-timeout", "60s"]
+        command += ["-i", "127.0.0.1", "-p", str(self.local_port)]
+        command += ["-mi", "127.0.0.1", "-mp", str(self._media_port)]
+        command += ["-trace_err", "-error_file", str(self._directory / f"{scenario}.err")]
+        for name, value in options.items():
+            command += [f"-{name}", value] if name in {"au", "ap"} else ["-key", name, value]
+        await self._process.start([*command, server] if server else command)
+
+    async def succeeded(self, scenario: str, timeout_s: float = 60.0) -> None:
+        """Wait for the scenario's end and check that it went as written."""
+        status = await self._process.exited(timeout_s)
+        errors = self._directory / f"{scenario}.err"
+        words = errors.read_text() if errors.exists() else ""
+        assert status == 0, f"sipp {scenario} ended with {status}\n{words}"
+
+    async def stop(self) -> None:
+        await self._process.stop()
+
+
+def _free_port() -> int:
+    with socket.socket(type=socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
