@@ -1,0 +1,223 @@
+"""The platform and the business system as children of a demo or a test, always stopped again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cti.sip.transport import Hop
+from node.config import DEMO_CONFIG
+from node.credentials import PlainPasswords, read_plain_passwords
+from node.data_directory import DataDirectory
+from node.stores.child import wrapped
+
+_READY_WITHIN_S = 90.0
+_STOP_WITHIN_S = 20.0
+_LOCALHOST = "127.0.0.1"
+
+
+class StartError(Exception):
+    """A child did not start, or ended by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where everything listens on loopback."""
+
+    sip: int
+    grpc: int
+    http: int
+    business: int
+    rtp_min: int
+    rtp_max: int
+
+    def missing(self) -> list[int]:
+        """Return those that someone else has."""
+        return [port for port in (self.sip, self.grpc, self.http, self.business) if _taken(port)]
+
+
+STANDARD_PORTS = Ports(5060, 50051, 8095, 8096, 20000, 29999)
+
+
+def free_ports() -> Ports:
+    """Return ports that are free now; the RTP range is chosen by the SIP port."""
+    with contextlib.ExitStack() as held:
+        numbers = []
+        for _ in range(4):
+            probe = held.enter_context(socket.socket())
+            probe.bind((_LOCALHOST, 0))
+            numbers.append(probe.getsockname()[1])
+    sip, grpc, http, business = numbers
+    rtp_min = 10000 + sip % 16 * 1000
+    return Ports(sip, grpc, http, business, rtp_min, rtp_min + 999)
+
+
+def configuration(ports: Ports) -> dict[str, Any]:
+    """Return the demo configuration on these ports."""
+    config: dict[str, Any] = yaml.safe_load(DEMO_CONFIG.read_text(encoding="utf-8"))
+    config["sip"]["listen"] = [
+        {"transport": transport, "host": _LOCALHOST, "port": ports.sip}
+        for transport in ("udp", "tcp")
+    ]
+    config["media"] |= {"port_min": ports.rtp_min, "port_max": ports.rtp_max}
+    config["grpc"]["port"] = ports.grpc
+    config["http"]["port"] = ports.http
+    config["flows"] = str((DEMO_CONFIG.parent / config["flows"]).resolve())
+    for tenant in config["tenants"]:
+        tenant["business"]["url"] = f"http://{_LOCALHOST}:{ports.business}"
+    return config
+
+
+class RunningPlatform:
+    """`cti95598 serve` and the business system, with what clients have to know of them."""
+
+    def __init__(self, data: Path, ports: Ports, config: dict[str, Any] | None = None) -> None:
+        self.directory = DataDirectory.at(data)
+        self.ports = ports
+        self._config = config if config is not None else configuration(ports)
+        self._children: list[_Child] = []
+
+    @property
+    def sip(self) -> Hop:
+        """Where trunks and phones send SIP."""
+        return Hop("udp", _LOCALHOST, self.ports.sip)
+
+    @property
+    def grpc(self) -> str:
+        """Where toolbars connect."""
+        return f"{_LOCALHOST}:{self.ports.grpc}"
+
+    @property
+    def log(self) -> Path:
+        """What the platform prints."""
+        return self.directory.log / "serve.log"
+
+    @property
+    def pid(self) -> int:
+        """The platform's process."""
+        return self._children[-1].pid
+
+    def passwords(self) -> PlainPasswords:
+        """Return the passwords that the first start made."""
+        return read_plain_passwords(self.directory.demo_credentials)
+
+    def access_url(self, number: str = "95598") -> str:
+        """Return what a caller dials."""
+        return f"sip:{number}@{_LOCALHOST}:{self.ports.sip}"
+
+    async def start(self) -> None:
+        """Start both and wait until calls are taken; StartError tells why not."""
+        config_path = self.directory.root / "config.yaml"
+        text = yaml.safe_dump(self._config, allow_unicode=True, sort_keys=False)
+        config_path.write_text(text, encoding="utf-8")
+        data = str(self.directory.root)
+        await self._child(
+            "business system",
+            ["-m", "demo.business", "--port", str(self.ports.business)],
+            self.directory.log / "business.log",
+        )
+        await self._child(
+            "platform",
+            ["-m", "node.cli", "serve", "--config", str(config_path), "--data", data],
+            self.log,
+        )
+
+    async def stop(self) -> None:
+        """Stop all, the platform first."""
+        while self._children:
+            await self._children.pop().stop()
+
+    async def _child(self, name: str, arguments: Sequence[str], log: Path) -> None:
+        child = _Child(name, log)
+        self._children.append(child)
+        await child.start(arguments)
+
+
+class _Child:
+    """One process; its output goes to a log, a line with READY says that it serves."""
+
+    def __init__(self, name: str, log: Path) -> None:
+        self._name = name
+        self._log = log
+        self._process: asyncio.subprocess.Process | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        assert self._process is not None  # noqa: S101 - asked for after start only
+        return self._process.pid
+
+    async def start(self, arguments: Sequence[str]) -> None:
+        """Start it and wait for its READY line."""
+        self._process = await asyncio.create_subprocess_exec(
+            *wrapped([sys.executable, *arguments], parent_death=signal.SIGTERM),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            # Ctrl-C of the terminal is for us; we stop the children in order.
+            start_new_session=True,
+        )
+        self._reader = asyncio.create_task(self._read())
+        try:
+            async with asyncio.timeout(_READY_WITHIN_S):
+                await asyncio.shield(self._ready)
+        except TimeoutError:
+            raise StartError(
+                f"the {self._name} was not ready within {_READY_WITHIN_S:.0f} s; see {self._log}"
+            ) from None
+
+    async def stop(self) -> None:
+        """End it: first asked (SIGINT), then forced."""
+        process = self._process
+        if process is None:
+            return
+        for number in (signal.SIGINT, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(number)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_STOP_WITHIN_S):
+                    await process.wait()
+                    break
+        if self._reader is not None:
+            await self._reader
+
+    async def _read(self) -> None:
+        assert self._process is not None  # noqa: S101
+        assert self._process.stdout is not None  # noqa: S101
+        last = ""
+        with self._log.open("ab") as log:
+            async for line in self._process.stdout:
+                log.write(line)
+                log.flush()
+                last = line.decode(errors="replace").strip() or last
+                if b"READY" in line and not self._ready.done():
+                    self._ready.set_result(None)
+        await self._process.wait()
+        if not self._ready.done():
+            self._ready.set_exception(
+                StartError(f"the {self._name} ended: {last}; see {self._log}")
+            )
+
+
+def _taken(port: int) -> bool:
+    with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
+        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tcp.bind((_LOCALHOST, port))
+            udp.bind((_LOCALHOST, port))
+        except OSError:
+            return True
+    return False
