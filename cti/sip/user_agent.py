@@ -1,0 +1,347 @@
+"""The user agent core: gives each request to the session, registrar or answer it belongs to."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Iterable, Sequence
+
+from cti.sip.client_auth import MAX_ATTEMPTS, authorized_again
+from cti.sip.digest import Credentials
+from cti.sip.endpoint import ServerTransaction, SipEndpoint
+from cti.sip.message import Headers, Request, Response, SipSyntaxError, new_tag, response_to
+from cti.sip.registrar import RegisterOrder, Registrar
+from cti.sip.session import InviteSession, SessionObserver, SessionObserverBase
+from cti.sip.session_description import SDP_TYPE, describes
+from cti.sip.timers import Timers
+from cti.sip.transport import Hop
+from cti.sip.uri import NameAddr, SipUri
+from domain.failures import Code, PlatformError
+
+_METHODS = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "INFO", "NOTIFY")
+# Methods we know and do not offer get 405, all others 501 (RFC 3261 8.2.1 and 21.5.2).
+_REFUSED_METHODS = frozenset({
+    "REGISTER", "MESSAGE", "PRACK", "PUBLISH", "REFER", "SUBSCRIBE", "UPDATE",
+})  # fmt: skip
+_URI_SCHEMES = ("sip", "sips", "tel")
+_MAX_PENDING_REGISTERS = 5_000
+_RETRY_AFTER_S = 5
+
+SessionKey = tuple[str, str]
+InviteKey = tuple[str, str, int]
+
+
+class UserAgent:
+    """Sessions and registrations over one endpoint. All methods belong to its event loop."""
+
+    def __init__(
+        self,
+        endpoint: SipEndpoint,
+        *,
+        on_invite: Callable[[InviteSession], None],
+        registrar: Registrar | None = None,
+        advertised_host: str | None = None,
+        contact_user: str = "",
+        timers: Timers | None = None,
+    ) -> None:
+        self.endpoint = endpoint
+        self.timers = timers or Timers()
+        """Those of the endpoint, for what the core repeats itself."""
+        methods = _METHODS if registrar is None else (*_METHODS, "REGISTER")
+        self.capabilities: tuple[tuple[str, str], ...] = (
+            ("Allow", ", ".join(methods)),
+            ("Allow-Events", "talk"),
+        )
+        self._methods = frozenset(methods)
+        self._on_invite = on_invite
+        self._registrar = registrar
+        self._advertised_host = advertised_host
+        self._contact_user = contact_user
+        self._sessions: dict[SessionKey, InviteSession] = {}
+        self._invites: dict[InviteKey, InviteSession] = {}
+        self._registers: set[asyncio.Task[None]] = set()
+        self._registrations: dict[tuple[str, str], tuple[str, int]] = {}
+        endpoint.on_request = self._receive
+        endpoint.on_ack = self._receive_ack
+
+    @property
+    def session_count(self) -> int:
+        """Sessions that are known, those that wait for the last response included."""
+        return len(self._sessions)
+
+    async def aclose(self) -> None:
+        """Stop what waits for a store; sessions are for their owners to end."""
+        for task in self._registers:
+            task.cancel()
+        await asyncio.gather(*self._registers, return_exceptions=True)
+
+    # Requests from the network
+
+    def _receive(self, server: ServerTransaction) -> None:
+        try:
+            self._dispatch(server)
+        except SipSyntaxError as error:
+            server.respond(response_to(server.request, 400, error.reason))
+
+    def _dispatch(self, server: ServerTransaction) -> None:
+        request = server.request
+        refusal = self._refusal(request)
+        if refusal is not None:
+            server.respond(refusal)
+            return
+        tag = request.to.tag
+        if tag is not None:
+            session = self._sessions.get((request.call_id, tag))
+            if session is None:
+                server.respond(response_to(request, 481))
+            else:
+                session.handle(server)
+        elif request.method == "INVITE":
+            self._receive_invite(server)
+        elif request.method == "REGISTER":
+            self._receive_register(server)
+        elif request.method == "OPTIONS":
+            # An empty Supported says that there are no extensions (20.37).
+            headers = (*self.capabilities, ("Accept", SDP_TYPE), ("Supported", ""))
+            server.respond(response_to(request, 200, headers=headers))
+        else:
+            server.respond(response_to(request, 481))
+
+    def _refusal(self, request: Request) -> Response | None:
+        """Inspect method and headers (RFC 3261 8.2.1 and 8.2.2)."""
+        if request.method not in self._methods:
+            known = request.method in _REFUSED_METHODS
+            status = 405 if known else 501
+            return response_to(request, status, headers=self.capabilities[:1])
+        if request.uri.partition(":")[0].lower() not in _URI_SCHEMES:
+            return response_to(request, 416)
+        required = [each for each in request.headers.get_all("Require") if each]
+        if required:
+            headers = tuple(("Unsupported", each) for each in required)
+            return response_to(request, 420, headers=headers)
+        return None
+
+    def _receive_invite(self, server: ServerTransaction) -> None:
+        request = server.request
+        if request.headers.get("Max-Forwards") == "0":
+            # We would place further calls for it: a loop of calls ends here (RFC 7332).
+            server.respond(response_to(request, 483))
+            return
+        key = _invite_key(request)
+        if key in self._invites:
+            server.respond(response_to(request, 482))  # 8.2.2.2: it came over two ways
+            return
+        if not describes(request):
+            server.respond(response_to(request, 415, headers=[("Accept", SDP_TYPE)]))
+            return
+        session = InviteSession(
+            self,
+            request,
+            server.hop,
+            direction="in",
+            local_tag=new_tag(),
+            contact=self._contact(server.hop),
+            observer=SessionObserverBase(),
+        )
+        session.receive(server)
+        self._invites[key] = session
+        self._sessions[session.call_id, session.local_tag] = session
+        try:
+            self._on_invite(session)
+        except Exception:
+            session.end(Code.INTERNAL)
+            raise
+
+    def _receive_ack(self, request: Request, _hop: Hop) -> None:
+        session = self._sessions.get((request.call_id, request.to.tag or ""))
+        if session is not None:
+            session.handle_ack(request)
+
+    def forget(self, session: InviteSession) -> None:
+        """Take a session off the tables; sessions call it when they are over."""
+        self._sessions.pop((session.call_id, session.local_tag), None)
+        if session.direction == "in":
+            self._invites.pop(_invite_key(session.request), None)
+
+    def _receive_register(self, server: ServerTransaction) -> None:
+        registrar = self._registrar
+        assert registrar is not None  # noqa: S101 - else the method is refused
+        if len(self._registers) >= _MAX_PENDING_REGISTERS:
+            headers = [("Retry-After", str(_RETRY_AFTER_S))]
+            server.respond(response_to(server.request, 503, headers=headers))
+            return
+        loop = asyncio.get_running_loop()
+        judged = registrar.check(server.request, server.hop, loop.time())
+        if isinstance(judged, Response):
+            server.respond(judged)
+            return
+        task = loop.create_task(_carry_out(registrar, judged, server))
+        self._registers.add(task)
+        task.add_done_callback(self._registers.discard)
+
+    # Requests of our own
+
+    def invite(
+        self,
+        uri: str,
+        *,
+        from_: NameAddr | str,
+        hop: Hop,
+        sdp: bytes,
+        observer: SessionObserver,
+        to: NameAddr | str | None = None,
+        headers: Iterable[tuple[str, str]] = (),
+        credentials: Credentials | None = None,
+        route: Sequence[str] = (),
+    ) -> InviteSession:
+        """Call `uri` by way of `hop`; what becomes of it is told to the observer.
+
+        `from_` and `to` are addresses, or URIs as text. ValueError when one cannot be written.
+        """
+        tag, contact = new_tag(), self._contact(hop)
+        request = _new_request("INVITE", uri, from_, to or uri, tag=tag)
+        request.headers.set("Contact", contact)
+        for name, value in (*self.capabilities, *headers):
+            request.headers.add(name, value)
+        for each in route:
+            request.headers.add("Route", each)
+        if sdp:
+            request.headers.set("Content-Type", SDP_TYPE)
+            request.body = sdp
+        session = InviteSession(
+            self,
+            request,
+            hop,
+            direction="out",
+            local_tag=tag,
+            contact=contact,
+            observer=observer,
+            credentials=credentials,
+        )
+        self._sessions[session.call_id, tag] = session
+        session.start()
+        return session
+
+    async def register(
+        self,
+        *,
+        registrar_uri: str,
+        aor: str,
+        hop: Hop,
+        credentials: Credentials | None,
+        expires_s: int,
+    ) -> int:
+        """Register, refresh or (with 0) remove our contact; return the seconds granted.
+
+        PlatformError AUTHENTICATION_FAILED, SIP_TIMEOUT, SIP_TRANSPORT or what the status means.
+        """
+        address = NameAddr(aor)
+        user = address.uri.user if isinstance(address.uri, SipUri) else ""
+        contact = self._contact(hop, user)
+        # 10.2: all registrations of a client share a Call-ID, and their CSeq grows.
+        call_id, cseq = self._registrations.get((registrar_uri, aor), ("", 0))
+        request = _new_request("REGISTER", registrar_uri, address, address, tag=new_tag())
+        if call_id:
+            request.headers.set("Call-ID", call_id)
+        request.headers.set("Contact", contact)
+        request.headers.set("Expires", str(expires_s))
+        for attempt in range(MAX_ATTEMPTS + 1):
+            cseq += 1
+            request.headers.set("CSeq", f"{cseq} REGISTER")
+            self._registrations[registrar_uri, aor] = (request.call_id, cseq)
+            response = await self._outcome(request, hop)
+            if response.status < 300:
+                return _granted_s(response, contact, expires_s)
+            again = _again(request, response, credentials) if attempt < MAX_ATTEMPTS else None
+            if again is None:
+                raise PlatformError(_register_failure(response.status), f"status {response.status}")
+            request = again
+        raise PlatformError(Code.AUTHENTICATION_FAILED, "the registrar asks again and again")
+
+    async def _outcome(self, request: Request, hop: Hop) -> Response:
+        """Send a request other than INVITE and wait for its final response."""
+        outcome: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+
+        def on_response(response: Response) -> None:
+            if response.status >= 200 and not outcome.done():
+                outcome.set_result(response)
+
+        def on_failure(code: Code) -> None:
+            if not outcome.done():
+                outcome.set_exception(PlatformError(code, f"{hop.transport} {hop.host}"))
+
+        self.endpoint.send_request(request, hop, on_response=on_response, on_failure=on_failure)
+        return await outcome
+
+    def _contact(self, hop: Hop, user: str | None = None) -> str:
+        """Return the Contact by which the peer at `hop` reaches us."""
+        try:
+            host, port = self.endpoint.local_address(hop.transport, hop)
+        except PlatformError:
+            host, port = "invalid", 5060  # nothing can be sent either; the request will fail
+        uri = SipUri(
+            user=self._contact_user if user is None else user,
+            host=self._advertised_host or host,
+            port=port,
+            params={} if hop.transport == "udp" else {"transport": hop.transport},
+        )
+        return f"<{uri}>"
+
+
+async def _carry_out(registrar: Registrar, order: RegisterOrder, server: ServerTransaction) -> None:
+    server.respond(await registrar.apply(order))
+
+
+def _invite_key(request: Request) -> InviteKey:
+    return request.call_id, request.from_.tag or "", request.cseq[0]
+
+
+def _new_request(
+    method: str, uri: str, from_: NameAddr | str, to: NameAddr | str, *, tag: str
+) -> Request:
+    """Build a request outside of any dialog (RFC 3261 8.1.1)."""
+    source = from_ if isinstance(from_, NameAddr) else NameAddr(from_)
+    target = to if isinstance(to, NameAddr) else NameAddr(to)
+    headers = Headers()
+    headers.set("Max-Forwards", "70")
+    headers.set("From", str(source.with_tag(tag)))
+    headers.set("To", str(target))
+    headers.set("Call-ID", os.urandom(16).hex())
+    headers.set("CSeq", f"1 {method}")
+    return Request(method, uri, headers)
+
+
+def _again(request: Request, response: Response, credentials: Credentials | None) -> Request | None:
+    """Return the REGISTER to send after a response that tells what was missing."""
+    if response.status == 423:  # 10.2.8
+        shortest = response.headers.get("Min-Expires") or ""
+        if not (shortest.isascii() and shortest.isdigit() and len(shortest) <= 9):
+            return None
+        again = request.copy()
+        again.headers.remove("Via")
+        again.headers.set("Expires", shortest)
+        return again
+    return authorized_again(request, response, credentials, cseq=request.cseq[0] + 1)
+
+
+def _register_failure(status: int) -> Code:
+    if status in {401, 403, 407}:
+        return Code.AUTHENTICATION_FAILED
+    return Code.SIP_TIMEOUT if status == 408 else Code.FAR_END_REFUSED
+
+
+def _granted_s(response: Response, contact: str, asked_s: int) -> int:
+    """Return how long our contact stays bound (10.2.4)."""
+    ours = NameAddr.parse(contact).uri
+    texts = [response.headers.get("Expires")]
+    try:
+        for value in response.headers.get_all("Contact"):
+            address = NameAddr.parse(value)
+            if address.uri == ours:
+                texts.insert(0, address.params.get("expires"))
+    except SipSyntaxError:
+        pass
+    for text in texts:
+        if text is not None and text.isascii() and text.isdigit() and len(text) <= 10:
+            return int(text)
+    return asked_s
