@@ -48,18 +48,19 @@ def _known_names() -> dict[str, str]:
     return names | {compact.upper(): name for compact, name in _COMPACT.items()}
 
 
-_NAMES = _known_names()
+NAMES = _known_names()
+"""Canonical names by the spellings that are usual on the wire."""
 
 
 def canonical_name(name: str) -> str:
     """Return the one spelling of a header name that this stack uses."""
-    known = _NAMES.get(name)
+    known = NAMES.get(name)
     if known is not None:
         return known
     name = name.rstrip()  # RFC 3261 25.1: HCOLON allows white space before the colon
     if not is_token(name):
         raise SipSyntaxError(Malformed.HEADER_LINE, "Malformed header name")
-    return _NAMES.get(name.lower()) or name.title()
+    return NAMES.get(name.lower()) or name.title()
 
 
 class Headers:
@@ -91,6 +92,11 @@ class Headers:
         if name in _LISTS and "," in rows[0]:
             return split_outside(rows[0], ",")[0]
         return rows[0]
+
+    def first_row(self, name: str) -> str | None:
+        """Return the first row of a canonical name as written, without a search for its name."""
+        rows = self._rows.get(name)
+        return rows[0] if rows is not None else None
 
     def get_all(self, name: str) -> list[str]:
         """Return every value, rows with comma-separated lists split."""
@@ -147,14 +153,6 @@ class Headers:
     def rows(self, name: str) -> list[str]:
         """Return the rows of a name as written, lists not split."""
         return list(self._rows.get(canonical_name(name), ()))
-
-    def first_repeated(self, names: Iterable[str]) -> str | None:
-        """Return the first of these canonical names that has more than one row."""
-        rows = self._rows
-        for name in names:
-            if name in rows and len(rows[name]) > 1:
-                return name
-        return None
 
     def items(self) -> Iterator[tuple[str, str]]:
         """Yield name and value of each row."""

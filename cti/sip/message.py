@@ -9,10 +9,10 @@ import hmac
 import os
 from collections.abc import Iterable
 
-from cti.sip.headers import SINGLE, Headers, canonical_name
+from cti.sip.headers import NAMES, SINGLE, Headers, canonical_name
 from cti.sip.reasons import REASON_PHRASES
-from cti.sip.syntax import Malformed, SipSyntaxError, is_token, is_unsafe
-from cti.sip.uri import NameAddr, SipUri, Via
+from cti.sip.syntax import Malformed, SipSyntaxError, is_token, is_unsafe, split_outside
+from cti.sip.uri import NameAddr, SipUri, Via, parse_uri
 
 MAX_MESSAGE_BYTES = 65_535
 MAX_HEADER_LINES = 256
@@ -59,7 +59,7 @@ class Message:
         self._cseq = self._from = self._to = self._via = None
 
     def _required(self, name: str) -> str:
-        value = self.headers.get(name)
+        value = self.headers.first_row(name)
         if value is None:
             raise SipSyntaxError(Malformed.HEADER_MISSING, f"Missing {name}")
         return value
@@ -97,8 +97,9 @@ class Message:
     def top_via(self) -> Via:
         """The first Via."""
         text = self._required("Via")
-        if self._via is None or self._via[0] != text:
-            self._via = (text, Via.parse(text))
+        if self._via is None or self._via[0] is not text:
+            first = split_outside(text, ",")[0] if "," in text else text
+            self._via = (text, Via.parse(first))
         return self._via[1]
 
     def _start_line(self) -> str:
@@ -115,7 +116,9 @@ class Message:
 class Request(Message):
     """A request; `uri` is the Request-URI as text."""
 
-    __slots__ = ("method", "uri")
+    __slots__ = ("_target", "method", "uri")
+
+    _target: tuple[str, SipUri | str] | None
 
     def __init__(
         self,
@@ -131,6 +134,7 @@ class Request(Message):
             raise ValueError("white space in the Request-URI")
         self.method = method
         self.uri = uri
+        self._target = None
         self._init(headers if isinstance(headers, Headers) else Headers(headers), body, encoding)
 
     @classmethod
@@ -139,8 +143,16 @@ class Request(Message):
         request = cls.__new__(cls)
         request.method = method
         request.uri = uri
+        request._target = None  # noqa: SLF001 - its own class
         request._init(headers, b"", encoding)  # noqa: SLF001 - its own class
         return request
+
+    @property
+    def target(self) -> SipUri | str:
+        """The Request-URI parsed, raw when its scheme is not sip or sips."""
+        if self._target is None or self._target[0] is not self.uri:
+            self._target = (self.uri, parse_uri(self.uri))
+        return self._target[1]
 
     def _start_line(self) -> str:
         return f"{self.method} {self.uri} SIP/2.0"
@@ -317,12 +329,12 @@ def parse_head(head: bytes) -> tuple[Request | Response, int | None]:
             _check_start_line(start_line, request)
         if fault is not None:
             raise fault
-        length = _check(message)
+        length = _check(message, rows)
         if request is not None:
             _check_request(request)
     except SipSyntaxError as error:
         error.partial = request if request is not None and is_answerable(request) else None
-        error.content_length = _content_length(headers)
+        error.content_length = _content_length(rows)
         raise
     return message, length
 
@@ -370,11 +382,13 @@ def _parse_rows(lines: list[str]) -> tuple[dict[str, list[str]], SipSyntaxError 
         if len(line) > MAX_LINE_CHARACTERS:
             fault = SipSyntaxError(Malformed.TOO_LARGE, "Header line too long", 513)
             continue
-        try:
-            key = canonical_name(name)
-        except SipSyntaxError as error:
-            fault = error
-            continue
+        key = NAMES.get(name)
+        if key is None:
+            try:
+                key = canonical_name(name)
+            except SipSyntaxError as error:
+                fault = error
+                continue
         if key in rows:
             rows[key].append(value.strip())
         else:
@@ -409,43 +423,42 @@ def _response(start_line: str, headers: Headers, encoding: str) -> Response:
     return Response(int(status), reason, headers, b"", encoding)
 
 
-def _check(message: Request | Response) -> int | None:
+def _check(message: Request | Response, rows: dict[str, list[str]]) -> int | None:
     """Check what every message must have; return the Content-Length."""
-    headers = message.headers
     for name in _MANDATORY:
-        if name not in headers:
+        if name not in rows:
             raise SipSyntaxError(Malformed.HEADER_MISSING, f"Missing {name}")
-    repeated = headers.first_repeated(SINGLE)
-    if repeated is not None:
-        raise SipSyntaxError(Malformed.HEADER_REPEATED, f"Repeated {repeated}")
-    if not message.call_id:
+    for name in SINGLE:
+        if name in rows and len(rows[name]) > 1:
+            raise SipSyntaxError(Malformed.HEADER_REPEATED, f"Repeated {name}")
+    if not rows["Call-ID"][0]:
         raise SipSyntaxError(Malformed.HEADER_VALUE, "Empty Call-ID")
     # Asking for these parses and keeps them, so that they cannot fail later.
     _ = message.top_via, message.from_, message.to, message.cseq
-    length = _content_length(headers)
-    if length is None and "Content-Length" in headers:
+    length = _content_length(rows)
+    if length is None and "Content-Length" in rows:
         raise SipSyntaxError(Malformed.CONTENT_LENGTH, "Malformed Content-Length")
     return length
 
 
-def _content_length(headers: Headers) -> int | None:
-    rows = headers.rows("Content-Length")
-    if len(rows) != 1:
+def _content_length(rows: dict[str, list[str]]) -> int | None:
+    values = rows.get("Content-Length")
+    if values is None or len(values) != 1:
         return None
-    text = rows[0]
+    text = values[0]
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 10 else None
 
 
 def _check_request(request: Request) -> None:
     if request.cseq[1] != request.method:
         raise SipSyntaxError(Malformed.HEADER_VALUE, "CSeq method differs from the request")
-    forwards = request.headers.get("Max-Forwards")
+    forwards = request.headers.first_row("Max-Forwards")
     if forwards is not None and not (
         forwards.isascii() and forwards.isdigit() and len(forwards) <= 3 and int(forwards) <= 255
     ):
         raise SipSyntaxError(Malformed.HEADER_VALUE, "Malformed Max-Forwards")
-    scheme, colon, _ = request.uri.partition(":")
-    if not colon or not is_token(scheme):
-        raise SipSyntaxError(Malformed.URI, "Malformed Request-URI")
-    if scheme.lower() in {"sip", "sips"}:
-        SipUri.parse(request.uri)  # other schemes are for the user agent to refuse (416)
+    if isinstance(request.target, str):
+        # Other schemes are for the user agent to refuse (416).
+        scheme, colon, _ = request.uri.partition(":")
+        if not colon or not is_token(scheme) or scheme.lower() in {"sip", "sips"}:
+            raise SipSyntaxError(Malformed.URI, "Malformed Request-URI")
