@@ -65,6 +65,7 @@ class Code(StrEnum):
     # Agents' commands
     AGENT_UNKNOWN = "agent_unknown"
     PASSWORD_WRONG = "password_wrong"  # noqa: S105
+    AGENT_LOCKED = "agent_locked"
     SIGNED_IN_ELSEWHERE = "signed_in_elsewhere"
     NOT_SIGNED_IN = "not_signed_in"
     SESSION_INVALID = "session_invalid"
@@ -178,6 +179,8 @@ CATALOGUE: dict[Code, Failure] = dict([
            "工号不存在或密码错误", "agent number or password is wrong"),
     _entry(Code.PASSWORD_WRONG, 401, "UNAUTHENTICATED", 21, _NO,
            "工号不存在或密码错误", "agent number or password is wrong"),
+    _entry(Code.AGENT_LOCKED, 403, "PERMISSION_DENIED", 21, _NO,
+           "密码连续输错,请稍后再试", "too many wrong passwords, try again later"),
     _entry(Code.SIGNED_IN_ELSEWHERE, 409, "ALREADY_EXISTS", 41, _NO,
            "该工号已在别处签入", "agent is already signed in elsewhere"),
     _entry(Code.NOT_SIGNED_IN, 403, "FAILED_PRECONDITION", 41, _NO,
