@@ -120,15 +120,18 @@ class OutgoingLeg:
         forks = [_Fork(self) for _ in bindings]
         self._forks = forks
         for fork, binding in zip(forks, bindings, strict=True):
-            fork.session = self._context.user_agent.invite(
-                binding.contact_uri,
-                from_=from_,
-                to=NameAddr(SipUri(user=target.user, host=domain)),
-                hop=binding.hop,
-                sdp=offer,
-                observer=fork,
-                headers=headers,
-            )
+            try:
+                fork.session = self._context.user_agent.invite(
+                    binding.contact_uri,
+                    from_=from_,
+                    to=NameAddr(SipUri(user=target.user, host=domain)),
+                    hop=binding.hop,
+                    sdp=offer,
+                    observer=fork,
+                    headers=headers,
+                )
+            except ValueError:  # a contact that no request can be sent to
+                fork.on_ended(SessionEnd(by_peer=False, status=503, code=Code.SIP_TRANSPORT))
 
     async def answered(self, timeout_ms: int) -> None:
         """Wait until a contact answers; PlatformError says why none did."""
