@@ -7,6 +7,7 @@ local agent = reserved_agent(ticket)
 wait_again(ticket)
 if agent then
   agent.wish = nil -- who gives back knows best
+  agent.since = us_text(now_us) -- behind those who were idle meanwhile
   release(agent, request.agent_state)
 end
 match_ticket(ticket)

@@ -211,7 +211,7 @@ class AcdAgainstModel(RuleBasedStateMachine):
         assert self.run(self.acd.reject(offer, agent_ready=ready)) == held
         if held:
             agent = self.model.agents[offer.agent]
-            agent.wish = None
+            agent.wish, agent.since = None, next(self.model.clock)
             self.model.release(agent, "ready" if ready else "not_ready")
             self.model.wait_again(self.model.tickets[offer.ticket])
             self.model.match_ticket(offer.ticket)

@@ -1,0 +1,184 @@
+"""The toolbar's gRPC service, thin over the desk."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from dataclasses import asdict
+
+import grpc
+import grpc.aio
+from google.protobuf.message import Message
+
+from agents.desk import AgentDesk
+from agents.live_agent import LiveAgent
+from agents.notices import SLOW, Notice
+from agents.state import AgentState
+from agents.summary import SummaryFigures
+from cti95598.agents.v1 import agents_pb2 as pb
+from cti95598.agents.v1.agents_pb2_grpc import (
+    AgentServiceServicer,
+    add_AgentServiceServicer_to_server,
+)
+from domain.failures import CATALOGUE, PlatformError
+from domain.ids import AgentId, TenantId
+
+SummaryOf = Callable[[TenantId, AgentId], Awaitable[SummaryFigures]]
+
+_STATES: dict[AgentState, pb.AgentState] = {
+    AgentState.SIGNED_OUT: pb.AGENT_STATE_SIGNED_OUT,
+    AgentState.NOT_READY: pb.AGENT_STATE_NOT_READY,
+    AgentState.READY: pb.AGENT_STATE_READY,
+    AgentState.RINGING: pb.AGENT_STATE_RINGING,
+    AgentState.TALKING: pb.AGENT_STATE_TALKING,
+    AgentState.AFTER_CALL_WORK: pb.AGENT_STATE_AFTER_CALL_WORK,
+}
+_MAX_TEXT = 200
+
+Context = grpc.aio.ServicerContext[Message, Message]
+
+
+class AgentService(AgentServiceServicer):
+    """Every command answers with a result; only a bad session or argument fails the RPC."""
+
+    def __init__(self, desk: AgentDesk, summary: SummaryOf) -> None:
+        self._desk = desk
+        self._summary = summary
+
+    def add_to(self, server: grpc.aio.Server) -> None:
+        """Register with a server."""
+        add_AgentServiceServicer_to_server(self, server)
+
+    async def SignIn(self, request: pb.SignInRequest, context: Context) -> pb.SignInResponse:  # noqa: N802 - gRPC name
+        """Open a session."""
+        if any(
+            len(text) > _MAX_TEXT
+            for text in (request.tenant, request.agent, request.password, request.device)
+        ):
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "a field is too long")
+        try:
+            live = await self._desk.sign_in(
+                TenantId(request.tenant),
+                AgentId(request.agent),
+                request.password,
+                phone=request.device,
+                take_over=request.take_over,
+                source=context.peer(),
+            )
+        except PlatformError as error:
+            return pb.SignInResponse(result=_refused(error, AgentState.SIGNED_OUT))
+        return pb.SignInResponse(
+            result=_accepted(live),
+            token=live.token,
+            display_name=live.settings.name,
+            queues=live.settings.queues,
+        )
+
+    async def SignOut(self, request: pb.SignOutRequest, context: Context) -> pb.SignOutResponse:  # noqa: ARG002, N802
+        """End the session."""
+        live = await self._live(context)
+        return pb.SignOutResponse(result=_result_of(live, live.sign_out))
+
+    async def Ready(self, request: pb.ReadyRequest, context: Context) -> pb.ReadyResponse:  # noqa: ARG002, N802
+        """Take calls."""
+        live = await self._live(context)
+        return pb.ReadyResponse(result=await _result_after(live, self._desk.ready(live)))
+
+    async def NotReady(self, request: pb.NotReadyRequest, context: Context) -> pb.NotReadyResponse:  # noqa: N802
+        """Take no calls."""
+        live = await self._live(context)
+        reason = request.reason[:_MAX_TEXT]
+        return pb.NotReadyResponse(result=_result_of(live, lambda: live.not_ready(reason)))
+
+    async def Answer(self, request: pb.AnswerRequest, context: Context) -> pb.AnswerResponse:  # noqa: ARG002, N802
+        """Let the phone pick up."""
+        live = await self._live(context)
+        return pb.AnswerResponse(result=await _result_after(live, live.answer()))
+
+    async def HangUp(self, request: pb.HangUpRequest, context: Context) -> pb.HangUpResponse:  # noqa: ARG002, N802
+        """Decline, or end the conversation."""
+        live = await self._live(context)
+        return pb.HangUpResponse(result=_result_of(live, live.hang_up))
+
+    async def Events(  # noqa: N802
+        self,
+        request: pb.EventsRequest,  # noqa: ARG002
+        context: Context,
+    ) -> AsyncIterator[pb.AgentEvent]:
+        """Follow the agent; ends with the session."""
+        live = await self._live(context)
+        watching = live.watch()
+        try:
+            while (notice := await watching.next()) is not None:
+                yield _event(notice)
+        finally:
+            self._desk.unwatch(live, watching)
+        if watching.ended == SLOW:
+            await context.abort(
+                grpc.StatusCode.RESOURCE_EXHAUSTED, "events were not read in time; open again"
+            )
+
+    async def Summary(self, request: pb.SummaryRequest, context: Context) -> pb.SummaryResponse:  # noqa: ARG002, N802
+        """The agent's own figures of today."""
+        live = await self._live(context)
+        try:
+            figures = await self._summary(live.tenant, live.settings.agent_id)
+        except PlatformError as error:
+            return pb.SummaryResponse(result=_refused(error, live.state))
+        return pb.SummaryResponse(result=_accepted(live), **asdict(figures))
+
+    async def _live(self, context: Context) -> LiveAgent:
+        try:
+            return self._desk.session(_token(context.invocation_metadata() or ()))
+        except PlatformError as error:
+            await context.abort(
+                grpc.StatusCode.UNAUTHENTICATED, f"{error.failure.zh} / {error.failure.en}"
+            )
+            raise AssertionError from error  # abort has raised
+
+
+def _token(metadata: Iterable[tuple[str, str | bytes]]) -> str:
+    for key, value in metadata:
+        if key == "authorization" and isinstance(value, str) and value.startswith("Bearer "):
+            return value.removeprefix("Bearer ")
+    return ""
+
+
+def _result_of(live: LiveAgent, command: Callable[[], None]) -> pb.Result:
+    try:
+        command()
+    except PlatformError as error:
+        return _refused(error, live.state)
+    return _accepted(live)
+
+
+async def _result_after(live: LiveAgent, command: Awaitable[None]) -> pb.Result:
+    try:
+        await command
+    except PlatformError as error:
+        return _refused(error, live.state)
+    return _accepted(live)
+
+
+def _accepted(live: LiveAgent) -> pb.Result:
+    return pb.Result(accepted=True, state=_STATES[live.state])
+
+
+def _refused(error: PlatformError, state: AgentState) -> pb.Result:
+    words = CATALOGUE[error.code]
+    detail = f" ({error.detail})" if error.detail else ""
+    return pb.Result(
+        accepted=False,
+        code=error.code,
+        words_zh=words.zh,
+        words_en=words.en + detail,
+        state=_STATES[state],
+    )
+
+
+def _event(notice: Notice) -> pb.AgentEvent:
+    event = pb.AgentEvent(
+        time_unix_ms=notice.time_unix_ms, state=_STATES[notice.state], reason=notice.reason
+    )
+    if notice.call is not None:
+        event.call.CopyFrom(pb.CallSummary(**asdict(notice.call)))
+    return event
