@@ -1,0 +1,160 @@
+"""The Rust media engine on an asyncio loop: its event queue is read when its eventfd says so."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from cti._media import Engine, PortsExhaustedError
+from cti.media import (
+    DigitReceived,
+    DigitsSent,
+    MediaEvent,
+    MediaTimedOut,
+    PlayEnded,
+    PlayId,
+    PortClosed,
+    PortFigures,
+    PortId,
+    RecordingEnded,
+    RecordingId,
+)
+from domain.failures import Code, PlatformError
+
+_log = structlog.get_logger(__name__)
+
+
+def _port_closed(
+    port: PortId, sent: int, received: int, lost: int, invalid: int, jitter_ms: float
+) -> PortClosed:
+    return PortClosed(port, PortFigures(sent, received, lost, invalid, jitter_ms))
+
+
+# The engine names the kind and gives the fields in the order of the class.
+_MAKERS: dict[object, Callable[..., MediaEvent]] = {
+    "digit": DigitReceived,
+    "play_ended": PlayEnded,
+    "digits_sent": DigitsSent,
+    "media_timed_out": MediaTimedOut,
+    "recording_ended": RecordingEnded,
+    "port_closed": _port_closed,
+}
+
+
+class RtpEngine:
+    """Implements `cti.media.MediaEngine`; to be made where the loop runs, ended by `aclose`.
+
+    Every event is given to `on_event` on the loop, in the order in which it happened.
+    """
+
+    def __init__(
+        self,
+        *,
+        port_min: int = 20_000,
+        port_max: int = 29_999,
+        quarantine_ms: int = 2000,
+        on_event: Callable[[MediaEvent], None] | None = None,
+    ) -> None:
+        """Start the engine's threads; RTP takes the even ports of the range."""
+        self.on_event = on_event
+        self._range = f"{port_min}-{port_max}"
+        self._engine = Engine(port_min, port_max, quarantine_ms=quarantine_ms)
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._engine.event_fd(), self._deliver)
+        self._closed = False
+
+    async def aclose(self) -> None:
+        """Close ports and finish recordings; their last events are delivered before it returns."""
+        if self._closed:
+            return
+        self._closed = True
+        await asyncio.to_thread(self._engine.shutdown)
+        self._loop.remove_reader(self._engine.event_fd())
+        self._deliver()
+
+    def figures(self) -> dict[str, int]:
+        """Counts of the whole engine, by name."""
+        return self._engine.figures()
+
+    def open_port(self, local_ip: str) -> tuple[PortId, int]:
+        """Bind an RTP port; see `MediaEngine`, as for all commands below."""
+        try:
+            port, number = self._engine.open_port(local_ip)
+        except PortsExhaustedError as error:
+            raise PlatformError(Code.MEDIA_PORTS_EXHAUSTED, f"RTP ports {self._range}") from error
+        except (OSError, ValueError) as error:
+            detail = f"media address {local_ip}: {error}"
+            raise PlatformError(Code.CONFIG_INVALID, detail) from error
+        return PortId(port), number
+
+    def connect(
+        self,
+        port: PortId,
+        *,
+        remote_ip: str,
+        remote_port: int,
+        payload_type: int,
+        digit_payload_type: int | None,
+        packet_time_ms: int = 20,
+        send: bool = True,
+        receive: bool = True,
+        media_timeout_ms: int = 0,
+    ) -> None:
+        """Set what was negotiated; PlatformError SDP_MALFORMED when it is no RTP address."""
+        try:
+            self._engine.connect(
+                port,
+                remote_ip=remote_ip,
+                remote_port=remote_port,
+                payload_type=payload_type,
+                digit_payload_type=digit_payload_type,
+                packet_time_ms=packet_time_ms,
+                send=send,
+                receive=receive,
+                media_timeout_ms=media_timeout_ms,
+            )
+        except (OverflowError, ValueError) as error:
+            raise PlatformError(Code.SDP_MALFORMED, str(error)) from error
+
+    def close_port(self, port: PortId) -> None:
+        """Stop everything on the port."""
+        self._engine.close_port(port)
+
+    def play(self, port: PortId, paths: list[str], *, loop: bool = False) -> PlayId:
+        """Play WAV files in order."""
+        return PlayId(self._engine.play(port, paths, loop=loop))
+
+    def stop_play(self, port: PortId) -> None:
+        """Stop what plays."""
+        self._engine.stop_play(port)
+
+    def send_digits(self, port: PortId, digits: str, *, tone_ms: int, gap_ms: int) -> None:
+        """Send RFC 4733 events."""
+        self._engine.send_digits(port, digits, tone_ms=tone_ms, gap_ms=gap_ms)
+
+    def bridge(self, a: PortId, b: PortId) -> None:
+        """Let a and b hear each other."""
+        self._engine.bridge(a, b)
+
+    def unbridge(self, port: PortId) -> None:
+        """End the bridge of the port."""
+        self._engine.unbridge(port)
+
+    def start_recording(self, path: str, left: PortId, right: PortId | None) -> RecordingId:
+        """Record what is received."""
+        return RecordingId(self._engine.start_recording(path, left, right))
+
+    def stop_recording(self, recording: RecordingId) -> None:
+        """Finish the file."""
+        self._engine.stop_recording(recording)
+
+    def _deliver(self) -> None:
+        for kind, *fields in self._engine.drain_events():
+            if self.on_event is None:
+                continue
+            try:
+                self.on_event(_MAKERS[kind](*fields))
+            except Exception:  # noqa: BLE001 - one listener's fault must not cost others theirs
+                _log.exception("media_event_failed", kind=kind)

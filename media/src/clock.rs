@@ -1,0 +1,36 @@
+//! The monotonic clock, and sleeping until a point of it.
+
+use std::time::Duration;
+
+use rustix::thread::clock_nanosleep_absolute;
+use rustix::time::{ClockId, Timespec, clock_gettime};
+
+/// A point of the monotonic clock: the time since its start.
+pub type Now = Duration;
+
+fn read(clock: ClockId) -> Duration {
+    let time = clock_gettime(clock);
+    // Both clocks count up from zero and nanoseconds stay below 10^9.
+    Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32)
+}
+
+/// Reads the monotonic clock.
+#[must_use]
+pub fn now() -> Now {
+    read(ClockId::Monotonic)
+}
+
+/// CPU time the calling thread has used.
+#[must_use]
+pub fn thread_cpu() -> Duration {
+    read(ClockId::ThreadCPUTime)
+}
+
+/// Sleeps until `deadline`; a signal may end the sleep early.
+pub fn sleep_until(deadline: Now) {
+    let request = Timespec {
+        tv_sec: deadline.as_secs().cast_signed(),
+        tv_nsec: deadline.subsec_nanos().into(),
+    };
+    let _interrupted = clock_nanosleep_absolute(ClockId::Monotonic, &request);
+}

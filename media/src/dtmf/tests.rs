@@ -1,0 +1,167 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::rtp::{Pt, SequenceNumber, Ssrc};
+
+const MS: Duration = Duration::from_millis(1);
+
+fn packet(payload: &[u8], timestamp: u32) -> Packet<'_> {
+    Packet {
+        marker: false,
+        pt: Pt(101),
+        sequence: SequenceNumber(0),
+        timestamp: RtpTimestamp(timestamp),
+        ssrc: Ssrc(1),
+        payload,
+    }
+}
+
+fn presses(receiver: &mut Receiver, payload: [u8; 4], timestamp: u32, now: Now) -> Vec<Press> {
+    let ended = receiver.receive(&packet(&payload, timestamp), now).unwrap();
+    ended.into_iter().flatten().collect()
+}
+
+#[test]
+fn a_press_is_reported_once_at_its_end() {
+    let mut receiver = Receiver::default();
+    for step in 1..=5u16 {
+        let [high, low] = (step * 160).to_be_bytes();
+        assert_eq!(presses(&mut receiver, [5, 10, high, low], 1000, MS), []);
+    }
+    let press = Press { key: '5', duration_ms: 100 };
+    assert_eq!(presses(&mut receiver, [5, 0x8a, 3, 0x20], 1000, MS), [press]);
+    assert_eq!(presses(&mut receiver, [5, 0x8a, 3, 0x20], 1000, MS), []);
+    assert_eq!(presses(&mut receiver, [5, 10, 3, 0x20], 1000, MS), []);
+    assert_eq!(receiver.poll(999 * MS), None);
+}
+
+#[test]
+fn the_same_key_twice_is_two_presses() {
+    let mut receiver = Receiver::default();
+    let press = Press { key: '#', duration_ms: 40 };
+    assert_eq!(presses(&mut receiver, [11, 0x8a, 1, 0x40], 1000, MS), [press]);
+    assert_eq!(presses(&mut receiver, [11, 0x8a, 1, 0x40], 3000, MS), [press]);
+}
+
+#[test]
+fn a_lost_end_is_reported_by_time_or_by_the_next_press() {
+    let mut receiver = Receiver::default();
+    assert_eq!(presses(&mut receiver, [1, 10, 1, 0x40], 1000, MS), []);
+    assert_eq!(receiver.poll(50 * MS), None);
+    assert_eq!(receiver.poll(200 * MS), Some(Press { key: '1', duration_ms: 40 }));
+    assert_eq!(receiver.poll(300 * MS), None);
+    // The end that comes later still is not a second press.
+    assert_eq!(presses(&mut receiver, [1, 0x8a, 1, 0xe0], 1000, 400 * MS), []);
+    assert_eq!(presses(&mut receiver, [2, 10, 0, 160], 5000, 500 * MS), []);
+    let ended = presses(&mut receiver, [3, 10, 0, 160], 7000, 510 * MS);
+    assert_eq!(ended, [Press { key: '2', duration_ms: 20 }]);
+    // Stragglers of an older press are not news.
+    assert_eq!(presses(&mut receiver, [2, 0x8a, 0, 160], 5000, 520 * MS), []);
+}
+
+#[test]
+fn a_press_longer_than_a_segment_is_one_press() {
+    let mut receiver = Receiver::default();
+    assert_eq!(presses(&mut receiver, [9, 10, 0xff, 0xff], 1000, MS), []);
+    assert_eq!(presses(&mut receiver, [9, 10, 0, 160], 1000 + 0xffff, MS), []);
+    let ended = presses(&mut receiver, [9, 0x8a, 1, 0x40], 1000 + 0xffff, MS);
+    assert_eq!(ended, [Press { key: '9', duration_ms: (0xffff + 320) / 8 }]);
+}
+
+#[test]
+fn unknown_events_are_ignored_and_short_payloads_are_malformed() {
+    let mut receiver = Receiver::default();
+    assert_eq!(presses(&mut receiver, [16, 0x8a, 1, 0x40], 1000, MS), []);
+    assert!(receiver.receive(&packet(&[1, 0x8a, 1], 1000), MS).is_none());
+}
+
+#[test]
+fn presses_are_sent_as_the_rfc_says() {
+    let mut sender = Sender::default();
+    sender.push("4x#", 100, 80);
+    let mut packets = Vec::new();
+    let mut clock = RtpTimestamp(u32::MAX - 300);
+    let mut steps = 0;
+    while !sender.is_idle() {
+        match sender.step(clock) {
+            Sending::Packet { marker, timestamp, payload } => {
+                packets.push((steps, marker, timestamp, payload));
+            }
+            Sending::Audio => {}
+            Sending::Finished => assert!(sender.is_idle()),
+        }
+        clock = clock.after(160);
+        steps += 1;
+    }
+    let (first, second) = packets.split_at(7);
+    for (index, (step, marker, timestamp, payload)) in first.iter().enumerate() {
+        let duration = (index as u16 + 1).min(5) * 160;
+        assert_eq!((*step, *marker), (index, index == 0));
+        assert_eq!(*timestamp, RtpTimestamp(u32::MAX - 300));
+        assert_eq!(payload[0], 4);
+        assert_eq!(payload[1] & 0x80 != 0, index >= 4);
+        assert_eq!(u16::from_be_bytes([payload[2], payload[3]]), duration);
+    }
+    assert_eq!(second.len(), 7);
+    assert_eq!(second[0].3[0], 11);
+    // 100 ms of tone and 80 ms of gap lie between the starts.
+    assert_eq!(second[0].0, 9);
+    assert!(second[0].1);
+    assert_eq!(steps, 18);
+}
+
+#[test]
+fn what_is_sent_is_received() {
+    let mut sender = Sender::default();
+    let mut receiver = Receiver::default();
+    sender.push("159D*#0", 60, 60);
+    let (mut heard, mut clock, mut now) = (String::new(), RtpTimestamp(7), Duration::ZERO);
+    while !sender.is_idle() {
+        if let Sending::Packet { timestamp, payload, .. } = sender.step(clock) {
+            let ended = presses(&mut receiver, payload, timestamp.0, now);
+            heard.extend(ended.iter().map(|press| press.key));
+        }
+        clock = clock.after(160);
+        now += 20 * MS;
+    }
+    assert_eq!(heard, "159D*#0");
+}
+
+proptest! {
+    /// Each press arrives once and in order, whichever packets are lost, if one of it is left.
+    #[test]
+    fn loss_never_doubles_a_press(fates in proptest::collection::vec(any::<bool>(), 200)) {
+        let mut sender = Sender::default();
+        let mut receiver = Receiver::default();
+        sender.push("1234567890", 60, 140);
+        let (mut heard, mut sent) = (String::new(), String::new());
+        let (mut clock, mut now) = (RtpTimestamp(7), Duration::ZERO);
+        for kept in fates {
+            if let Sending::Packet { timestamp, payload, .. } = sender.step(clock) && kept {
+                let key = char::from(KEYS[usize::from(payload[0])]);
+                if !sent.ends_with(key) {
+                    sent.push(key);
+                }
+                let ended = presses(&mut receiver, payload, timestamp.0, now);
+                heard.extend(ended.iter().map(|press| press.key));
+            }
+            heard.extend(receiver.poll(now).map(|press| press.key));
+            clock = clock.after(160);
+            now += 20 * MS;
+        }
+        heard.extend(receiver.poll(now + LOST_END).map(|press| press.key));
+        prop_assert_eq!(heard, sent);
+    }
+
+    #[test]
+    fn any_payload_never_panics(
+        packets in proptest::collection::vec(
+            (proptest::collection::vec(any::<u8>(), 0..8), any::<u32>()), 0..50),
+    ) {
+        let mut receiver = Receiver::default();
+        for (payload, timestamp) in &packets {
+            receiver.receive(&packet(payload, *timestamp), Duration::ZERO);
+        }
+        receiver.reset();
+    }
+}

@@ -1,0 +1,180 @@
+//! The Python face: `cti._media.Engine`. No thread but the caller's ever holds the GIL.
+
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsRawFd;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use pyo3::exceptions::{PyOSError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyTuple};
+
+use crate::event::{Command, Connection, Event, PortId, RecordingId};
+use crate::g711::{FRAME_MS, Law};
+use crate::handle::{EngineHandle, OpenError, PortRange};
+use crate::port::MAX_FRAMES_PER_PACKET;
+use crate::rtp::Pt;
+
+pyo3::create_exception!(_media, PortsExhaustedError, PyOSError, "No RTP port is free.");
+
+/// The media engine; see `cti.media.MediaEngine` for what the commands mean.
+#[pyclass(frozen, module = "cti._media")]
+struct Engine {
+    handle: EngineHandle,
+}
+
+fn parse_ip(text: &str) -> PyResult<IpAddr> {
+    text.parse().map_err(|_| PyValueError::new_err(format!("not an IP address: {text}")))
+}
+
+#[pymethods]
+impl Engine {
+    #[new]
+    #[pyo3(signature = (port_min, port_max, *, quarantine_ms = 2000))]
+    fn new(port_min: u16, port_max: u16, quarantine_ms: u64) -> PyResult<Self> {
+        let quarantine = Duration::from_millis(quarantine_ms);
+        let range = PortRange { first: port_min, last: port_max, quarantine };
+        Ok(Self { handle: EngineHandle::start(range)? })
+    }
+
+    fn open_port(&self, local_ip: &str) -> PyResult<(u64, u16)> {
+        match self.handle.open_port(parse_ip(local_ip)?) {
+            Ok((port, number)) => Ok((port.0, number)),
+            Err(OpenError::Exhausted) => Err(PortsExhaustedError::new_err("no RTP port is free")),
+            Err(OpenError::System(error)) => Err(error.into()),
+        }
+    }
+
+    #[pyo3(signature = (port, *, remote_ip, remote_port, payload_type, digit_payload_type,
+        packet_time_ms = 20, send = true, receive = true, media_timeout_ms = 0))]
+    #[expect(clippy::too_many_arguments, reason = "the fields of a negotiation")]
+    fn connect(
+        &self,
+        port: u64,
+        remote_ip: &str,
+        remote_port: u16,
+        payload_type: u8,
+        digit_payload_type: Option<u8>,
+        packet_time_ms: u32,
+        send: bool,
+        receive: bool,
+        media_timeout_ms: u32,
+    ) -> PyResult<()> {
+        let law = Law::of(Pt(payload_type)).ok_or_else(|| {
+            PyValueError::new_err(format!("payload type {payload_type} is neither PCMA nor PCMU"))
+        })?;
+        // A packet time is a wish, RFC 4566 section 6: it is met as far as 20 ms frames allow.
+        let frames = (packet_time_ms / FRAME_MS).clamp(1, MAX_FRAMES_PER_PACKET.into());
+        let connection = Connection {
+            remote: SocketAddr::new(parse_ip(remote_ip)?, remote_port),
+            law,
+            digit_pt: digit_payload_type.map(Pt),
+            frames_per_packet: frames as u8,
+            send,
+            receive,
+            media_timeout_ms,
+        };
+        self.handle.connect(PortId(port), connection);
+        Ok(())
+    }
+
+    fn close_port(&self, port: u64) {
+        self.handle.send(Command::Close(PortId(port)));
+    }
+
+    #[pyo3(signature = (port, paths, *, r#loop = false))]
+    fn play(&self, port: u64, paths: Vec<PathBuf>, r#loop: bool) -> u64 {
+        self.handle.play(PortId(port), paths, r#loop).0
+    }
+
+    fn stop_play(&self, port: u64) {
+        self.handle.send(Command::StopPlay(PortId(port)));
+    }
+
+    #[pyo3(signature = (port, digits, *, tone_ms, gap_ms))]
+    fn send_digits(&self, port: u64, digits: String, tone_ms: u32, gap_ms: u32) {
+        self.handle.send(Command::SendDigits(PortId(port), digits, tone_ms, gap_ms));
+    }
+
+    fn bridge(&self, a: u64, b: u64) {
+        self.handle.send(Command::Bridge(PortId(a), PortId(b)));
+    }
+
+    fn unbridge(&self, port: u64) {
+        self.handle.send(Command::Unbridge(PortId(port)));
+    }
+
+    fn start_recording(&self, path: PathBuf, left: u64, right: Option<u64>) -> u64 {
+        self.handle.start_recording(path, PortId(left), right.map(PortId)).0
+    }
+
+    fn stop_recording(&self, recording: u64) {
+        self.handle.send(Command::StopRecording(RecordingId(recording)));
+    }
+
+    fn event_fd(&self) -> i32 {
+        self.handle.event_fd().as_raw_fd()
+    }
+
+    fn drain_events<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let events = PyList::empty(py);
+        for event in self.handle.drain_events() {
+            events.append(as_tuple(py, event)?)?;
+        }
+        Ok(events)
+    }
+
+    fn figures<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let figures = PyDict::new(py);
+        for (name, value) in self.handle.figures().all() {
+            figures.set_item(name, value)?;
+        }
+        Ok(figures)
+    }
+
+    fn shutdown(&self, py: Python<'_>) {
+        py.detach(|| self.handle.shutdown());
+    }
+}
+
+/// An event as its kind and the fields of its class in `cti.media`, in order.
+fn as_tuple(py: Python<'_>, event: Event) -> PyResult<Bound<'_, PyTuple>> {
+    match event {
+        Event::Digit(port, key, duration_ms) => {
+            ("digit", port.0, key, duration_ms).into_pyobject(py)
+        }
+        Event::PlayEnded(port, play, completed, error) => {
+            ("play_ended", port.0, play.0, completed, error).into_pyobject(py)
+        }
+        Event::DigitsSent(port) => ("digits_sent", port.0).into_pyobject(py),
+        Event::MediaTimedOut(port) => ("media_timed_out", port.0).into_pyobject(py),
+        Event::RecordingEnded(recording, summary) => (
+            "recording_ended",
+            recording.0,
+            summary.path.to_string_lossy(),
+            summary.sha256,
+            summary.size_bytes,
+            summary.duration_ms,
+            summary.channels,
+            summary.dropped_frames,
+            summary.error,
+        )
+            .into_pyobject(py),
+        Event::PortClosed(port, figures) => (
+            "port_closed",
+            port.0,
+            figures.packets_sent,
+            figures.packets_received,
+            figures.packets_lost,
+            figures.packets_invalid,
+            figures.jitter_ms,
+        )
+            .into_pyobject(py),
+    }
+}
+
+#[pymodule]
+mod _media {
+    #[pymodule_export]
+    use super::{Engine, PortsExhaustedError};
+}

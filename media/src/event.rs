@@ -1,0 +1,212 @@
+//! What the engine reports and what it is told, as plain data, and the queues that carry them.
+
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use rustix::event::{EventfdFlags, eventfd};
+
+use crate::g711::Law;
+use crate::player::Clip;
+use crate::rtp::Pt;
+use crate::socket::RtpSocket;
+
+/// Identifies a port; never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PortId(pub u64);
+
+/// Identifies one `play`; never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PlayId(pub u64);
+
+/// Identifies a recording; never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RecordingId(pub u64);
+
+/// What was counted on a port.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct PortFigures {
+    /// RTP packets handed to the kernel.
+    pub packets_sent: u64,
+    /// Valid RTP packets received.
+    pub packets_received: u64,
+    /// Expected less received, RFC 3550 section A.3, not below zero.
+    pub packets_lost: u64,
+    /// Datagrams that are no RTP, or of another address or payload type.
+    pub packets_invalid: u64,
+    /// RFC 3550 section A.8.
+    pub jitter_ms: f64,
+}
+
+/// A finished recording.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecordingSummary {
+    /// Where the file is.
+    pub path: PathBuf,
+    /// Hash of the whole file, hexadecimal; empty when it could not be read.
+    pub sha256: String,
+    /// Length of the file.
+    pub size_bytes: u64,
+    /// Audio in the file.
+    pub duration_ms: u64,
+    /// 1 or 2.
+    pub channels: u16,
+    /// Frames of 20 ms replaced by silence because the disk was too slow.
+    pub dropped_frames: u64,
+    /// Empty when all went well.
+    pub error: String,
+}
+
+/// What the engine reports.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// A key was pressed.
+    Digit(PortId, char, u32),
+    /// A playlist ended: whether completed, and the error if any.
+    PlayEnded(PortId, PlayId, bool, String),
+    /// All digits were sent.
+    DigitsSent(PortId),
+    /// No RTP came for the time set.
+    MediaTimedOut(PortId),
+    /// A recording is complete on disk.
+    RecordingEnded(RecordingId, Box<RecordingSummary>),
+    /// The last event of a port.
+    PortClosed(PortId, PortFigures),
+}
+
+/// What was negotiated for a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// Where to send, until the far end is heard from another port of the same address.
+    pub remote: SocketAddr,
+    /// Audio both ways.
+    pub law: Law,
+    /// Telephone events, when negotiated.
+    pub digit_pt: Option<Pt>,
+    /// Frames of 20 ms in a packet.
+    pub frames_per_packet: u8,
+    /// Whether audio is sent.
+    pub send: bool,
+    /// Whether audio is taken in.
+    pub receive: bool,
+    /// Silence of the far end that is reported; 0 is none.
+    pub media_timeout_ms: u32,
+}
+
+impl Connection {
+    /// The address RTP is accepted from.
+    #[must_use]
+    pub fn remote_ip(&self) -> IpAddr {
+        self.remote.ip().to_canonical()
+    }
+}
+
+/// What the reactor is told.
+#[derive(Debug)]
+pub enum Command {
+    /// Take over a bound socket.
+    Open(PortId, RtpSocket),
+    /// Set what was negotiated.
+    Connect(PortId, Connection),
+    /// Stop all on the port and close it.
+    Close(PortId),
+    /// Play files in order, or for ever.
+    Play(PortId, PlayId, Vec<PathBuf>, bool),
+    /// The loader's answer to a play.
+    Loaded(PortId, PlayId, Law, Result<Vec<Clip>, String>),
+    /// Stop what plays.
+    StopPlay(PortId),
+    /// Send digits with the lengths of tone and gap in ms.
+    SendDigits(PortId, String, u32, u32),
+    /// Let two ports hear each other.
+    Bridge(PortId, PortId),
+    /// End the bridge of a port.
+    Unbridge(PortId),
+    /// Record one or two ports.
+    StartRecording(RecordingId, PathBuf, PortId, Option<PortId>),
+    /// Finish a recording.
+    StopRecording(RecordingId),
+    /// Finish everything and end the thread.
+    Shutdown,
+}
+
+/// A queue whose reader is woken through an eventfd, once for many entries.
+#[derive(Debug)]
+pub struct WakingQueue<T> {
+    sender: Sender<T>,
+    receiver: Receiver<T>,
+    wake: Arc<Wake>,
+}
+
+#[derive(Debug)]
+struct Wake {
+    fd: OwnedFd,
+    raised: AtomicBool,
+}
+
+impl<T> Clone for WakingQueue<T> {
+    fn clone(&self) -> Self {
+        Self {
+            sender: self.sender.clone(),
+            receiver: self.receiver.clone(),
+            wake: Arc::clone(&self.wake),
+        }
+    }
+}
+
+impl<T> WakingQueue<T> {
+    /// An empty queue.
+    ///
+    /// # Errors
+    /// When no eventfd can be made.
+    pub fn new() -> std::io::Result<Self> {
+        let (sender, receiver) = unbounded();
+        let fd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Self { sender, receiver, wake: Arc::new(Wake { fd, raised: AtomicBool::new(false) }) })
+    }
+
+    /// Appends an entry and wakes the reader.
+    pub fn push(&self, entry: T) {
+        // Cannot fail: this queue holds a receiver itself.
+        let _sent = self.sender.send(entry);
+        if !self.wake.raised.swap(true, Ordering::SeqCst) {
+            let _written = rustix::io::write(&self.wake.fd, &1u64.to_ne_bytes());
+        }
+    }
+
+    /// Takes all entries; one pushed meanwhile is either taken too or wakes the reader again.
+    pub fn drain(&self) -> impl Iterator<Item = T> + '_ {
+        // Read even when not raised: a pusher may write after an earlier drain took its entry.
+        let _read = rustix::io::read(&self.wake.fd, &mut [0; 8]);
+        self.wake.raised.store(false, Ordering::SeqCst);
+        self.receiver.try_iter()
+    }
+}
+
+/// Readable when entries wait.
+impl<T> AsFd for WakingQueue<T> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.wake.fd.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_wakes_once_and_the_next_wakes_again() {
+        let queue = WakingQueue::new().unwrap();
+        let mut count = [0; 8];
+        for round in 0..3 {
+            queue.push(round);
+            queue.push(round);
+            assert!(rustix::io::read(&queue, &mut count).is_ok());
+            assert!(rustix::io::read(&queue, &mut count).is_err());
+            assert_eq!(queue.drain().collect::<Vec<_>>(), [round, round]);
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! The engine as the application holds it: commands go in, events come out.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crate::clock;
+use crate::disk::Disk;
+use crate::event::{Command, Connection, Event, PlayId, PortId, RecordingId, WakingQueue};
+use crate::figures::Figures;
+use crate::loader;
+use crate::reactor::{Reactor, Shared};
+use crate::socket::{PortNumbers, RtpSocket};
+
+/// Where RTP ports are taken from.
+#[derive(Clone, Copy, Debug)]
+pub struct PortRange {
+    /// First number.
+    pub first: u16,
+    /// Last number, included.
+    pub last: u16,
+    /// How long a number rests after its call.
+    pub quarantine: Duration,
+}
+
+/// A running engine; dropping it shuts it down.
+#[derive(Debug)]
+pub struct EngineHandle {
+    shared: Shared,
+    last_id: AtomicU64,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// Why no port could be opened.
+#[derive(Debug)]
+pub enum OpenError {
+    /// Every number is in use or rests.
+    Exhausted,
+    /// The system refuses, as for an address that is not ours.
+    System(io::Error),
+}
+
+impl EngineHandle {
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// When the system refuses a thread, an eventfd or epoll.
+    pub fn start(range: PortRange) -> io::Result<Self> {
+        let numbers = PortNumbers::new(range.first, range.last, range.quarantine);
+        let shared = Shared {
+            commands: WakingQueue::new()?,
+            events: WakingQueue::new()?,
+            figures: Arc::new(Figures::default()),
+            numbers: Arc::new(Mutex::new(numbers)),
+        };
+        let (disk, [writing, finishing]) = Disk::start(shared.events.clone())?;
+        let (loads, loading) = loader::start(shared.commands.clone())?;
+        let reactor = Reactor::new(shared.clone(), loads, disk)?;
+        let reacting =
+            thread::Builder::new().name("media-reactor".into()).spawn(move || reactor.run())?;
+        let threads = Mutex::new(vec![reacting, loading, writing, finishing]);
+        Ok(Self { shared, last_id: AtomicU64::new(0), threads })
+    }
+
+    /// Binds the next free even port of `local_ip`.
+    ///
+    /// # Errors
+    /// When none is free or the address is not ours.
+    pub fn open_port(&self, local_ip: IpAddr) -> Result<(PortId, u16), OpenError> {
+        let mut numbers = self.shared.numbers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut number = numbers.take(clock::now()).ok_or(OpenError::Exhausted)?;
+        let mut attempts = numbers.free_count();
+        let socket = loop {
+            match RtpSocket::bind(SocketAddr::new(local_ip, number)) {
+                Ok(socket) => break socket,
+                Err(error) => {
+                    numbers.give_back(number);
+                    if error.kind() != io::ErrorKind::AddrInUse {
+                        return Err(OpenError::System(error));
+                    }
+                }
+            }
+            attempts = attempts.checked_sub(1).ok_or(OpenError::Exhausted)?;
+            number = numbers.take(clock::now()).ok_or(OpenError::Exhausted)?;
+        };
+        let id = PortId(self.next_id());
+        self.send(Command::Open(id, socket));
+        Ok((id, number))
+    }
+
+    /// Queues a command; after a shutdown it is not obeyed any more.
+    pub fn send(&self, command: Command) {
+        self.shared.commands.push(command);
+    }
+
+    /// Sets what was negotiated for a port.
+    pub fn connect(&self, port: PortId, connection: Connection) {
+        self.send(Command::Connect(port, connection));
+    }
+
+    /// Plays files.
+    pub fn play(&self, port: PortId, paths: Vec<PathBuf>, looped: bool) -> PlayId {
+        let play = PlayId(self.next_id());
+        self.send(Command::Play(port, play, paths, looped));
+        play
+    }
+
+    /// Records ports.
+    pub fn start_recording(
+        &self,
+        path: PathBuf,
+        left: PortId,
+        right: Option<PortId>,
+    ) -> RecordingId {
+        let recording = RecordingId(self.next_id());
+        self.send(Command::StartRecording(recording, path, left, right));
+        recording
+    }
+
+    /// Readable when events wait.
+    #[must_use]
+    pub fn event_fd(&self) -> BorrowedFd<'_> {
+        self.shared.events.as_fd()
+    }
+
+    /// Takes all events that wait.
+    #[must_use]
+    pub fn drain_events(&self) -> Vec<Event> {
+        self.shared.events.drain().collect()
+    }
+
+    /// Counts of the whole engine.
+    #[must_use]
+    pub fn figures(&self) -> &Figures {
+        &self.shared.figures
+    }
+
+    /// Finishes recordings, closes ports and joins the threads; the last events can be drained
+    /// after it. Does nothing the second time.
+    pub fn shutdown(&self) {
+        self.send(Command::Shutdown);
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        for thread in threads.drain(..) {
+            // A thread that panicked has said so on standard error.
+            let _ended = thread.join();
+        }
+    }
+
+    fn next_id(&self) -> u64 {
+        self.last_id.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}
+
+impl Drop for EngineHandle {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}

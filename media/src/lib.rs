@@ -1,0 +1,30 @@
+//! RTP media engine: one reactor thread moves every packet, two threads touch the disk.
+//!
+//! Protocol modules (`rtp`, `g711`, `dtmf`, `jitter`, `wav`, `player`, `port`, `wheel`) are pure:
+//! they take bytes and the time and give bytes and events. Sockets, clock and files are reached
+//! only from `socket`, `clock`, `loader`, `disk` and `reactor`.
+
+#![deny(missing_docs)]
+#![deny(unsafe_code)]
+
+pub mod clock;
+pub mod disk;
+pub mod dtmf;
+pub mod event;
+pub mod figures;
+pub mod g711;
+pub mod handle;
+pub mod jitter;
+pub mod loader;
+pub mod player;
+pub mod port;
+pub mod reactor;
+pub mod reception;
+pub mod recorder;
+pub mod rtp;
+pub mod socket;
+pub mod wav;
+pub mod wheel;
+
+#[cfg(feature = "python")]
+mod engine;

@@ -1,0 +1,189 @@
+//! The loader thread: reads prompts, encodes them once per law and keeps them in memory.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::SystemTime;
+
+use crossbeam_channel::{Sender, unbounded};
+
+use crate::event::{Command, PlayId, PortId, WakingQueue};
+use crate::g711::Law;
+use crate::player::Clip;
+use crate::wav;
+
+/// Encoded audio kept, about two and a quarter hours.
+const CACHE_LIMIT_BYTES: usize = 64 << 20;
+
+/// A longer file is no prompt; over an hour of PCM16.
+const MAX_FILE_BYTES: u64 = 64 << 20;
+
+/// Files to load for one play.
+#[derive(Debug)]
+pub struct Request {
+    /// Port that plays.
+    pub port: PortId,
+    /// The play.
+    pub play: PlayId,
+    /// Law to encode in.
+    pub law: Law,
+    /// Files in order.
+    pub paths: Vec<PathBuf>,
+}
+
+/// Starts the thread; it answers with `Command::Loaded` and ends when the sender is dropped.
+///
+/// # Errors
+/// When the thread cannot be started.
+pub fn start(answers: WakingQueue<Command>) -> io::Result<(Sender<Request>, JoinHandle<()>)> {
+    let (requests, queue) = unbounded::<Request>();
+    let thread = thread::Builder::new().name("media-load".into()).spawn(move || {
+        let mut cache = Cache::new(CACHE_LIMIT_BYTES);
+        for request in queue {
+            let clips = request.paths.iter().map(|path| cache.clip(path, request.law)).collect();
+            answers.push(Command::Loaded(request.port, request.play, request.law, clips));
+        }
+    })?;
+    Ok((requests, thread))
+}
+
+/// Encoded clips, the least recently used ones dropped beyond a limit.
+#[derive(Debug)]
+pub struct Cache {
+    clips: HashMap<(PathBuf, Law), Entry>,
+    limit_bytes: usize,
+    used_bytes: usize,
+    uses: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    clip: Clip,
+    version: Version,
+    last_use: u64,
+}
+
+/// A file that was replaced has another time or size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Version {
+    modified: SystemTime,
+    size_bytes: u64,
+}
+
+impl Cache {
+    /// An empty cache.
+    #[must_use]
+    pub fn new(limit_bytes: usize) -> Self {
+        Self { clips: HashMap::new(), limit_bytes, used_bytes: 0, uses: 0 }
+    }
+
+    /// The clip of a file, from memory when the file has not changed.
+    ///
+    /// # Errors
+    /// Words naming the file and why it cannot be played.
+    pub fn clip(&mut self, path: &Path, law: Law) -> Result<Clip, String> {
+        let describe = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+        let meta = fs::metadata(path).map_err(|error| describe(&error))?;
+        let modified = meta.modified().map_err(|error| describe(&error))?;
+        let version = Version { modified, size_bytes: meta.len() };
+        self.uses += 1;
+        let key = (path.to_path_buf(), law);
+        if let Some(entry) = self.clips.get_mut(&key)
+            && entry.version == version
+        {
+            entry.last_use = self.uses;
+            return Ok(Arc::clone(&entry.clip));
+        }
+        if !meta.is_file() || version.size_bytes > MAX_FILE_BYTES {
+            return Err(describe(&"not a file, or too long to play"));
+        }
+        let file = fs::read(path).map_err(|error| describe(&error))?;
+        let samples = wav::samples(&file).map_err(|error| describe(&error))?;
+        let clip: Clip = samples
+            .chunks_exact(2)
+            .map(|pair| law.encode(i16::from_le_bytes([pair[0], pair[1]])))
+            .collect();
+        self.insert(key, Entry { clip: Arc::clone(&clip), version, last_use: self.uses });
+        Ok(clip)
+    }
+
+    fn insert(&mut self, key: (PathBuf, Law), entry: Entry) {
+        self.used_bytes += entry.clip.len();
+        if let Some(former) = self.clips.insert(key, entry) {
+            self.used_bytes -= former.clip.len();
+        }
+        while self.used_bytes > self.limit_bytes && self.clips.len() > 1 {
+            let oldest = self.clips.iter().min_by_key(|(_, entry)| entry.last_use);
+            let Some(key) = oldest.map(|(key, _)| key.clone()) else { break };
+            if let Some(dropped) = self.clips.remove(&key) {
+                self.used_bytes -= dropped.clip.len();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn directory(name: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("cti-loader-{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        path
+    }
+
+    fn write(path: &Path, samples: &[i16]) {
+        let data: Vec<u8> = samples.iter().flat_map(|sample| sample.to_le_bytes()).collect();
+        let file = [&wav::header(1, data.len() as u64)[..], &data].concat();
+        fs::write(path, file).unwrap();
+    }
+
+    #[test]
+    fn a_clip_is_shared_until_its_file_changes() {
+        let directory = directory("share");
+        let path = directory.join("prompt.wav");
+        write(&path, &[0, 9000]);
+        let mut cache = Cache::new(1000);
+        let first = cache.clip(&path, Law::A).unwrap();
+        assert_eq!(*first, [Law::A.encode(0), Law::A.encode(9000)]);
+        assert!(Arc::ptr_eq(&first, &cache.clip(&path, Law::A).unwrap()));
+        assert_eq!(cache.clip(&path, Law::Mu).unwrap()[0], Law::Mu.encode(0));
+        write(&path, &[1, 2, 3]);
+        assert_eq!(cache.clip(&path, Law::A).unwrap().len(), 3);
+        assert_eq!(cache.used_bytes, 5);
+        fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn the_least_recently_used_clip_is_dropped() {
+        let directory = directory("drop");
+        let paths: Vec<_> = (0..3).map(|index| directory.join(format!("{index}.wav"))).collect();
+        let mut cache = Cache::new(250);
+        for path in &paths {
+            write(path, &[0; 100]);
+        }
+        cache.clip(&paths[0], Law::A).unwrap();
+        cache.clip(&paths[1], Law::A).unwrap();
+        cache.clip(&paths[0], Law::A).unwrap();
+        cache.clip(&paths[2], Law::A).unwrap();
+        assert_eq!(cache.used_bytes, 200);
+        assert!(!cache.clips.contains_key(&(paths[1].clone(), Law::A)));
+        fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn errors_name_the_file() {
+        let directory = directory("errors");
+        let path = directory.join("absent.wav");
+        let error = Cache::new(1).clip(&path, Law::A).unwrap_err();
+        assert!(error.contains("absent.wav"), "{error}");
+        fs::write(&path, b"no audio").unwrap();
+        let error = Cache::new(1).clip(&path, Law::A).unwrap_err();
+        assert!(error.ends_with("not a WAV file"), "{error}");
+        assert!(Cache::new(1).clip(&directory, Law::A).is_err());
+        fs::remove_dir_all(directory).unwrap();
+    }
+}

@@ -1,0 +1,257 @@
+//! The reactor thread: the only one that touches sockets and packets.
+//!
+//! While there are ports it wakes at each slot of the wheel, every 2 ms, takes in all that has
+//! arrived, obeys commands and sends what is due; without ports it sleeps until a command comes.
+//! One datagram a socket is read per wake-up: that is ten times what a phone sends, and it
+//! bounds what a flood on one port can cost the others.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex};
+
+use crossbeam_channel::Sender;
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll;
+use rustix::time::Timespec;
+use slab::Slab;
+
+use crate::clock::{self, Now};
+use crate::disk::Disk;
+use crate::event::{Command, Event, PortId, RecordingId, WakingQueue};
+use crate::figures::Figures;
+use crate::g711::{Frame, Law};
+use crate::loader;
+use crate::port::{MAX_PACKET_LEN, Port};
+use crate::recorder::Recorder;
+use crate::socket::{PortNumbers, RtpSocket};
+use crate::wheel::{SLOTS, Tick, Wheel};
+
+mod control;
+
+/// Larger datagrams are no voice and are cut, then refused by their length.
+const RECEIVE_BUFFER_LEN: usize = 1500;
+
+/// Sockets taken from epoll at once.
+const READY_BATCH: usize = 512;
+
+/// Ports sent between two readings of the clock.
+const SEND_BATCH: usize = 32;
+
+/// Turns of the wheel between two readings of the thread's CPU clock, 1 s.
+const CPU_EVERY_ROUNDS: u64 = 50;
+
+/// Key of the command queue in epoll; ports have their slab keys.
+const COMMANDS: u64 = u64::MAX;
+
+/// What the reactor shares with the threads that command it.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    /// Commands to the reactor.
+    pub commands: WakingQueue<Command>,
+    /// Events to the application.
+    pub events: WakingQueue<Event>,
+    /// Counts.
+    pub figures: Arc<Figures>,
+    /// Port numbers, given back when a port has closed.
+    pub numbers: Arc<Mutex<PortNumbers>>,
+}
+
+struct Entry {
+    port: Port,
+    socket: RtpSocket,
+    slot: usize,
+    bridge: Option<usize>,
+}
+
+#[derive(Default)]
+struct Slot {
+    ports: Vec<usize>,
+    recordings: Vec<usize>,
+}
+
+/// Room for what one wake-up takes in, used again and again.
+struct Inbox {
+    ready: Vec<epoll::Event>,
+    datagram: [u8; RECEIVE_BUFFER_LEN],
+}
+
+/// The state of the thread.
+pub struct Reactor {
+    shared: Shared,
+    epoll: OwnedFd,
+    ports: Slab<Entry>,
+    port_keys: HashMap<PortId, usize>,
+    recordings: Slab<Recorder>,
+    recording_keys: HashMap<RecordingId, usize>,
+    dropped: HashMap<RecordingId, u64>,
+    wheel: Wheel,
+    slots: [Slot; SLOTS],
+    events: Vec<Event>,
+    loads: Sender<loader::Request>,
+    disk: Disk,
+    stopping: bool,
+}
+
+impl Reactor {
+    /// A reactor ready to run.
+    ///
+    /// # Errors
+    /// When epoll is not to be had.
+    pub fn new(shared: Shared, loads: Sender<loader::Request>, disk: Disk) -> io::Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let data = epoll::EventData::new_u64(COMMANDS);
+        epoll::add(&epoll, &shared.commands, data, epoll::EventFlags::IN)?;
+        Ok(Self {
+            shared,
+            epoll,
+            ports: Slab::new(),
+            port_keys: HashMap::new(),
+            recordings: Slab::new(),
+            recording_keys: HashMap::new(),
+            dropped: HashMap::new(),
+            wheel: Wheel::new(clock::now()),
+            slots: Default::default(),
+            events: Vec::new(),
+            loads,
+            disk,
+            stopping: false,
+        })
+    }
+
+    /// Runs until told to shut down.
+    pub fn run(mut self) {
+        let mut inbox =
+            Inbox { ready: Vec::with_capacity(READY_BATCH), datagram: [0; RECEIVE_BUFFER_LEN] };
+        while !self.stopping {
+            let idle = self.ports.is_empty() && self.recordings.is_empty();
+            if idle {
+                self.wait_for_command(&mut inbox);
+                self.wheel.resume(clock::now());
+            } else {
+                clock::sleep_until(self.wheel.deadline());
+            }
+            let mut now = clock::now();
+            self.take_in(&mut inbox, now);
+            while let Some(tick) = self.wheel.pop_due(now) {
+                self.tick(&tick, now);
+                now = clock::now();
+            }
+            self.publish();
+        }
+        self.close_all();
+        self.publish();
+    }
+
+    fn wait_for_command(&mut self, inbox: &mut Inbox) {
+        inbox.ready.clear();
+        let _interrupted = epoll::wait(&self.epoll, spare_capacity(&mut inbox.ready), None);
+        self.obey(clock::now());
+    }
+
+    /// Reads what has arrived, then obeys commands, so that no key in the batch is stale.
+    fn take_in(&mut self, inbox: &mut Inbox, now: Now) {
+        let mut commanded = false;
+        let (mut received, mut invalid) = (0, 0);
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        for _ in 0..=self.ports.len() / READY_BATCH {
+            inbox.ready.clear();
+            let spare = spare_capacity(&mut inbox.ready);
+            if epoll::wait(&self.epoll, spare, Some(&at_once)).is_err() {
+                break;
+            }
+            for event in &inbox.ready {
+                let key = event.data.u64();
+                if key == COMMANDS {
+                    commanded = true;
+                } else if let Some(entry) = self.ports.get_mut(key as usize)
+                    && let Ok((len, from)) = entry.socket.receive(&mut inbox.datagram)
+                {
+                    let datagram = &inbox.datagram[..len.min(RECEIVE_BUFFER_LEN)];
+                    if entry.port.receive(datagram, from, now, &mut self.events) {
+                        received += 1;
+                    } else {
+                        invalid += 1;
+                    }
+                }
+            }
+            if inbox.ready.len() < READY_BATCH {
+                break;
+            }
+        }
+        self.shared.figures.packets_received.add(received);
+        self.shared.figures.packets_invalid.add(invalid);
+        if commanded {
+            self.obey(now);
+        }
+    }
+
+    fn tick(&mut self, tick: &Tick, now: Now) {
+        // Taken out so that ports can be changed while it is walked; put back below.
+        let slot = std::mem::take(&mut self.slots[tick.slot]);
+        for key in &slot.ports {
+            self.ports[*key].port.tick_receive(tick.round, now, &mut self.events);
+        }
+        for key in &slot.recordings {
+            self.tick_recording(*key, tick.round);
+        }
+        for batch in slot.ports.chunks(SEND_BATCH) {
+            let sent = batch.iter().filter(|key| self.tick_send(**key, tick.round)).count();
+            let lateness = clock::now().saturating_sub(tick.deadline);
+            self.shared.figures.count_sent(sent as u64, lateness);
+        }
+        self.slots[tick.slot] = slot;
+        if tick.slot == 0 && tick.round.is_multiple_of(CPU_EVERY_ROUNDS) {
+            self.shared.figures.reactor_cpu_us.set(clock::thread_cpu().as_micros() as u64);
+            self.shared.figures.skipped_rounds.set(self.wheel.skipped_rounds());
+        }
+    }
+
+    /// Sends what is due on a port; true when a packet left.
+    fn tick_send(&mut self, key: usize, round: u64) -> bool {
+        let bridged: Option<(Law, Frame)> = self.ports[key]
+            .bridge
+            .and_then(|peer| self.ports.get(peer))
+            .and_then(|peer| peer.port.heard(round))
+            .map(|(law, frame)| (law, *frame));
+        let entry = &mut self.ports[key];
+        let mut packet = [0; MAX_PACKET_LEN];
+        let len = entry.port.tick_send(round, bridged, &mut packet, &mut self.events);
+        let (Some(len), Some(to)) = (len, entry.port.destination()) else { return false };
+        let sent = entry.socket.send(&packet[..len], &to).is_ok();
+        if !sent {
+            self.shared.figures.send_errors.add(1);
+        }
+        sent
+    }
+
+    fn tick_recording(&mut self, key: usize, round: u64) {
+        let recorder = &mut self.recordings[key];
+        let heard = |side: Option<usize>| {
+            side.and_then(|key| self.ports.get(key)).and_then(|entry| entry.port.heard(round))
+        };
+        let (left, right) = (heard(recorder.left), heard(recorder.right));
+        if recorder.push(left, right) {
+            self.flush_recording(key);
+        }
+    }
+
+    fn flush_recording(&mut self, key: usize) {
+        let recorder = &mut self.recordings[key];
+        if self.disk.has_room() {
+            let empty = self.disk.spare_chunk(recorder.chunk_capacity());
+            let (chunk, owed_frames) = recorder.take(empty);
+            self.disk.write(recorder.id, owed_frames, chunk);
+        } else {
+            let frames = u64::from(recorder.drop_chunk());
+            self.shared.figures.dropped_frames.add(frames);
+            *self.dropped.entry(recorder.id).or_default() += frames;
+        }
+    }
+
+    fn publish(&mut self) {
+        for event in self.events.drain(..) {
+            self.shared.events.push(event);
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! The commands: everything the reactor does that is not moving packets.
+
+use std::path::PathBuf;
+
+use rustix::event::epoll;
+
+use super::{Entry, Reactor};
+use crate::clock::{self, Now};
+use crate::event::{Command, Event, PlayId, PortId, RecordingId};
+use crate::loader;
+use crate::port::{Port, StreamStart};
+use crate::recorder::Recorder;
+use crate::rtp::{RtpTimestamp, SequenceNumber, Ssrc};
+use crate::socket::RtpSocket;
+
+impl Reactor {
+    /// Obeys all commands that wait.
+    pub(super) fn obey(&mut self, now: Now) {
+        let commands = self.shared.commands.clone();
+        for command in commands.drain() {
+            self.execute(command, now);
+        }
+    }
+
+    fn execute(&mut self, command: Command, now: Now) {
+        match command {
+            Command::Open(id, socket) => self.open(id, socket),
+            Command::Close(id) => self.close(id, now),
+            Command::Connect(id, connection) => {
+                if let Some(entry) = self.entry(id) {
+                    entry.port.connect(connection, now);
+                }
+            }
+            Command::Play(id, play, paths, looped) => self.play(id, play, paths, looped),
+            Command::Loaded(id, play, law, clips) => {
+                if let Some(key) = self.port_keys.get(&id) {
+                    self.ports[*key].port.loaded(play, law, clips, &mut self.events);
+                }
+            }
+            Command::StopPlay(id) => {
+                if let Some(key) = self.port_keys.get(&id) {
+                    self.ports[*key].port.stop_play(&mut self.events);
+                }
+            }
+            Command::SendDigits(id, digits, tone_ms, gap_ms) => {
+                if let Some(key) = self.port_keys.get(&id) {
+                    let port = &mut self.ports[*key].port;
+                    port.send_digits(&digits, tone_ms, gap_ms, &mut self.events);
+                }
+            }
+            Command::Bridge(a, b) => self.bridge(a, b),
+            Command::Unbridge(id) => {
+                if let Some(key) = self.port_keys.get(&id) {
+                    self.unbridge(*key);
+                }
+            }
+            Command::StartRecording(id, path, left, right) => {
+                self.start_recording(id, path, left, right);
+            }
+            Command::StopRecording(id) => self.stop_recording(id),
+            Command::Shutdown => self.stopping = true,
+        }
+    }
+
+    fn entry(&mut self, id: PortId) -> Option<&mut Entry> {
+        self.port_keys.get(&id).and_then(|key| self.ports.get_mut(*key))
+    }
+
+    fn open(&mut self, id: PortId, socket: RtpSocket) {
+        let entry = self.ports.vacant_entry();
+        let data = epoll::EventData::new_u64(entry.key() as u64);
+        // Without epoll's memory the port is deaf, and its silence is reported by the media
+        // timeout; it can still speak.
+        let _watched = epoll::add(&self.epoll, &socket, data, epoll::EventFlags::IN);
+        let emptiest = self.slots.iter().enumerate().min_by_key(|(_, slot)| slot.ports.len());
+        let slot = emptiest.map_or(0, |(index, _)| index);
+        self.slots[slot].ports.push(entry.key());
+        self.port_keys.insert(id, entry.key());
+        entry.insert(Entry { port: Port::new(id, stream_start()), socket, slot, bridge: None });
+        self.shared.figures.ports.set(self.ports.len() as u64);
+    }
+
+    fn close(&mut self, id: PortId, now: Now) {
+        let Some(key) = self.port_keys.remove(&id) else { return };
+        self.unbridge(key);
+        for (_, recorder) in &mut self.recordings {
+            for side in [&mut recorder.left, &mut recorder.right] {
+                side.take_if(|port| *port == key);
+            }
+        }
+        let mut entry = self.ports.remove(key);
+        self.slots[entry.slot].ports.retain(|port| *port != key);
+        entry.port.stop_play(&mut self.events);
+        self.events.push(Event::PortClosed(id, entry.port.figures()));
+        // A forked child may hold the socket, and then closing it alone would not do.
+        let _removed = epoll::delete(&self.epoll, &entry.socket);
+        if let Ok(mut numbers) = self.shared.numbers.lock() {
+            numbers.rest(entry.socket.port(), now);
+        }
+        self.shared.figures.ports.set(self.ports.len() as u64);
+    }
+
+    fn play(&mut self, id: PortId, play: PlayId, paths: Vec<PathBuf>, looped: bool) {
+        let Some(entry) = self.entry(id) else { return };
+        entry.port.play(play, looped);
+        let law = entry.port.law();
+        let _sent = self.loads.send(loader::Request { port: id, play, law, paths });
+    }
+
+    fn bridge(&mut self, a: PortId, b: PortId) {
+        let (Some(&a), Some(&b)) = (self.port_keys.get(&a), self.port_keys.get(&b)) else {
+            return;
+        };
+        if a == b || self.ports[a].bridge == Some(b) {
+            return;
+        }
+        for (key, peer) in [(a, b), (b, a)] {
+            self.unbridge(key);
+            let port = &mut self.ports[key].port;
+            port.stop_play(&mut self.events);
+            port.add_listener();
+            self.ports[key].bridge = Some(peer);
+        }
+        // In one slot, what one side says is sent to the other without waiting for a turn.
+        self.move_port(b, self.ports[a].slot);
+    }
+
+    fn unbridge(&mut self, key: usize) {
+        let Some(peer) = self.ports[key].bridge else { return };
+        for side in [key, peer] {
+            self.ports[side].bridge = None;
+            self.ports[side].port.remove_listener();
+        }
+    }
+
+    fn move_port(&mut self, key: usize, slot: usize) {
+        let former = std::mem::replace(&mut self.ports[key].slot, slot);
+        self.slots[former].ports.retain(|port| *port != key);
+        self.slots[slot].ports.push(key);
+    }
+
+    fn start_recording(
+        &mut self,
+        id: RecordingId,
+        path: PathBuf,
+        left: PortId,
+        right: Option<PortId>,
+    ) {
+        let left = self.port_keys.get(&left).copied();
+        let right = right.map(|right| self.port_keys.get(&right).copied());
+        for key in [left, right.flatten()].into_iter().flatten() {
+            self.ports[key].port.add_listener();
+        }
+        let mut recorder = Recorder::new(id, left, right);
+        recorder.slot = left.or(right.flatten()).map_or(0, |key| self.ports[key].slot);
+        self.disk.open(id, path, recorder.channels());
+        let slot = recorder.slot;
+        let key = self.recordings.insert(recorder);
+        self.slots[slot].recordings.push(key);
+        self.recording_keys.insert(id, key);
+        self.shared.figures.recordings.set(self.recordings.len() as u64);
+    }
+
+    fn stop_recording(&mut self, id: RecordingId) {
+        let Some(key) = self.recording_keys.remove(&id) else { return };
+        self.flush_recording(key);
+        let recorder = self.recordings.remove(key);
+        self.slots[recorder.slot].recordings.retain(|recording| *recording != key);
+        for key in [recorder.left, recorder.right].into_iter().flatten() {
+            self.ports[key].port.remove_listener();
+        }
+        self.disk.close(id, self.dropped.remove(&id).unwrap_or_default());
+        self.shared.figures.recordings.set(self.recordings.len() as u64);
+    }
+
+    /// Finishes recordings and closes ports.
+    pub(super) fn close_all(&mut self) {
+        let recordings: Vec<_> = self.recording_keys.keys().copied().collect();
+        for id in recordings {
+            self.stop_recording(id);
+        }
+        let ports: Vec<_> = self.port_keys.keys().copied().collect();
+        let now = clock::now();
+        for id in ports {
+            self.close(id, now);
+        }
+    }
+}
+
+/// Random start values; a kernel without randomness falls back on the clock.
+fn stream_start() -> StreamStart {
+    let mut random = [0; 10];
+    if rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty()).is_err() {
+        random[..8].copy_from_slice(&(clock::now().as_nanos() as u64).to_ne_bytes());
+    }
+    let [a, b, c, d, e, f, g, h, i, j] = random;
+    StreamStart {
+        ssrc: Ssrc(u32::from_ne_bytes([a, b, c, d])),
+        timestamp: RtpTimestamp(u32::from_ne_bytes([e, f, g, h])),
+        sequence: SequenceNumber(u16::from_ne_bytes([i, j])),
+    }
+}

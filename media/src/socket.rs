@@ -1,0 +1,153 @@
+//! UDP sockets and the numbers they are bound to.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketAddrAny, SocketFlags, SocketType, bind, ipproto,
+    recvfrom, sendto, socket_with, sockopt,
+};
+
+use crate::clock::Now;
+
+/// DSCP EF, RFC 3246: the class of voice, shifted over the ECN bits.
+const EXPEDITED_FORWARDING: u8 = 46 << 2;
+
+/// A bound, non-blocking UDP socket.
+#[derive(Debug)]
+pub struct RtpSocket {
+    fd: OwnedFd,
+    port: u16,
+}
+
+impl RtpSocket {
+    /// Binds a port of a local address.
+    ///
+    /// # Errors
+    /// When the port is in use or the address is not ours.
+    pub fn bind(local: SocketAddr) -> io::Result<Self> {
+        let family = if local.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let fd = socket_with(family, SocketType::DGRAM, flags, Some(ipproto::UDP))?;
+        // A mark that some systems forbid; voice goes without it as well.
+        let _marked = if local.is_ipv4() {
+            sockopt::set_ip_tos(&fd, EXPEDITED_FORWARDING)
+        } else {
+            sockopt::set_ipv6_tclass(&fd, EXPEDITED_FORWARDING.into())
+        };
+        bind(&fd, &local)?;
+        Ok(Self { fd, port: local.port() })
+    }
+
+    /// The local port number.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Receives one datagram; its length may exceed the buffer.
+    ///
+    /// # Errors
+    /// `WouldBlock` when there is none.
+    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        let (_, len, from) = recvfrom(&self.fd, buffer, RecvFlags::TRUNC)?;
+        let from = from.and_then(|from: SocketAddrAny| SocketAddr::try_from(from).ok());
+        Ok((len, from.unwrap_or(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0))))
+    }
+
+    /// Sends one datagram.
+    ///
+    /// # Errors
+    /// Whatever the kernel says; the datagram is lost then.
+    pub fn send(&self, datagram: &[u8], to: &SocketAddr) -> io::Result<()> {
+        sendto(&self.fd, datagram, SendFlags::DONTWAIT | SendFlags::NOSIGNAL, to)?;
+        Ok(())
+    }
+}
+
+impl AsFd for RtpSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// The even port numbers of a range, each with RTCP's odd number left free beside it.
+#[derive(Debug)]
+pub struct PortNumbers {
+    free: VecDeque<u16>,
+    resting: VecDeque<(Now, u16)>,
+    quarantine: Duration,
+}
+
+impl PortNumbers {
+    /// The even numbers from `first` to `last`, both included.
+    #[must_use]
+    pub fn new(first: u16, last: u16, quarantine: Duration) -> Self {
+        let free = (first..=last).filter(|number| number % 2 == 0 && *number != 0).collect();
+        Self { free, resting: VecDeque::new(), quarantine }
+    }
+
+    /// Takes the number that was free for longest.
+    pub fn take(&mut self, now: Now) -> Option<u16> {
+        while let Some((until, number)) = self.resting.front().copied()
+            && until <= now
+        {
+            self.resting.pop_front();
+            self.free.push_back(number);
+        }
+        self.free.pop_front()
+    }
+
+    /// Gives back a number that was used: late packets of its call must not reach the next one.
+    pub fn rest(&mut self, number: u16, now: Now) {
+        self.resting.push_back((now + self.quarantine, number));
+    }
+
+    /// Gives back a number that another program holds.
+    pub fn give_back(&mut self, number: u16) {
+        self.free.push_back(number);
+    }
+
+    /// How many could be tried now.
+    #[must_use]
+    pub fn free_count(&self) -> usize {
+        self.free.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_even_numbers_are_given_and_used_ones_rest() {
+        let mut numbers = PortNumbers::new(10_001, 10_004, Duration::from_secs(2));
+        let start = Duration::from_secs(100);
+        assert_eq!(numbers.take(start), Some(10_002));
+        assert_eq!(numbers.take(start), Some(10_004));
+        assert_eq!(numbers.take(start), None);
+        numbers.rest(10_004, start);
+        assert_eq!(numbers.take(start + Duration::from_secs(1)), None);
+        assert_eq!(numbers.take(start + Duration::from_secs(2)), Some(10_004));
+    }
+
+    #[test]
+    fn datagrams_pass_in_both_families() {
+        for ip in ["127.0.0.1", "::1"] {
+            let ip: IpAddr = ip.parse().unwrap();
+            let bound = (0..200)
+                .find_map(|step| RtpSocket::bind(SocketAddr::new(ip, 42_000 + step * 2)).ok());
+            let Some(socket) = bound else { continue }; // a system without IPv6
+            let own = SocketAddr::new(ip, socket.port());
+            socket.send(b"voice", &own).unwrap();
+            let mut buffer = [0; 16];
+            assert_eq!(socket.receive(&mut buffer).unwrap(), (5, own));
+            assert_eq!(&buffer[..5], b"voice");
+            let empty = socket.receive(&mut buffer).unwrap_err();
+            assert_eq!(empty.kind(), io::ErrorKind::WouldBlock);
+        }
+    }
+}
