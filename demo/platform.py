@@ -1,4 +1,4 @@
-"""The platform and the business system as children of a demo or a test, always stopped again."""
+"""The platform as a child of a demo or a test, and the business system beside it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from cti.sip.transport import Hop
+from demo.business import running_business
 from node.config import DEMO_CONFIG
 from node.credentials import PlainPasswords, read_plain_passwords
 from node.data_directory import DataDirectory
@@ -79,12 +80,16 @@ def configuration(ports: Ports) -> dict[str, Any]:
 
 
 class RunningPlatform:
-    """`cti95598 serve` and the business system, with what clients have to know of them."""
+    """`cti95598 serve` and the business system, with what clients have to know of them.
+
+    The business system is served by this process; the platform asks it over HTTP all the same.
+    """
 
     def __init__(self, data: Path, ports: Ports, config: dict[str, Any] | None = None) -> None:
         self.directory = DataDirectory.at(data)
         self.ports = ports
         self._config = config if config is not None else configuration(ports)
+        self._business = contextlib.AsyncExitStack()
         self._children: list[_Child] = []
 
     @property
@@ -121,11 +126,7 @@ class RunningPlatform:
         text = yaml.safe_dump(self._config, allow_unicode=True, sort_keys=False)
         config_path.write_text(text, encoding="utf-8")
         data = str(self.directory.root)
-        await self._child(
-            "business system",
-            ["-m", "demo.business", "--port", str(self.ports.business)],
-            self.directory.log / "business.log",
-        )
+        await self._business.enter_async_context(running_business(port=self.ports.business))
         await self._child(
             "platform",
             ["-m", "node.cli", "serve", "--config", str(config_path), "--data", data],
@@ -136,6 +137,7 @@ class RunningPlatform:
         """Stop all, the platform first."""
         while self._children:
             await self._children.pop().stop()
+        await self._business.aclose()
 
     async def _child(self, name: str, arguments: Sequence[str], log: Path) -> None:
         child = _Child(name, log)
