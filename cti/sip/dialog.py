@@ -6,7 +6,7 @@ import secrets
 import socket
 from collections.abc import Iterable
 
-from cti.sip.message import Headers, Request, Response, SipSyntaxError
+from cti.sip.message import Headers, Malformed, Request, Response, SipSyntaxError
 from cti.sip.transport import Hop
 from cti.sip.uri import NameAddr, SipUri, parse_uri
 
@@ -68,8 +68,11 @@ class Dialog:
 
     @classmethod
     def of_server(cls, request: Request, hop: Hop, *, local_tag: str, contact: str) -> Dialog:
-        """Make the dialog of an INVITE that came from `hop` (12.1.1)."""
+        """Make the dialog of an INVITE that came from `hop` (12.1.1); SipSyntaxError if it cannot."""
         via = request.top_via
+        target = _target(request)
+        if target is None:
+            raise SipSyntaxError(Malformed.HEADER_VALUE, "Contact is not one SIP URI")
         return cls(
             call_id=request.call_id,
             local=f"{request.headers.get('To')};tag={local_tag}",
@@ -78,7 +81,7 @@ class Dialog:
             remote=request.headers.get("From") or "",
             remote_tag=request.from_.tag or "",
             remote_cseq=request.cseq[0],
-            target=_target(request) or request.from_.uri_text,
+            target=target,
             routes=request.headers.get_all("Record-Route"),
             contact=contact,
             hop=hop,
