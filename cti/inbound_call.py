@@ -168,8 +168,8 @@ class InboundCall(SessionObserverBase):
         if self._answered:
             return
         if self._acknowledged is None:
-            self._acknowledged = self._loop.create_future()
             self._port.connect()
+            self._acknowledged = self._loop.create_future()
             self._session.accept(self._local_sdp)
         await asyncio.shield(self._acknowledged)
 
@@ -325,10 +325,10 @@ class InboundCall(SessionObserverBase):
         if sdp:
             try:
                 self._port.take_answer(sdp)
+                self._port.connect()
             except PlatformError as error:
                 self.end(error.code)
                 return
-            self._port.connect()
         if not self._answered:
             self._answered = True
             self._publish(CallAnswered())
@@ -340,13 +340,12 @@ class InboundCall(SessionObserverBase):
         if not sdp:
             return self._port.offer()
         try:
-            answer = self._port.answer(sdp)
+            self._local_sdp = self._port.answer(sdp)
+            if self._acknowledged is not None:
+                self._port.connect()
         except PlatformError as error:
             return error.code
-        self._local_sdp = answer
-        if self._acknowledged is not None:
-            self._port.connect()
-        return answer
+        return self._local_sdp
 
     def on_info(self, content_type: str, body: bytes) -> None:
         """A key sent by INFO counts like one sent by RTP."""

@@ -188,13 +188,13 @@ class OutgoingLeg:
             return
         try:
             self.port.take_answer(sdp)
+            self.port.connect()
         except PlatformError as error:
             # The session ends by BYE; fork_ended hears of it with the code given here.
             fork.end(error.code)
             return
         self._winner = fork
         self._answered_s = self._clock()
-        self.port.connect()
         for other in self._forks:
             if other is not fork:
                 other.end(Code.FLOW_ENDED)
@@ -207,10 +207,9 @@ class OutgoingLeg:
             return
         try:
             self.port.take_answer(sdp)
+            self.port.connect()
         except PlatformError as error:
             self.hang_up(error.code)
-            return
-        self.port.connect()
 
     def fork_reoffered(self, sdp: bytes) -> bytes | Code:
         """The phone holds, resumes, or moves its media."""
@@ -218,9 +217,9 @@ class OutgoingLeg:
             return self.port.offer()
         try:
             answer = self.port.answer(sdp)
+            self.port.connect()
         except PlatformError as error:
             return error.code
-        self.port.connect()
         return answer
 
     def fork_ended(self, fork: _Fork, end: SessionEnd) -> None:

@@ -94,7 +94,7 @@ class RtpPort:
         self.agreed = negotiated(parse_sdp(self._offer), parse_sdp(body))
 
     def connect(self) -> None:
-        """Let media flow as last agreed."""
+        """Let media flow as last agreed; PlatformError SDP_MALFORMED when there is no such way."""
         agreed = self.agreed
         if agreed is None:
             return

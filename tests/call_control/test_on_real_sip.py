@@ -3,91 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from cti.admission import Admission
 from cti.call import Call, DialTarget, HangUpParty, RingingLeg
-from cti.call_control import CallControl
-from cti.contacts import Binding
-from cti.sip.endpoint import SipEndpoint
-from cti.sip.session import InviteSession
-from cti.sip.transport import Hop
-from cti.sip.user_agent import UserAgent
-from domain.events import EventStamp
 from domain.failures import Code
-from domain.ids import NodeId, TenantId
-from tests.call_control.conftest import Sink, answered, idle
+from tests.call_control.conftest import answered
 from tests.call_control.party import Party
+from tests.call_control.platform import Platform, until
 from tests.fakes.media import FakeMedia
 from tests.fakes.turn import turn
 
 CLIP = Path("clip.wav")
 
 
-class Platform:
-    """A node's call control behind a real endpoint."""
-
-    def __init__(self, admission: Admission, recordings: Path) -> None:
-        self.endpoint = SipEndpoint(user_agent="cti95598")
-        self.user_agent = UserAgent(self.endpoint, on_invite=self._on_invite)
-        self.media = FakeMedia()
-        self.sink = Sink()
-        self.handler: Callable[[Call], Awaitable[None]] = idle
-        self.hop = Hop("udp", "127.0.0.1", 0)
-        self.bindings: list[Binding] = []
-        self.control = CallControl(
-            user_agent=self.user_agent,
-            media=self.media,
-            admission=admission,
-            contacts=self,
-            events=EventStamp(NodeId("node-1"), self.sink),
-            handler=self._run,
-            recording_path=lambda _, recording: recordings / f"{recording}.wav",
-            local_ip="127.0.0.1",
-            domain="cti95598",
-        )
-        self.media.on_event = self.control.on_media
-
-    def _on_invite(self, session: InviteSession) -> None:
-        self.control.on_invite(session)
-
-    async def _run(self, call: Call) -> None:
-        await self.handler(call)
-
-    async def listen(self) -> Platform:
-        host, port = await self.endpoint.listen("udp", "127.0.0.1", 0)
-        self.hop = Hop("udp", host, port)
-        return self
-
-    async def lookup(self, tenant: TenantId, user: str) -> list[Binding]:
-        return self.bindings
-
-    def register(self, *phones: Party) -> None:
-        self.bindings = [
-            Binding(phone.contact("1001"), phone.hop, 2_000_000_000, NodeId("node-1"))
-            for phone in phones
-        ]
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async def watch() -> None:
-        while not condition():
-            await turn()
-
-    await asyncio.wait_for(watch(), 5)
-
-
 @pytest.fixture
 async def platform(admission: Admission, tmp_path: Path) -> AsyncIterator[Platform]:
-    platform = await Platform(admission, tmp_path).listen()
+    media = FakeMedia()
+    platform = await Platform(admission, tmp_path, media).listen()
     yield platform
     await platform.control.aclose()
     await until(lambda: platform.user_agent.session_count == 0)
-    assert not platform.media.ports
-    assert not platform.media.recordings
+    assert not media.ports
+    assert not media.recordings
     await platform.endpoint.aclose()
 
 
