@@ -24,7 +24,7 @@ from domain.ids import AgentId, TenantId
 
 SummaryOf = Callable[[TenantId, AgentId], Awaitable[SummaryFigures]]
 
-_STATES: dict[AgentState, pb.AgentState] = {
+_STATES: dict[AgentState, pb.AgentState.ValueType] = {
     AgentState.SIGNED_OUT: pb.AGENT_STATE_SIGNED_OUT,
     AgentState.NOT_READY: pb.AGENT_STATE_NOT_READY,
     AgentState.READY: pb.AGENT_STATE_READY,
