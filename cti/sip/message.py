@@ -210,14 +210,12 @@ class Response(Message):
 
 
 def _parse_cseq(text: str) -> tuple[int, str]:
-    number, _, method = text.partition(" ")
-    method = method.strip()
-    # RFC 3261 8.1.1.5: less than 2**31.
-    if not (number.isascii() and number.isdigit() and len(number) <= 10 and is_token(method)):
-        raise SipSyntaxError(Malformed.HEADER_VALUE, "Malformed CSeq")
-    if (value := int(number)) >= 2**31:
-        raise SipSyntaxError(Malformed.HEADER_VALUE, "CSeq number out of range")
-    return value, method
+    parts = text.split()
+    if len(parts) == 2 and parts[0].isascii() and parts[0].isdigit() and is_token(parts[1]):
+        number = int(parts[0]) if len(parts[0]) <= 10 else 2**31
+        if number < 2**31:  # RFC 3261 8.1.1.5
+            return number, parts[1]
+    raise SipSyntaxError(Malformed.HEADER_VALUE, "Malformed CSeq")
 
 
 def new_tag() -> str:
@@ -296,16 +294,16 @@ def parse_message(data: bytes) -> Request | Response:
 def find_head_end(data: bytes | bytearray, start: int = 0) -> tuple[int, int]:
     """Return where the head ends and where the body starts; (-1, -1) when there is no empty line.
 
-    Lines that end in LF alone are accepted, as most stacks do.
+    Lines that end in LF alone are accepted, as most stacks do. The first empty line of either kind
+    counts, so that a stream gives the same messages in whatever pieces it comes.
     """
-    end = data.find(b"\r\n\r\n", start)
-    if end >= 0:
-        return end, end + 4
-    for separator in (b"\n\n", b"\n\r\n"):
-        end = data.find(separator, start)
-        if end >= 0:
-            return end, end + len(separator)
-    return -1, -1
+    end = data.find(b"\n\r\n", start)
+    bare = data.find(b"\n\n", start, end + 1 if end >= 0 else len(data))
+    if bare >= 0:
+        return bare, bare + 2
+    if end < 0:
+        return -1, -1
+    return (end - 1 if data[end - 1 : end] == b"\r" else end), end + 3
 
 
 def parse_head(head: bytes) -> tuple[Request | Response, int | None]:
@@ -341,11 +339,12 @@ def parse_head(head: bytes) -> tuple[Request | Response, int | None]:
 
 def is_answerable(request: Request) -> bool:
     """Tell whether enough of a broken request is there to answer it."""
+    if request.method == "ACK":  # never answered (RFC 3261 17)
+        return False
     try:
-        # An ACK is never answered (RFC 3261 17).
-        return request.method != "ACK" and all(
-            (request.call_id, request.top_via, request.from_, request.to, request.cseq[1])
-        )
+        # From and CSeq are only echoed.
+        echoed = all(request.headers.first_row(name) for name in ("From", "CSeq", "Call-ID"))
+        return echoed and bool(request.top_via and request.to)
     except SipSyntaxError:
         return False
 
@@ -454,7 +453,7 @@ def _check_request(request: Request) -> None:
         raise SipSyntaxError(Malformed.HEADER_VALUE, "CSeq method differs from the request")
     forwards = request.headers.first_row("Max-Forwards")
     if forwards is not None and not (
-        forwards.isascii() and forwards.isdigit() and len(forwards) <= 3 and int(forwards) <= 255
+        forwards.isascii() and forwards.isdigit() and len(forwards) <= 10 and int(forwards) <= 255
     ):
         raise SipSyntaxError(Malformed.HEADER_VALUE, "Malformed Max-Forwards")
     if isinstance(request.target, str):
