@@ -19,7 +19,7 @@ local TICKETS, AGENTS, LEASES = KEYS[1], KEYS[2], KEYS[3]
 local FENCE, MAIL, NODES = KEYS[4], KEYS[5], KEYS[6]
 local GLOBAL_KEYS, KEYS_PER_QUEUE = 6, 4
 local MAX_PRIORITY, RETURNED_SCORE = 254, -1
-local SCAN_LIMIT, SCAN_STEP = 2000, 50
+local SCAN_LIMIT, FIRST_STEP, SCAN_STEP = 2000, 3, 50
 
 local here = ARGV[1]
 local request = cjson.decode(ARGV[2])
@@ -160,10 +160,11 @@ end
 local function agent_for(ticket)
   local queue = queues[ticket.queue]
   if not queue then return nil end
-  local from = 0
+  local from, step = 0, FIRST_STEP -- mostly the first fits
   while from < SCAN_LIMIT do
-    local found = redis.call('ZRANGE', queue.ready, from, from + SCAN_STEP - 1, 'WITHSCORES')
+    local found = redis.call('ZRANGE', queue.ready, from, from + step - 1, 'WITHSCORES')
     if #found == 0 then return nil end
+    step = SCAN_STEP
     for index = 1, #found, 2 do
       local agent = load(AGENTS, found[index])
       if not agent or agent.state ~= 'ready' or tonumber(agent.since) ~= tonumber(found[index + 1]) then
@@ -180,10 +181,11 @@ end
 
 -- The first call of one queue that the agent's skills allow, and its score.
 local function first_call(queue, agent)
-  local from = 0
+  local from, step = 0, FIRST_STEP -- mostly the first fits
   while from < SCAN_LIMIT do
-    local found = redis.call('ZRANGE', queue.waiting, from, from + SCAN_STEP - 1, 'WITHSCORES')
+    local found = redis.call('ZRANGE', queue.waiting, from, from + step - 1, 'WITHSCORES')
     if #found == 0 then return nil end
+    step = SCAN_STEP
     for index = 1, #found, 2 do
       local ticket = load(TICKETS, string.sub(found[index], 18))
       if not ticket or ticket.fence then

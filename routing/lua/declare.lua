@@ -10,16 +10,16 @@ if agent and agent.state == 'reserved' then
 end
 if agent and agent.state == 'busy' then note_handling(agent) end
 
-local same = agent and agent.state == request.state
-  and agent.queues == request.agent_queues and agent.skills == request.skills
-if same then return {1, agent.since, offers} end
-if agent then forget_agent(agent) end
+local same_profile = agent and agent.queues == request.agent_queues
+  and agent.skills == request.skills
+if same_profile and agent.state == request.state then return {1, agent.since, offers} end
+if same_profile then leave_ready(agent) elseif agent then forget_agent(agent) end
 agent = {
   id = request.agent, node = here, queues = request.agent_queues, skills = request.skills,
   state = request.state, since = us_text(now_us),
 }
 save(AGENTS, agent)
-enter_staff(agent)
+if not same_profile then enter_staff(agent) end
 if agent.state == 'ready' then
   enter_ready(agent)
   match_agent(agent)

@@ -18,9 +18,11 @@ from ivr.queueing import QueueCall
 from routing.redis_acd import RedisAcd
 from routing.settings import QueueSettings
 from tests.fakes.call import FakeCall, FakePhone
-from tests.routing.conftest import redis, redis_process  # noqa: F401 - fixtures
+from tests.routing import conftest as stores
 
 TENANT = TenantId("demo")
+
+redis_process, redis = stores.redis_process, stores.redis  # fixtures
 
 
 class Events(list):
@@ -122,7 +124,7 @@ class Centre:
 
 
 @pytest.fixture
-async def centre(redis):  # noqa: F811 - the fixture
+async def centre(redis):
     centre = Centre(redis)
     await centre.acd.start()
     yield centre

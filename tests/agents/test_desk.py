@@ -7,7 +7,7 @@ from agents.state import AgentState
 from domain.failures import Code
 from domain.ids import AgentId
 from tests.agents.conftest import TENANT, Centre, refusal
-from tests.routing.redis_process import until
+from tests.routing.redis_process import subscribed, until
 
 pytestmark = pytest.mark.stores
 
@@ -93,9 +93,7 @@ async def test_an_agent_taken_over_at_another_node_is_signed_out_here(centre, re
     live = await other.sign_in("1001")
     with refusal(Code.SIGNED_IN_ELSEWHERE):
         await centre.sign_in("1001")
-    async with asyncio.timeout(5):
-        while (await redis.pubsub_numsub("cti95598:acd:node-2"))[0][1] == 0:
-            await asyncio.sleep(0)
+    await subscribed(redis, "node-2")
     await centre.desk.sign_in(TENANT, ANN, "right", take_over=True)
     await until(lambda: live.state is AgentState.SIGNED_OUT)
     await other.aclose()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from pathlib import Path
 
 import pytest
@@ -290,7 +291,7 @@ async def test_every_ending_tells_the_queue_events_once(centre):
         if turns % 3:
             call.caller_hangs_up()
     for call in calls[::3]:
-        await until(lambda: queue_events(centre, call)[-1:] != [], 5)
+        await until(functools.partial(queue_events, centre, call))
         call.caller_hangs_up()
     await centre.finish()
     for call in calls:

@@ -12,6 +12,7 @@ from agents.summary import SummaryFigures
 from cti95598.agents.v1 import agents_pb2 as pb
 from cti95598.agents.v1.agents_pb2_grpc import AgentServiceStub
 from domain.failures import Code, PlatformError
+from tests.routing.redis_process import until
 
 pytestmark = pytest.mark.stores
 
@@ -143,6 +144,4 @@ async def test_a_toolbar_that_vanishes_starts_the_grace(centre, toolbar):
     await next_event(stream)
     live = centre.desk.session(response.token)
     stream.cancel()
-    async with asyncio.timeout(5):
-        while live._grace_timer is None:
-            await asyncio.sleep(0)
+    await until(lambda: live._grace_timer is not None)

@@ -69,3 +69,9 @@ async def until(condition, timeout_s: float = 5.0) -> None:
             turn = loop.create_future()
             loop.call_later(0.002, turn.set_result, None)
             await turn
+
+
+async def subscribed(client: Redis, node: str) -> None:
+    """Wait until the node hears offers that others make."""
+    while (await client.pubsub_numsub(f"cti95598:acd:{node}"))[0][1] == 0:
+        await asyncio.wait_for(client.ping(), 5)

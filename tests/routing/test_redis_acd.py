@@ -10,7 +10,7 @@ from domain.failures import Code, PlatformError
 from domain.ids import AgentId, CallId, NodeId, QueueId, TenantId, TicketId
 from routing.acd import AgentProfile, QueueRequest
 from routing.redis_acd import RedisAcd
-from tests.routing.redis_process import until
+from tests.routing.redis_process import subscribed, until
 
 TENANT = TenantId("demo")
 BILLING, FAULTS = QueueId("billing"), QueueId("faults")
@@ -255,19 +255,12 @@ async def other(redis_process, redis):
 async def test_an_offer_reaches_the_calls_node_at_once(node, other, redis):
     await other.acd.enqueue(request("a"))
     await until(lambda: other.acd._tasks)
-    await _subscribed(redis, "node-2")
+    await subscribed(redis, "node-2")
     await node.acd.ready(agent("1001"))
     assert node.offers == []
     await until(lambda: other.offers)
     assert other.offers[0].agent_node == "node-1"
     assert await other.acd.confirm(other.offers[0])
-
-
-async def _subscribed(redis, name: str) -> None:
-    channel = f"cti95598:acd:{name}"
-    async with asyncio.timeout(5):
-        while (await redis.pubsub_numsub(channel))[0][1] == 0:
-            await asyncio.sleep(0)
 
 
 async def test_an_offer_that_was_not_heard_comes_with_the_sweep(node, redis):
@@ -313,7 +306,7 @@ async def test_a_node_taken_for_dead_tells_everything_again(node, redis):
 async def test_an_agent_is_signed_in_at_one_node_unless_taken_over(node, other, redis):
     taken = []
     other.acd.on_taken_over = lambda tenant, who: taken.append(who)
-    await _subscribed(redis, "node-2")
+    await subscribed(redis, "node-2")
     await other.acd.sign_in(agent("1001"))
     with pytest.raises(PlatformError) as refused:
         await node.acd.sign_in(agent("1001"))
