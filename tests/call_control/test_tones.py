@@ -113,6 +113,8 @@ async def test_everyone_hears_what_they_should(
     caller = carrier.call("95598", platform.hop)
     await caller_media.connect(caller)
     rtp = far_ends.engine
+    rtp.play(caller_media.port.port_id, [str(clips[CALLER_HZ])])
+    await asyncio.wait_for(caller_media.played.wait(), 5)  # meanwhile the prompt is heard
     rtp.send_digits(caller_media.port.port_id, "1", tone_ms=100, gap_ms=500)
     phone = await desk.next_call()
     rtp.play(caller_media.port.port_id, [str(clips[CALLER_HZ])], loop=True)
