@@ -151,6 +151,7 @@ class TcpConnection(asyncio.Protocol):
         self._unsent_bytes = 0
         self._heard_s = self._loop.time()
         self._message_since_s: float | None = self._heard_s
+        self._introduced = False  # by a message; keep-alives alone do not earn the longer timeout
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take part in the life of the endpoint, and send what has waited."""
@@ -177,9 +178,12 @@ class TcpConnection(asyncio.Protocol):
             elif isinstance(frame, KeepAlive):
                 self._write(b"\r\n")
             else:
+                self._introduced = True
                 receiver.on_message(frame, source)
         if self._framer.broken:
             self.close()
+        elif not self._introduced:
+            return
         elif self._framer.idle:
             self._message_since_s = None
         elif frames or self._message_since_s is None:
