@@ -85,3 +85,17 @@ class ToolbarClient:
     async def aclose(self) -> None:
         """Close the connection."""
         await self._channel.close(None)
+
+
+def summary_line(agent: str, summary: pb.SummaryResponse) -> str:
+    """Say an agent's day in one line."""
+    mean = f"{summary.rating_sum / summary.ratings:.1f}" if summary.ratings else "-"
+    return (
+        f"坐席 agent {agent}:呼入 offered {summary.calls_offered},"
+        f"接听 answered {summary.calls_answered},"
+        f"通话 talk {summary.talk_ms / 1000:.1f} s,"
+        f"话后 after-call work {summary.after_call_work_ms / 1000:.1f} s,"
+        f"示闲 ready {summary.ready_ms / 1000:.1f} s,"
+        f"签入 signed in {summary.signed_in_ms / 1000:.1f} s,"
+        f"评价 rating {mean} ({summary.ratings})"
+    )

@@ -136,6 +136,11 @@ class PhoneCall(SessionObserverBase):
     # What the person waits for
 
     @property
+    def sip_call_id(self) -> str:
+        """The Call-ID, which the platform's records know as well."""
+        return "" if self._session is None else self._session.call_id
+
+    @property
     def is_answered(self) -> bool:
         """Whether someone picked up, though the call may be over by now."""
         return self._answered.done() and self._answered.result()

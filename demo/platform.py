@@ -8,19 +8,22 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import yaml
 
 from cti.sip.transport import Hop
 from demo.business import running_business
 from node.config import DEMO_CONFIG
 from node.credentials import PlainPasswords, read_plain_passwords
-from node.data_directory import DataDirectory
+from node.data_directory import DataDirectory, InstanceLock
 from node.stores.child import wrapped
+from node.stores.postgres_server import PostgresServer
+from reports.queries import RecordQueries
 
 _READY_WITHIN_S = 90.0
 _STOP_WITHIN_S = 20.0
@@ -42,9 +45,9 @@ class Ports:
     rtp_min: int
     rtp_max: int
 
-    def missing(self) -> list[int]:
+    def taken(self) -> list[int]:
         """Return those that someone else has."""
-        return [port for port in (self.sip, self.grpc, self.http, self.business) if _taken(port)]
+        return [port for port in (self.sip, self.grpc, self.http, self.business) if _is_taken(port)]
 
 
 STANDARD_PORTS = Ports(5060, 50051, 8095, 8096, 20000, 29999)
@@ -112,6 +115,16 @@ class RunningPlatform:
         """The platform's process."""
         return self._children[-1].pid
 
+    @property
+    def business_url(self) -> str:
+        """Where the business system is."""
+        return f"http://{_LOCALHOST}:{self.ports.business}"
+
+    @property
+    def flow_file(self) -> Path:
+        """The flow of the hotline."""
+        return Path(self._config["flows"]) / "95598.yaml"
+
     def passwords(self) -> PlainPasswords:
         """Return the passwords that the first start made."""
         return read_plain_passwords(self.directory.demo_credentials)
@@ -119,6 +132,13 @@ class RunningPlatform:
     def access_url(self, number: str = "95598") -> str:
         """Return what a caller dials."""
         return f"sip:{number}@{_LOCALHOST}:{self.ports.sip}"
+
+    @contextlib.asynccontextmanager
+    async def records(self) -> AsyncIterator[RecordQueries]:
+        """Open the records of the embedded PostgreSQL, read only by habit."""
+        url = PostgresServer(self.directory, InstanceLock(self.directory)).url
+        async with asyncpg.create_pool(url, min_size=1, max_size=2) as pool:
+            yield RecordQueries(pool)
 
     async def start(self) -> None:
         """Start both and wait until calls are taken; StartError tells why not."""
@@ -214,7 +234,7 @@ class _Child:
             )
 
 
-def _taken(port: int) -> bool:
+def _is_taken(port: int) -> bool:
     with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
         tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -22,7 +22,7 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
-from agents.toolbar_client import ToolbarClient
+from agents.toolbar_client import ToolbarClient, summary_line
 from cti import audio
 from cti.phone import Phone, PhoneCall, PhoneSettings, phone_media
 from cti.rtp_port import MediaRouter
@@ -370,20 +370,6 @@ class _Toolbar:
         _console.print(
             f"{name} 被拒绝:{result.words_zh} · refused: {result.words_en} ({result.code})"
         )
-
-
-def summary_line(agent: str, summary: pb.SummaryResponse) -> str:
-    """Say an agent's day in one line."""
-    mean = f"{summary.rating_sum / summary.ratings:.1f}" if summary.ratings else "-"
-    return (
-        f"坐席 agent {agent}:呼入 offered {summary.calls_offered},"
-        f"接听 answered {summary.calls_answered},"
-        f"通话 talk {summary.talk_ms / 1000:.1f} s,"
-        f"话后 after-call work {summary.after_call_work_ms / 1000:.1f} s,"
-        f"示闲 ready {summary.ready_ms / 1000:.1f} s,"
-        f"签入 signed in {summary.signed_in_ms / 1000:.1f} s,"
-        f"评价 rating {mean} ({summary.ratings})"
-    )
 
 
 def _screen_pop(call: pb.CallSummary) -> Panel:

@@ -39,7 +39,9 @@ class Toolbar:
         async for event in self.client.events():
             self.events.append(event)
 
-    async def reached(self, state: pb.AgentState, timeout_s: float = 15.0) -> pb.AgentEvent:
+    async def reached(
+        self, state: pb.AgentState.ValueType, timeout_s: float = 15.0
+    ) -> pb.AgentEvent:
         """Wait until the state is passed, also one that is over by now; return its event."""
 
         def found() -> pb.AgentEvent | None:
