@@ -1,0 +1,177 @@
+"""What SIP costs: microseconds a parse and a write, transactions and calls a second on one core.
+
+Run: python -m loadtest.bench_sip
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import sys
+import time
+from collections.abc import Callable
+
+import uvloop
+
+from cti.sip.client_transaction import client_machine
+from cti.sip.endpoint import ServerTransaction, SipEndpoint
+from cti.sip.message import Request, Response, parse_message, response_to
+from cti.sip.server_transaction import server_machine
+from cti.sip.timers import Timers
+from cti.sip.transaction import Send
+from cti.sip.transport import Hop
+
+SDP = (
+    b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
+    b"m=audio 30000 RTP/AVP 8 0 101\r\na=rtpmap:8 PCMA/8000\r\na=rtpmap:0 PCMU/8000\r\n"
+    b"a=rtpmap:101 telephone-event/8000\r\na=ptime:20\r\na=sendrecv\r\n"
+)
+
+
+def invite(number: int, *, method: str = "INVITE") -> Request:
+    """Return a request as a carrier's gateway sends it, without Via."""
+    return Request(
+        method,
+        "sip:95598@127.0.0.1:5060",
+        [
+            ("Max-Forwards", "70"),
+            ("From", '"13812345678" <sip:13812345678@127.0.0.1>;tag=1928301774'),
+            ("To", "<sip:95598@127.0.0.1>"),
+            ("Call-ID", f"a84b4c76e66710-{number}@127.0.0.1"),
+            ("CSeq", f"314159 {method}"),
+            ("Contact", "<sip:13812345678@127.0.0.1:5080>"),
+            ("Allow", "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, INFO"),
+            ("Supported", "timer, 100rel"),
+            ("User-Agent", "bench"),
+            ("Content-Type", "application/sdp"),
+        ],
+        SDP,
+    )
+
+
+def with_via(request: Request, number: int) -> Request:
+    """Add the top Via a client would."""
+    request.headers.prepend("Via", f"SIP/2.0/UDP 127.0.0.1:5080;branch=z9hG4bK{number:016x};rport")
+    return request
+
+
+def microseconds(action: Callable[[], object], rounds: int = 20_000) -> float:
+    """Return the best of five runs, in CPU time of one call."""
+    best_s = float("inf")
+    for _ in range(5):
+        began_s = time.process_time()
+        for _ in range(rounds // 5):
+            action()
+        best_s = min(best_s, time.process_time() - began_s)
+    return best_s / (rounds // 5) * 1e6
+
+
+def measure_messages() -> None:
+    """Print the cost of the parser and the writer."""
+    request = with_via(invite(1), 1)
+    data = request.to_bytes()
+    ok = response_to(request, 200, to_tag="callee", body=SDP, content_type="application/sdp")
+    ok_data = ok.to_bytes()
+    for name, action in (
+        (f"parse INVITE with SDP ({len(data)} bytes)", lambda: parse_message(data)),
+        (f"parse 200 with SDP ({len(ok_data)} bytes)", lambda: parse_message(ok_data)),
+        ("build a response", lambda: response_to(request, 200, to_tag="callee")),
+        ("write INVITE", request.to_bytes),
+        ("write 200", ok.to_bytes),
+    ):
+        print(f"{name:45} {microseconds(action):8.1f} us")
+
+
+def measure_machines(rounds: int = 10_000) -> None:
+    """Print client and server INVITE transactions a second, messages parsed, without sockets."""
+    timers = Timers()
+    requests = [with_via(invite(number), number) for number in range(rounds)]
+    began_s = time.process_time()
+    for request in requests:
+        client = client_machine(request, reliable=False, timers=timers)
+        sent = client.start(0.0)[0]
+        assert isinstance(sent, Send)  # noqa: S101 - a benchmark
+        received = parse_message(sent.data)
+        assert isinstance(received, Request)  # noqa: S101
+        server = server_machine(received, reliable=False, timers=timers)
+        server.start(received, 0.0)
+        answer = server.respond(response_to(received, 200, to_tag="x"), 0.0)[0]
+        assert isinstance(answer, Send)  # noqa: S101
+        response = parse_message(answer.data)
+        assert isinstance(response, Response)  # noqa: S101
+        client.receive(response, 0.1)
+    spent_s = time.process_time() - began_s
+    print(
+        f"{'transactions over the core, both ends':45} {rounds / spent_s:8.0f} /s "
+        f"({spent_s / rounds * 1e6:.0f} us each)"
+    )
+
+
+async def measure_endpoints(calls: int = 4_000, at_once: int = 50) -> None:
+    """Print what a call's signalling costs over loopback UDP, both ends in this process.
+
+    A call is INVITE, 180, 200, ACK, BYE, 200: six messages, each sent and received here.
+    """
+    client = SipEndpoint(user_agent="bench")
+    server = SipEndpoint(user_agent="bench")
+    await client.listen("udp", "127.0.0.1", 0)
+    hop = Hop("udp", *await server.listen("udp", "127.0.0.1", 0))
+    done = asyncio.Event()
+    state = {"started": 0, "finished": 0, "failed": 0}
+
+    def on_request(transaction: ServerTransaction) -> None:
+        request = transaction.request
+        if request.method == "INVITE":
+            transaction.respond(response_to(request, 180, to_tag="callee"))
+        transaction.respond(response_to(request, 200, to_tag="callee", body=SDP))
+
+    def start() -> None:
+        state["started"] += 1
+        number = state["started"]
+
+        def on_response(response: Response) -> None:
+            if response.status == 200:
+                client.send_ack(invite(number, method="ACK"), hop)
+                client.send_request(
+                    invite(number, method="BYE"), hop, on_response=finish, on_failure=fail
+                )
+
+        client.send_request(invite(number), hop, on_response=on_response, on_failure=fail)
+
+    def finish(_response: Response) -> None:
+        state["finished"] += 1
+        if state["started"] < calls:
+            start()
+        elif state["finished"] + state["failed"] == calls:
+            done.set()
+
+    def fail(_code: object) -> None:
+        state["failed"] += 1
+
+    server.on_request = on_request
+    began_s = time.process_time()
+    for _ in range(at_once):
+        start()
+    await asyncio.wait_for(done.wait(), 120.0)
+    spent_s = time.process_time() - began_s
+    memory_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(
+        f"{'calls over UDP, both ends':45} {calls / spent_s:8.0f} /s "
+        f"({spent_s / calls * 1e6:.0f} us each, {state['failed']} failed, "
+        f"{client.transaction_count + server.transaction_count} transactions live, "
+        f"{memory_mib:.0f} MiB)"
+    )
+    await client.aclose()
+    await server.aclose()
+
+
+def main() -> int:
+    """Measure all."""
+    measure_messages()
+    measure_machines()
+    uvloop.run(measure_endpoints())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
