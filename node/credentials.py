@@ -80,13 +80,13 @@ class Credentials:
         if loaded.realm != realm:
             raise _refused(
                 path,
-                f"phones' hashes are of the realm {loaded.realm!r}, the configuration says {realm!r}",
+                f"its hashes are of the realm {loaded.realm!r}, the configuration says {realm!r}",
                 "correct sip.realm, or move the file away for new passwords",
             )
         return cls(loaded)
 
     def verify_agent(self, tenant: str, agent: str, password: str) -> bool:
-        """Check a password. Takes some 40 ms of CPU also for unknown agents: call it in a thread."""
+        """Check a password. Takes some 40 ms of CPU, known agent or not: call it in a thread."""
         of_tenant = self._tenants.get(tenant)
         stored = of_tenant.agents.get(agent) if of_tenant else None
         known = stored is not None

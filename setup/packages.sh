@@ -24,6 +24,7 @@ need util-linux setpriv
 # Debian's redis-tools holds the server too (redis-check-rdb under another name), without the
 # system service that the package redis-server would enable on port 6379.
 need redis-tools redis-server valkey-server redis-check-rdb
+[[ -e /usr/share/zoneinfo/Asia/Shanghai ]] || missing+=(tzdata)
 [[ -e /etc/ssl/certs/ca-certificates.crt ]] || missing+=(ca-certificates)
 [[ -x .venv/bin/python || -n $(find_venv_python) ]] || missing+=(python3-venv)
 [[ -n $(find_rust) ]] || missing+=(cargo-web rustc-web)

@@ -1,0 +1,332 @@
+"""Call records, steps, legs, queue visits and conversations from events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from cti95598.events.v1.events_pb2 import Event
+from domain.failures import CATALOGUE, Code, Outcome
+from reports.projection import (
+    MEDIA_COLUMNS,
+    Changes,
+    SqlConnection,
+    Table,
+    event_time,
+    media_values,
+    party_name,
+)
+
+_CALL_KEY = {"tenant": "text", "call_id": "text"}
+
+_CALLS = Table(
+    "call_record",
+    keys=_CALL_KEY,
+    values={
+        "node": "text",
+        "arrived_at": "timestamptz",
+        "answered_at": "timestamptz",
+        "ended_at": "timestamptz",
+        "trunk": "text",
+        "caller": "text",
+        "called": "text",
+        "access_code": "text",
+        "landing_code": "text",
+        "sip_call_id": "text",
+        "source_address": "text",
+        "flow": "text",
+        "flow_version": "text",
+        "queue": "text",
+        "agent": "text",
+        "recording_id": "text",
+        "rating": "integer",
+        "cause": "text",
+        "counted_as": "text",
+        "abandoned": "boolean",
+        "ended_by": "text",
+        "sip_status": "integer",
+        "duration_ms": "bigint",
+        **MEDIA_COLUMNS,
+    },
+    sums={"wait_ms": "bigint", "ring_ms": "bigint", "talk_ms": "bigint", "offers": "bigint"},
+)
+_STEPS = Table(
+    "call_step",
+    keys={**_CALL_KEY, "step": "integer"},
+    values={
+        "flow": "text",
+        "flow_node": "text",
+        "kind": "text",
+        "entered_at": "timestamptz",
+        "left_at": "timestamptz",
+        "exit": "text",
+        "digits": "text",
+        "duration_ms": "bigint",
+        "note": "text",
+    },
+)
+_LEGS = Table(
+    "call_leg",
+    keys={"tenant": "text", "leg_id": "text"},
+    values={
+        "call_id": "text",
+        "target": "text",
+        "purpose": "text",
+        "started_at": "timestamptz",
+        "ended_at": "timestamptz",
+        "sip_status": "integer",
+        "cause": "text",
+        "ring_ms": "bigint",
+        "talk_ms": "bigint",
+        **MEDIA_COLUMNS,
+    },
+)
+_VISITS = Table(
+    "queue_visit",
+    keys={"tenant": "text", "ticket": "text"},
+    values={
+        "call_id": "text",
+        "queue": "text",
+        "priority": "integer",
+        "position": "integer",
+        "queued_at": "timestamptz",
+        "dequeued_at": "timestamptz",
+        "outcome": "text",
+        "waited_ms": "bigint",
+        "agent": "text",
+    },
+)
+_CONVERSATIONS = Table(
+    "conversation",
+    keys={"tenant": "text", "leg_id": "text"},
+    values={
+        "call_id": "text",
+        "agent": "text",
+        "bridged_at": "timestamptz",
+        "unbridged_at": "timestamptz",
+        "talk_ms": "bigint",
+        "ended_by": "text",
+    },
+)
+
+
+class CallRecords:
+    """Projection of everything that belongs to a call."""
+
+    async def apply(self, connection: SqlConnection, events: Sequence[Event]) -> None:
+        """Write the rows that the events change."""
+        batch = _Batch()
+        for event in events:
+            handle = _HANDLERS.get(event.WhichOneof("body") or "")
+            if handle is not None and event.call_id:
+                handle(batch, event)
+        for changes in (
+            batch.calls,
+            batch.steps,
+            batch.legs,
+            batch.visits,
+            batch.conversations,
+        ):
+            await changes.write(connection)
+
+
+class _Batch:
+    def __init__(self) -> None:
+        self.calls = Changes(_CALLS)
+        self.steps = Changes(_STEPS)
+        self.legs = Changes(_LEGS)
+        self.visits = Changes(_VISITS)
+        self.conversations = Changes(_CONVERSATIONS)
+
+    def call_arrived(self, event: Event) -> None:
+        body = event.call_arrived
+        self.calls.row(
+            event.tenant,
+            event.call_id,
+            node=event.node,
+            arrived_at=event_time(event),
+            trunk=body.trunk,
+            caller=body.caller,
+            called=body.called,
+            access_code=body.access_code,
+            landing_code=body.landing_code,
+            sip_call_id=body.sip_call_id,
+            source_address=body.source_address,
+        )
+
+    def call_refused(self, event: Event) -> None:
+        self.calls.row(
+            event.tenant,
+            event.call_id,
+            node=event.node,
+            ended_at=event_time(event),
+            cause=event.cause,
+            counted_as=_counted_as(event.cause, Outcome.REFUSED),
+            ended_by="platform",
+            sip_status=event.call_refused.sip_status,
+        )
+
+    def call_answered(self, event: Event) -> None:
+        self.calls.row(event.tenant, event.call_id, answered_at=event_time(event))
+
+    def call_ended(self, event: Event) -> None:
+        body = event.call_ended
+        self.calls.row(
+            event.tenant,
+            event.call_id,
+            ended_at=event_time(event),
+            cause=event.cause,
+            counted_as=_counted_as(event.cause, Outcome.FAILED),
+            ended_by=party_name(body.by),
+            sip_status=body.sip_status,
+            duration_ms=body.duration_ms,
+            **media_values(body.media),
+        )
+
+    def flow_started(self, event: Event) -> None:
+        body = event.flow_started
+        self.calls.row(event.tenant, event.call_id, flow=body.flow, flow_version=body.version)
+
+    def node_entered(self, event: Event) -> None:
+        body = event.node_entered
+        self.steps.row(
+            event.tenant,
+            event.call_id,
+            body.step,
+            flow=body.flow,
+            flow_node=body.flow_node,
+            kind=body.kind,
+            entered_at=event_time(event),
+        )
+
+    def node_left(self, event: Event) -> None:
+        body = event.node_left
+        self.steps.row(
+            event.tenant,
+            event.call_id,
+            body.step,
+            flow=body.flow,
+            flow_node=body.flow_node,
+            kind=body.kind,
+            left_at=event_time(event),
+            exit=body.exit,
+            digits=body.digits,
+            duration_ms=body.duration_ms,
+            note=body.note,
+        )
+
+    def call_queued(self, event: Event) -> None:
+        body = event.call_queued
+        self.calls.row(event.tenant, event.call_id, queue=body.queue)
+        self.visits.row(
+            event.tenant,
+            body.ticket,
+            call_id=event.call_id,
+            queue=body.queue,
+            priority=body.priority,
+            position=body.position,
+            queued_at=event_time(event),
+        )
+
+    def call_dequeued(self, event: Event) -> None:
+        body = event.call_dequeued
+        self.calls.add(event.tenant, event.call_id, wait_ms=body.waited_ms)
+        if body.outcome == "abandoned":
+            self.calls.row(event.tenant, event.call_id, abandoned=True)
+        if body.ticket:
+            self.visits.row(
+                event.tenant,
+                body.ticket,
+                call_id=event.call_id,
+                queue=body.queue,
+                dequeued_at=event_time(event),
+                outcome=body.outcome,
+                waited_ms=body.waited_ms,
+                agent=body.agent or None,
+            )
+
+    def leg_started(self, event: Event) -> None:
+        body = event.leg_started
+        self.legs.row(
+            event.tenant,
+            body.leg,
+            call_id=event.call_id,
+            target=body.target,
+            purpose=body.purpose,
+            started_at=event_time(event),
+        )
+
+    def leg_ended(self, event: Event) -> None:
+        body = event.leg_ended
+        self.calls.add(event.tenant, event.call_id, ring_ms=body.ring_ms)
+        self.legs.row(
+            event.tenant,
+            body.leg,
+            call_id=event.call_id,
+            ended_at=event_time(event),
+            sip_status=body.sip_status,
+            cause=event.cause,
+            ring_ms=body.ring_ms,
+            talk_ms=body.talk_ms,
+            **media_values(body.media),
+        )
+
+    def agent_offered(self, event: Event) -> None:
+        self.calls.add(event.tenant, event.call_id, offers=1)
+
+    def bridged(self, event: Event) -> None:
+        body = event.bridged
+        self.calls.row(event.tenant, event.call_id, agent=body.agent or None)
+        self.conversations.row(
+            event.tenant,
+            body.leg,
+            call_id=event.call_id,
+            agent=body.agent,
+            bridged_at=event_time(event),
+        )
+
+    def unbridged(self, event: Event) -> None:
+        body = event.unbridged
+        self.calls.add(event.tenant, event.call_id, talk_ms=body.talk_ms)
+        self.conversations.row(
+            event.tenant,
+            body.leg,
+            call_id=event.call_id,
+            agent=body.agent,
+            unbridged_at=event_time(event),
+            talk_ms=body.talk_ms,
+            ended_by=party_name(body.by),
+        )
+
+    def recording_started(self, event: Event) -> None:
+        recording = event.recording_started.recording
+        self.calls.row(event.tenant, event.call_id, recording_id=recording)
+
+    def rated(self, event: Event) -> None:
+        self.calls.row(event.tenant, event.call_id, rating=event.rated.score)
+
+
+_HANDLERS: dict[str, Callable[[_Batch, Event], None]] = {
+    "call_arrived": _Batch.call_arrived,
+    "call_refused": _Batch.call_refused,
+    "call_answered": _Batch.call_answered,
+    "call_ended": _Batch.call_ended,
+    "flow_started": _Batch.flow_started,
+    "node_entered": _Batch.node_entered,
+    "node_left": _Batch.node_left,
+    "call_queued": _Batch.call_queued,
+    "call_dequeued": _Batch.call_dequeued,
+    "leg_started": _Batch.leg_started,
+    "leg_ended": _Batch.leg_ended,
+    "agent_offered": _Batch.agent_offered,
+    "bridged": _Batch.bridged,
+    "unbridged": _Batch.unbridged,
+    "recording_started": _Batch.recording_started,
+    "rated": _Batch.rated,
+}
+
+
+def _counted_as(cause: str, otherwise: Outcome) -> str:
+    try:
+        return CATALOGUE[Code(cause)].outcome
+    except ValueError:
+        return otherwise  # a node of a later version may know more causes

@@ -1,0 +1,250 @@
+"""The reader of the event stream: batches of events into SQL, each event exactly once.
+
+Entries are acknowledged after the transaction that stored them; what is read twice is known by the
+event's id, which the log of events keeps. PostgreSQL or Redis may go and come back at any time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any
+
+import asyncpg
+import structlog
+from google.protobuf.message import DecodeError
+from prometheus_client import Counter, Gauge, Histogram
+from redis.asyncio import Redis
+from redis.exceptions import RedisError, ResponseError
+
+from cti95598.events.v1.events_pb2 import Event, EventBatch
+from reports.projection import Projection, SqlConnection, event_time
+
+log = structlog.get_logger(__name__)
+
+EVENTS_STORED = Counter("events_stored_total", "Events that became rows")
+EVENTS_REPEATED = Counter("events_repeated_total", "Events that had been stored already")
+EVENTS_REFUSED = Counter("events_refused_total", "Events that SQL refused or that are unreadable")
+STORE_SECONDS = Histogram("events_store_seconds", "Time to store a batch of events")
+RECORDS_UP = Gauge("records_up", "1 while events become rows")
+
+GROUP = "reports"
+_FIELD = b"batch"
+_READ_ENTRIES = 16
+_BLOCK_MS = 1000
+_GATHER_S = 0.2
+"""Between two batches; the price of a transaction is paid for all events of that time."""
+_RETRY_S = 1.0
+_REPLY_WITHIN_S = 10.0
+_ABANDONED_AFTER_MS = 60_000
+_KEEP_READ_MS = 60_000
+_KEEP_ENTRIES = 10_000
+
+_LOG = """
+INSERT INTO event_log (event_id, at, tenant, node, call_id, kind, cause, body)
+SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::text[], $5::text[],
+    $6::text[], $7::text[], $8::bytea[])
+ON CONFLICT DO NOTHING RETURNING replace(event_id::text, '-', '') AS event_id
+"""
+_REFUSED = """
+INSERT INTO event_refused (event_id, reason, body) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING
+"""
+
+Entry = tuple[bytes, dict[bytes, bytes]]
+
+
+class EventConsumer:
+    """Follows the streams of all tenants as one member of the group `reports`."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        pool: asyncpg.Pool,
+        *,
+        streams: Iterable[str],
+        member: str,
+        projections: Sequence[Projection],
+        prepare: Callable[[], Awaitable[None]],
+    ) -> None:
+        """`prepare` brings the schema up to date; it is called until it succeeds."""
+        self._redis = redis
+        self._pool = pool
+        self._streams = list(streams)
+        self._member = member
+        self._projections = projections
+        self._prepare = prepare
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stopping = asyncio.Event()
+        self._is_up = True
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the last attempt to store went well."""
+        return self._is_up
+
+    def start(self) -> None:
+        """Begin to follow the streams."""
+        self._tasks = [
+            asyncio.create_task(self._follow(stream), name=f"records of {stream}")
+            for stream in self._streams
+        ]
+
+    async def stop(self, *, within_s: float = 5.0) -> None:
+        """Store what the streams hold by now, and end; what remains is stored after a start."""
+        self._stopping.set()
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=within_s)
+            for task in late:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+
+    async def _follow(self, stream: str) -> None:
+        prepared = False
+        while True:
+            try:
+                if not prepared:
+                    await self._prepare()
+                    await self._join(stream)
+                    prepared = True
+                if await self._step(stream) == 0 and self._stopping.is_set():
+                    return
+                self._note(up=True)
+            except (RedisError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                self._note(up=False, reason=str(error) or type(error).__name__)
+                if self._stopping.is_set():
+                    return
+                # A store that lost its data has lost group or schema too.
+                prepared = False
+                await self._pause(_RETRY_S)
+
+    async def _join(self, stream: str) -> None:
+        """Make the group, and take over what members that are gone had read."""
+        try:
+            await self._redis.xgroup_create(stream, GROUP, id="0", mkstream=True)
+        except ResponseError as error:
+            if not str(error).startswith("BUSYGROUP"):
+                raise
+        cursor: Any = "0-0"
+        while True:
+            cursor, *_ = await self._redis.xautoclaim(
+                stream, GROUP, self._member, _ABANDONED_AFTER_MS, start_id=cursor, justid=True
+            )
+            if cursor in {b"0-0", "0-0"}:
+                return
+
+    async def _step(self, stream: str) -> int:
+        """Store one batch; return how many entries it had."""
+        # Id 0: what this member has read and not acknowledged, after a failure or a restart.
+        entries = await self._read(stream, "0", block_ms=None)
+        if not entries:
+            block_ms = None if self._stopping.is_set() else _BLOCK_MS
+            entries = await self._read(stream, ">", block_ms=block_ms)
+        if not entries:
+            return 0
+        await self._store([event for entry in entries for event in _events(entry)])
+        await self._redis.xack(stream, GROUP, *(entry_id for entry_id, _ in entries))
+        await self._trim(stream, entries[-1][0])
+        if len(entries) < _READ_ENTRIES:
+            await self._pause(_GATHER_S)
+        return len(entries)
+
+    async def _read(self, stream: str, start: str, *, block_ms: int | None) -> list[Entry]:
+        async with asyncio.timeout(_REPLY_WITHIN_S):
+            reply: Any = await self._redis.xreadgroup(
+                GROUP, self._member, {stream: start}, count=_READ_ENTRIES, block=block_ms
+            )
+        if not reply:
+            return []
+        # RESP2 answers with pairs, RESP3 with a map whose values are wrapped once more.
+        entries: list[Entry] = (
+            next(iter(reply.values()))[0] if isinstance(reply, dict) else reply[0][1]
+        )
+        return entries
+
+    async def _trim(self, stream: str, last_read: bytes) -> None:
+        """Forget what every row has, but for a minute's worth that live readers may still want."""
+        length = await self._redis.xlen(stream)
+        milliseconds = int(last_read.split(b"-")[0])
+        keep_ms = _KEEP_READ_MS if length < _KEEP_ENTRIES else 0
+        oldest_kept = last_read if keep_ms == 0 else f"{milliseconds - keep_ms}-0"
+        await self._redis.xtrim(stream, minid=oldest_kept, approximate=True)
+
+    @STORE_SECONDS.time()
+    async def _store(self, events: list[Event]) -> None:
+        if not events:
+            return
+        try:
+            await self._store_together(events)
+        except (asyncpg.DataError, ValueError, OverflowError):
+            # One bad event must neither stop the others nor come back for ever.
+            for event in events:
+                await self._store_alone(event)
+
+    async def _store_together(self, events: list[Event]) -> None:
+        async with self._pool.acquire() as connection, connection.transaction():
+            new = await self._log_new(connection, events)
+            for projection in self._projections:
+                await projection.apply(connection, new)
+        EVENTS_STORED.inc(len(new))
+        EVENTS_REPEATED.inc(len(events) - len(new))
+
+    async def _store_alone(self, event: Event) -> None:
+        try:
+            await self._store_together([event])
+        except (asyncpg.DataError, ValueError, OverflowError) as error:
+            EVENTS_REFUSED.inc()
+            log.warning("event refused by the database", event=event.id, reason=str(error))
+            async with self._pool.acquire() as connection:
+                await connection.execute(
+                    _REFUSED,
+                    event.id.replace("\0", ""),
+                    str(error).replace("\0", ""),
+                    event.SerializeToString(),
+                )
+
+    async def _log_new(self, connection: SqlConnection, events: list[Event]) -> list[Event]:
+        """Write the log of events; return those that it did not have."""
+        once = {event.id: event for event in events}
+        rows = [
+            (
+                event.id,
+                event_time(event),
+                event.tenant,
+                event.node,
+                event.call_id,
+                event.WhichOneof("body") or "",
+                event.cause,
+                event.SerializeToString(),
+            )
+            for event in once.values()
+        ]
+        written = await connection.fetch(_LOG, *map(list, zip(*rows, strict=True)))
+        new = {row["event_id"] for row in written}
+        return [event for event in once.values() if event.id in new]
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+
+    def _note(self, *, up: bool, reason: str = "") -> None:
+        RECORDS_UP.set(int(up))
+        if up and not self._is_up:
+            log.info("records are written again")
+        elif not up and self._is_up:
+            log.warning("records cannot be written, events wait in the stream", reason=reason)
+        self._is_up = up
+
+
+def _events(entry: Entry) -> Sequence[Event]:
+    """Return the events of one entry; one that was trimmed while it was pending has none."""
+    body = (entry[1] or {}).get(_FIELD)
+    if body is None:
+        return []
+    try:
+        return EventBatch.FromString(body).events
+    except DecodeError:
+        EVENTS_REFUSED.inc()
+        log.warning("entry of the event stream is unreadable", entry=entry[0].decode())
+        return []
