@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
+from redis.asyncio import Redis
 
 from agents.desk import AgentDesk
 from agents.directory import Directory
 from agents.distribution import QueueDistribution
+from agents.live_agent import LiveAgent
 from agents.passwords import PasswordCheck
 from agents.settings import AgentSettings
+from cti.call import Call
+from cti95598.events.v1.events_pb2 import Event
 from domain.events import EventStamp
 from domain.failures import Code, PlatformError
 from domain.ids import AgentId, NodeId, TenantId
-from ivr.queueing import QueueCall
+from ivr.queueing import QueueCall, QueueResult
 from routing.redis_acd import RedisAcd
 from routing.settings import QueueSettings
 from tests.fakes.call import FakeCall, FakePhone
@@ -25,29 +31,37 @@ TENANT = TenantId("demo")
 redis_process, redis = stores.redis_process, stores.redis  # fixtures
 
 
-class Events(list):
+class Events(list[Event]):
     """An event sink that answers questions."""
 
-    def publish(self, event):
+    def publish(self, event: Event) -> None:
         self.append(event)
 
-    def told(self, call_id: str = "") -> list[str]:
+    def told(self, call_id: str = "") -> list[str | None]:
         """Names of the bodies, for one call or all."""
         return [event.WhichOneof("body") for event in self if call_id in ("", event.call_id)]
 
-    def last(self, body: str):
+    def last(self, body: str) -> Any:
         return next(
             getattr(event, body) for event in reversed(self) if event.WhichOneof("body") == body
         )
 
-    def all(self, body: str) -> list:
+    def all(self, body: str) -> list[Any]:
         return [getattr(event, body) for event in self if event.WhichOneof("body") == body]
 
 
 class Centre:
     """One node's queues and agents; phones 1001, 1002 … belong to agents of the same number."""
 
-    def __init__(self, redis, *, node="node-1", queue=None, agents=None, grace_s=30.0) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        *,
+        node: str = "node-1",
+        queue: dict[str, Any] | None = None,
+        agents: list[AgentSettings] | None = None,
+        grace_s: float = 30.0,
+    ) -> None:
         self.events = Events()
         queue = {"id": "billing", "after_call_work_s": 60} | (queue or {})
         agents = agents or [
@@ -74,36 +88,32 @@ class Centre:
             acd=self.acd, desk=self.desk, directory=self.directory, events=self.stamp
         )
         self.phones = {agent.phone: FakePhone(manual=True) for agent in agents}
-        self.calls: list[asyncio.Task] = []
-        self.results = []
+        self.calls: list[asyncio.Task[None]] = []
+        self.results: list[QueueResult] = []
 
-    async def _registered(self, tenant, phone) -> bool:
+    async def _registered(self, tenant: TenantId, phone: str) -> bool:
         return phone not in self.unregistered
 
-    async def sign_in(self, number: str, *, ready: bool = True):
+    async def sign_in(self, number: str, *, ready: bool = True) -> LiveAgent:
         live = await self.desk.sign_in(TENANT, AgentId(number), "right")
         if ready:
             await self.desk.ready(live)
         return live
 
-    def caller(self, *, result=None, **asked) -> FakeCall:
+    def caller(self, **asked: Any) -> FakeCall:
         """A call that enters the queue at once; its results collect in `results`."""
         call = FakeCall(phones=self.phones)
-        request = QueueCall(
-            **(
-                {
-                    "queue": "billing",
-                    "priority": 100,
-                    "skills": (),
-                    "max_wait_ms": 60_000,
-                    "music": (),
-                    "release_key": "",
-                }
-                | asked
-            )
-        )
+        usual: dict[str, Any] = {
+            "queue": "billing",
+            "priority": 100,
+            "skills": (),
+            "max_wait_ms": 60_000,
+            "music": (),
+            "release_key": "",
+        }
+        request = QueueCall(**(usual | asked))
 
-        async def handler(call):
+        async def handler(call: Call) -> None:
             await call.answer()
             self.results.append(await self.queue.serve(call, request))
 
@@ -124,13 +134,13 @@ class Centre:
 
 
 @pytest.fixture
-async def centre(redis):
+async def centre(redis: Redis) -> AsyncIterator[Centre]:
     centre = Centre(redis)
     await centre.acd.start()
     yield centre
     await centre.aclose()
 
 
-def refusal(code: Code):
+def refusal(code: Code) -> pytest.RaisesExc[PlatformError]:
     """Expect a PlatformError of this code."""
     return pytest.raises(PlatformError, match=f"^{code}:")

@@ -1,8 +1,9 @@
 import asyncio
 
 import pytest
+from redis.asyncio import Redis
 
-from agents.notices import SLOW, Subscription
+from agents.notices import SLOW, Notice, Subscription
 from agents.state import AgentState
 from domain.failures import Code
 from domain.ids import AgentId
@@ -14,7 +15,7 @@ pytestmark = pytest.mark.stores
 ANN = AgentId("1001")
 
 
-async def drained(subscription) -> list:
+async def drained(subscription: Subscription) -> list[Notice]:
     """All notices until the end of the session."""
     notices = []
     async with asyncio.timeout(5):
@@ -23,7 +24,7 @@ async def drained(subscription) -> list:
     return notices
 
 
-async def test_states_are_events_with_durations(centre):
+async def test_states_are_events_with_durations(centre: Centre) -> None:
     live = await centre.sign_in("1001")
     live.not_ready("小休")
     live.sign_out()
@@ -38,7 +39,7 @@ async def test_states_are_events_with_durations(centre):
     assert all(c.previous_ms >= 0 for c in changes)
 
 
-async def test_a_wrong_password_is_an_event_and_five_lock(centre):
+async def test_a_wrong_password_is_an_event_and_five_lock(centre: Centre) -> None:
     for _ in range(5):
         with refusal(Code.PASSWORD_WRONG):
             await centre.desk.sign_in(TENANT, ANN, "wrong", source="ipv4:127.0.0.1:9")
@@ -49,12 +50,12 @@ async def test_a_wrong_password_is_an_event_and_five_lock(centre):
     assert failed[0].source_address == "ipv4:127.0.0.1:9"
 
 
-async def test_an_unknown_agent_is_told_like_a_wrong_password(centre):
+async def test_an_unknown_agent_is_told_like_a_wrong_password(centre: Centre) -> None:
     with refusal(Code.PASSWORD_WRONG):
         await centre.desk.sign_in(TENANT, AgentId("9999"), "right")
 
 
-async def test_a_session_is_valid_until_sign_out(centre):
+async def test_a_session_is_valid_until_sign_out(centre: Centre) -> None:
     live = await centre.sign_in("1001")
     assert centre.desk.session(live.token) is live
     live.sign_out()
@@ -64,7 +65,7 @@ async def test_a_session_is_valid_until_sign_out(centre):
     assert again.token != live.token
 
 
-async def test_a_second_sign_in_needs_take_over_and_no_call(centre):
+async def test_a_second_sign_in_needs_take_over_and_no_call(centre: Centre) -> None:
     first = await centre.sign_in("1001")
     watching = first.watch()
     with refusal(Code.SIGNED_IN_ELSEWHERE):
@@ -80,14 +81,16 @@ async def test_a_second_sign_in_needs_take_over_and_no_call(centre):
         await centre.desk.sign_in(TENANT, ANN, "right", take_over=True)
 
 
-async def test_two_sign_ins_at_once_open_one_session(centre):
+async def test_two_sign_ins_at_once_open_one_session(centre: Centre) -> None:
     both = await asyncio.gather(
         *(centre.desk.sign_in(TENANT, ANN, "right") for _ in range(2)), return_exceptions=True
     )
     assert sum(isinstance(result, Exception) for result in both) == 1
 
 
-async def test_an_agent_taken_over_at_another_node_is_signed_out_here(centre, redis):
+async def test_an_agent_taken_over_at_another_node_is_signed_out_here(
+    centre: Centre, redis: Redis
+) -> None:
     other = Centre(redis, node="node-2")
     await other.acd.start()
     live = await other.sign_in("1001")
@@ -99,7 +102,7 @@ async def test_an_agent_taken_over_at_another_node_is_signed_out_here(centre, re
     await other.aclose()
 
 
-async def test_ready_needs_a_phone_that_is_registered(centre):
+async def test_ready_needs_a_phone_that_is_registered(centre: Centre) -> None:
     centre.unregistered.add("1001")
     live = await centre.sign_in("1001", ready=False)
     with refusal(Code.PHONE_NOT_REGISTERED):
@@ -109,12 +112,12 @@ async def test_ready_needs_a_phone_that_is_registered(centre):
         await live.answer()
 
 
-async def test_another_phone_may_be_named(centre):
+async def test_another_phone_may_be_named(centre: Centre) -> None:
     live = await centre.desk.sign_in(TENANT, ANN, "right", phone="8001")
     assert live.phone == "8001"
 
 
-async def test_a_phone_that_cannot_be_answered_remotely_says_so(centre):
+async def test_a_phone_that_cannot_be_answered_remotely_says_so(centre: Centre) -> None:
     centre.phones["1001"].talks_remotely = False
     live = await centre.sign_in("1001")
     centre.caller()
@@ -124,7 +127,7 @@ async def test_a_phone_that_cannot_be_answered_remotely_says_so(centre):
         await live.answer()
 
 
-async def test_declining_by_the_toolbar(centre):
+async def test_declining_by_the_toolbar(centre: Centre) -> None:
     live = await centre.sign_in("1001")
     centre.caller()
     await asyncio.wait_for(centre.phones["1001"].rang.wait(), 5)
@@ -133,7 +136,7 @@ async def test_declining_by_the_toolbar(centre):
     assert centre.events.last("agent_state_changed").reason == Code.DECLINED
 
 
-async def test_sign_out_is_refused_during_a_call(centre):
+async def test_sign_out_is_refused_during_a_call(centre: Centre) -> None:
     live = await centre.sign_in("1001")
     centre.caller()
     await until(lambda: live.state is AgentState.RINGING)
@@ -141,7 +144,9 @@ async def test_sign_out_is_refused_during_a_call(centre):
         live.sign_out()
 
 
-async def test_the_watcher_sees_the_call_from_the_ring_to_the_end_of_the_work(centre):
+async def test_the_watcher_sees_the_call_from_the_ring_to_the_end_of_the_work(
+    centre: Centre,
+) -> None:
     live = await centre.sign_in("1001")
     watching = live.watch()
     call = centre.caller()
@@ -159,10 +164,11 @@ async def test_the_watcher_sees_the_call_from_the_ring_to_the_end_of_the_work(ce
         AgentState.READY, AgentState.SIGNED_OUT,
     ]  # fmt: skip
     assert [notice.call is not None for notice in notices] == [False, *[True] * 3, False, False]
+    assert notices[1].call is not None
     assert notices[1].call.caller == call.info.caller
 
 
-async def test_an_agent_whose_stream_is_lost_is_signed_out_after_the_grace(redis):
+async def test_an_agent_whose_stream_is_lost_is_signed_out_after_the_grace(redis: Redis) -> None:
     centre = Centre(redis, grace_s=0.01)
     await centre.acd.start()
     live = await centre.sign_in("1001")
@@ -174,7 +180,7 @@ async def test_an_agent_whose_stream_is_lost_is_signed_out_after_the_grace(redis
     await centre.aclose()
 
 
-async def test_a_lost_stream_does_not_end_a_call(redis):
+async def test_a_lost_stream_does_not_end_a_call(redis: Redis) -> None:
     centre = Centre(redis, grace_s=0.0)
     await centre.acd.start()
     live = await centre.sign_in("1001")
@@ -186,14 +192,14 @@ async def test_a_lost_stream_does_not_end_a_call(redis):
     await asyncio.wait_for(phone.bridged.wait(), 5)
     centre.desk.unwatch(live, watching)
     await until(lambda: live._leave_after_call is not None)
-    assert live.state is AgentState.TALKING
+    assert live.in_call
     phone.hang_up()
     await centre.finish()
     assert live.state is AgentState.SIGNED_OUT
     await centre.aclose()
 
 
-async def test_a_slow_watcher_is_dropped(centre):
+async def test_a_slow_watcher_is_dropped(centre: Centre) -> None:
     live = await centre.sign_in("1001")
     watching = live.watch()
     for _ in range(40):
@@ -203,7 +209,7 @@ async def test_a_slow_watcher_is_dropped(centre):
     assert len(await drained(watching)) == 64
 
 
-async def test_an_ended_subscription_wakes_its_reader():
+async def test_an_ended_subscription_wakes_its_reader() -> None:
     subscription = Subscription()
     reading = asyncio.create_task(drained(subscription))
     await asyncio.sleep(0)
@@ -211,7 +217,7 @@ async def test_an_ended_subscription_wakes_its_reader():
     assert await reading == []
 
 
-async def test_closing_the_desk_signs_everybody_out(centre, redis):
+async def test_closing_the_desk_signs_everybody_out(centre: Centre, redis: Redis) -> None:
     for number in ("1001", "1002"):
         await centre.sign_in(number)
     await centre.desk.aclose()

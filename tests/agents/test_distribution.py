@@ -7,27 +7,31 @@ import functools
 from pathlib import Path
 
 import pytest
+from redis.asyncio import Redis
 
 from agents.state import AgentState
 from domain.failures import Code
 from domain.ids import AgentId
 from ivr.queueing import QueueOutcome
 from tests.agents.conftest import Centre, refusal
-from tests.routing.redis_process import until
+from tests.fakes.call import FakeCall
+from tests.routing.redis_process import RedisProcess, keys_of, until
 
 pytestmark = pytest.mark.stores
 
 QUEUE_EVENTS = {"call_queued", "call_dequeued", "agent_offered", "agent_offer_ended"}
 
 
-def queue_events(centre, call) -> list[str]:
+def queue_events(centre: Centre, call: FakeCall) -> list[str | None]:
     return [told for told in centre.events.told(call.info.call_id) if told in QUEUE_EVENTS]
 
 
 SERVED = ["call_queued", "agent_offered", "agent_offer_ended", "call_dequeued"]
 
 
-async def test_a_caller_waits_with_music_is_rung_talks_and_returns(centre, redis):
+async def test_a_caller_waits_with_music_is_rung_talks_and_returns(
+    centre: Centre, redis: Redis
+) -> None:
     call = centre.caller(music=(Path("music.wav"),))
     call.data["account"] = {"no": "12"}
     call.path.append("main")
@@ -36,12 +40,12 @@ async def test_a_caller_waits_with_music_is_rung_talks_and_returns(centre, redis
     phone = centre.phones["1001"]
     await asyncio.wait_for(phone.rang.wait(), 5)
     assert call.music == ["music.wav"]
-    assert live.state is AgentState.RINGING
+    assert live.in_call
     assert phone.targets[0].caller_number == call.info.caller
 
     await live.answer()
     await asyncio.wait_for(phone.bridged.wait(), 5)
-    assert live.state is AgentState.TALKING
+    assert live.in_call
     assert call.recorded_parties == ["1001"]
     phone.hang_up()
     await centre.finish()
@@ -56,15 +60,14 @@ async def test_a_caller_waits_with_music_is_rung_talks_and_returns(centre, redis
     await _nothing_left(redis)
 
 
-async def _nothing_left(redis) -> None:
+async def _nothing_left(redis: Redis) -> None:
+    static = {"fence", "nodes", "figures"}
     async with asyncio.timeout(5):
-        while {key.rpartition(b":")[2] for key in await redis.keys("*")} - {
-            b"fence", b"nodes", b"figures",
-        }:  # fmt: skip
+        while {key.rpartition(":")[2] for key in await keys_of(redis)} - static:
             pass
 
 
-async def test_the_toolbar_hangs_up_and_the_caller_stays(centre):
+async def test_the_toolbar_hangs_up_and_the_caller_stays(centre: Centre) -> None:
     live = await centre.sign_in("1001")
     call = centre.caller()
     phone = centre.phones["1001"]
@@ -73,6 +76,7 @@ async def test_the_toolbar_hangs_up_and_the_caller_stays(centre):
     await asyncio.wait_for(phone.bridged.wait(), 5)
     live.hang_up()
     await centre.finish()
+    assert phone.leg is not None
     assert phone.leg.code is Code.AGENT_HUNG_UP
     assert call.ended is Code.FLOW_ENDED
     with refusal(Code.NO_CALL):
@@ -87,7 +91,9 @@ async def test_the_toolbar_hangs_up_and_the_caller_stays(centre):
         (Code.PHONE_UNREACHABLE, "unreachable"),
     ],
 )
-async def test_a_failed_ring_returns_the_call_to_the_head_and_sets_not_ready(centre, code, outcome):
+async def test_a_failed_ring_returns_the_call_to_the_head_and_sets_not_ready(
+    centre: Centre, code: Code, outcome: str
+) -> None:
     first = await centre.sign_in("1001")
     call = centre.caller(music=(Path("music.wav"),))
     await asyncio.wait_for(centre.phones["1001"].rang.wait(), 5)
@@ -107,7 +113,7 @@ async def test_a_failed_ring_returns_the_call_to_the_head_and_sets_not_ready(cen
     await centre.finish()
 
 
-async def test_an_agent_who_may_stay_ready_goes_behind_the_others(redis):
+async def test_an_agent_who_may_stay_ready_goes_behind_the_others(redis: Redis) -> None:
     centre = Centre(redis, queue={"no_answer_state": "ready"})
     await centre.acd.start()
     first = await centre.sign_in("1001")
@@ -120,7 +126,7 @@ async def test_an_agent_who_may_stay_ready_goes_behind_the_others(redis):
     await centre.aclose()
 
 
-async def test_a_caller_who_leaves_while_it_rings_gives_the_agent_back(centre):
+async def test_a_caller_who_leaves_while_it_rings_gives_the_agent_back(centre: Centre) -> None:
     live = await centre.sign_in("1001")
     call = centre.caller()
     phone = centre.phones["1001"]
@@ -136,7 +142,7 @@ async def test_a_caller_who_leaves_while_it_rings_gives_the_agent_back(centre):
     await asyncio.wait_for(phone.rang.wait(), 5)
 
 
-async def test_a_caller_who_leaves_while_waiting(centre, redis):
+async def test_a_caller_who_leaves_while_waiting(centre: Centre, redis: Redis) -> None:
     call = centre.caller()
     await until(lambda: "call_queued" in centre.events.told())
     call.caller_hangs_up()
@@ -146,7 +152,7 @@ async def test_a_caller_who_leaves_while_waiting(centre, redis):
     await _nothing_left(redis)
 
 
-async def test_a_caller_who_leaves_while_talking(centre):
+async def test_a_caller_who_leaves_while_talking(centre: Centre) -> None:
     live = await centre.sign_in("1001")
     call = centre.caller()
     phone = centre.phones["1001"]
@@ -159,7 +165,7 @@ async def test_a_caller_who_leaves_while_talking(centre):
     assert queue_events(centre, call) == SERVED
 
 
-async def test_the_wait_has_an_end(centre):
+async def test_the_wait_has_an_end(centre: Centre) -> None:
     call = centre.caller(max_wait_ms=20)
     await centre.finish()
     assert [result.outcome for result in centre.results] == [QueueOutcome.TIMEOUT]
@@ -167,7 +173,7 @@ async def test_the_wait_has_an_end(centre):
     assert centre.events.last("call_dequeued").outcome == "timeout"
 
 
-async def test_the_release_key_leaves_and_other_keys_do_not(centre):
+async def test_the_release_key_leaves_and_other_keys_do_not(centre: Centre) -> None:
     call = centre.caller(release_key="*")
     await until(lambda: "call_queued" in centre.events.told())
     call.press("12*")
@@ -175,7 +181,7 @@ async def test_the_release_key_leaves_and_other_keys_do_not(centre):
     assert [result.outcome for result in centre.results] == [QueueOutcome.CALLER_KEY]
 
 
-async def test_a_full_queue_and_an_unknown_one_are_outcomes(redis):
+async def test_a_full_queue_and_an_unknown_one_are_outcomes(redis: Redis) -> None:
     centre = Centre(redis, queue={"max_waiting": 1})
     await centre.acd.start()
     first = centre.caller()
@@ -191,7 +197,7 @@ async def test_a_full_queue_and_an_unknown_one_are_outcomes(redis):
     await centre.aclose()
 
 
-async def test_nobody_signed_in_can_be_an_outcome(redis):
+async def test_nobody_signed_in_can_be_an_outcome(redis: Redis) -> None:
     centre = Centre(redis, queue={"refuse_without_agents": True})
     await centre.acd.start()
     centre.caller()
@@ -200,7 +206,7 @@ async def test_nobody_signed_in_can_be_an_outcome(redis):
     await centre.aclose()
 
 
-async def test_not_ready_at_the_moment_of_the_offer_passes_the_call_on(centre):
+async def test_not_ready_at_the_moment_of_the_offer_passes_the_call_on(centre: Centre) -> None:
     first = await centre.sign_in("1001")
     second = await centre.sign_in("1002")
     first.not_ready("小休")  # the ACD learns of it after the offer
@@ -211,7 +217,7 @@ async def test_not_ready_at_the_moment_of_the_offer_passes_the_call_on(centre):
     call.caller_hangs_up()
 
 
-async def test_a_lost_reservation_hangs_up_the_phone_and_waits_on(centre):
+async def test_a_lost_reservation_hangs_up_the_phone_and_waits_on(centre: Centre) -> None:
     live = await centre.sign_in("1001")
     call = centre.caller()
     phone = centre.phones["1001"]
@@ -225,7 +231,7 @@ async def test_a_lost_reservation_hangs_up_the_phone_and_waits_on(centre):
     call.caller_hangs_up()
 
 
-async def test_after_call_work_ends_with_ready(redis):
+async def test_after_call_work_ends_with_ready(redis: Redis) -> None:
     centre = Centre(redis, queue={"after_call_work_s": 0})
     await centre.acd.start()
     live = await centre.sign_in("1001")
@@ -239,7 +245,7 @@ async def test_after_call_work_ends_with_ready(redis):
     await centre.aclose()
 
 
-async def test_not_ready_during_the_call_holds_after_the_work(redis):
+async def test_not_ready_during_the_call_holds_after_the_work(redis: Redis) -> None:
     centre = Centre(redis, queue={"after_call_work_s": 0})
     await centre.acd.start()
     live = await centre.sign_in("1001")
@@ -257,7 +263,9 @@ async def test_not_ready_during_the_call_holds_after_the_work(redis):
     await centre.aclose()
 
 
-async def test_a_redis_that_went_away_does_not_keep_an_answered_call_apart(centre, redis_process):
+async def test_a_redis_that_went_away_does_not_keep_an_answered_call_apart(
+    centre: Centre, redis_process: RedisProcess
+) -> None:
     live = await centre.sign_in("1001")
     call = centre.caller()
     phone = centre.phones["1001"]
@@ -277,7 +285,7 @@ async def test_a_redis_that_went_away_does_not_keep_an_answered_call_apart(centr
     assert queue_events(centre, call) == SERVED
 
 
-async def test_every_ending_tells_the_queue_events_once(centre):
+async def test_every_ending_tells_the_queue_events_once(centre: Centre) -> None:
     """Callers hang up at each step that can be told apart, agents answer or not."""
     for number in ("1001", "1002"):
         await centre.sign_in(number)
@@ -302,7 +310,7 @@ async def test_every_ending_tells_the_queue_events_once(centre):
         assert told[-1:] in ([], ["call_dequeued"])
 
 
-async def test_agent_id_of_the_result_is_the_one_who_talked(centre):
+async def test_agent_id_of_the_result_is_the_one_who_talked(centre: Centre) -> None:
     await centre.sign_in("1002")
     centre.phones["1002"].manual, centre.phones["1002"].talk_ms = False, 1234
     centre.caller()

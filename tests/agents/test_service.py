@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 import pytest
@@ -12,7 +14,11 @@ from agents.summary import SummaryFigures
 from cti95598.agents.v1 import agents_pb2 as pb
 from cti95598.agents.v1.agents_pb2_grpc import AgentServiceStub
 from domain.failures import Code, PlatformError
+from domain.ids import AgentId, TenantId
+from tests.agents.conftest import Centre
 from tests.routing.redis_process import until
+
+END = grpc.aio.EOF  # type: ignore[attr-defined]
 
 pytestmark = pytest.mark.stores
 
@@ -20,34 +26,34 @@ pytestmark = pytest.mark.stores
 class Toolbar:
     """Commands of one session."""
 
-    def __init__(self, stub) -> None:
+    def __init__(self, stub: Any) -> None:
         self.stub = stub
-        self.metadata = ()
+        self.metadata: tuple[tuple[str, str], ...] = ()
 
-    async def sign_in(self, password: str = "right", **more) -> pb.SignInResponse:
+    async def sign_in(self, password: str = "right", **more: Any) -> Any:
         request = pb.SignInRequest(tenant="demo", agent="1001", password=password, **more)
         response = await self.stub.SignIn(request, timeout=5)
         if response.result.accepted:
             self.metadata = (("authorization", f"Bearer {response.token}"),)
         return response
 
-    async def do(self, command: str, **fields) -> pb.Result:
+    async def do(self, command: str, **fields: Any) -> Any:
         request = getattr(pb, f"{command}Request")(**fields)
         method = getattr(self.stub, command)
         return (await method(request, metadata=self.metadata, timeout=5)).result
 
-    def events(self):
+    def events(self) -> Any:
         return self.stub.Events(pb.EventsRequest(), metadata=self.metadata, timeout=20)
 
 
-async def figures(tenant, agent) -> SummaryFigures:
+async def figures(tenant: TenantId, agent: AgentId) -> SummaryFigures:
     if agent == "1002":
         raise PlatformError(Code.STORE_UNAVAILABLE)
     return SummaryFigures(calls_offered=3, calls_answered=2, ratings=1, rating_sum=5)
 
 
 @pytest.fixture
-async def toolbar(centre):
+async def toolbar(centre: Centre) -> AsyncIterator[Toolbar]:
     server = grpc.aio.server()
     AgentService(centre.desk, figures).add_to(server)
     port = server.add_insecure_port("127.0.0.1:0")
@@ -57,11 +63,11 @@ async def toolbar(centre):
     await server.stop(None)
 
 
-async def next_event(stream) -> pb.AgentEvent:
+async def next_event(stream: Any) -> Any:
     return await asyncio.wait_for(stream.read(), 5)
 
 
-async def test_a_shift(centre, toolbar):
+async def test_a_shift(centre: Centre, toolbar: Toolbar) -> None:
     signed_in = await toolbar.sign_in()
     assert signed_in.result.accepted
     assert signed_in.display_name == "agent 1001"
@@ -93,17 +99,17 @@ async def test_a_shift(centre, toolbar):
     assert (await next_event(stream)).reason == "小休"
     assert (await toolbar.do("SignOut")).state == pb.AGENT_STATE_SIGNED_OUT
     assert (await next_event(stream)).state == pb.AGENT_STATE_SIGNED_OUT
-    assert await next_event(stream) is grpc.aio.EOF
+    assert await next_event(stream) is END
 
 
-async def test_wrong_password_is_a_result(toolbar):
+async def test_wrong_password_is_a_result(toolbar: Toolbar) -> None:
     response = await toolbar.sign_in("wrong")
     assert not response.result.accepted
     assert response.result.code == Code.PASSWORD_WRONG
     assert response.token == ""
 
 
-async def test_refusals_say_why_in_both_languages(toolbar, centre):
+async def test_refusals_say_why_in_both_languages(toolbar: Toolbar, centre: Centre) -> None:
     centre.unregistered.add("1001")
     await toolbar.sign_in()
     refused = await toolbar.do("Ready")
@@ -114,7 +120,9 @@ async def test_refusals_say_why_in_both_languages(toolbar, centre):
 
 
 @pytest.mark.parametrize("metadata", [(), (("authorization", "Bearer nobody"),)])
-async def test_a_bad_session_fails_the_rpc(toolbar, metadata):
+async def test_a_bad_session_fails_the_rpc(
+    toolbar: Toolbar, metadata: tuple[tuple[str, str], ...]
+) -> None:
     toolbar.metadata = metadata
     with pytest.raises(grpc.aio.AioRpcError) as failed:
         await toolbar.do("Ready")
@@ -124,13 +132,13 @@ async def test_a_bad_session_fails_the_rpc(toolbar, metadata):
     assert failed.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
-async def test_long_fields_are_bad_arguments(toolbar):
+async def test_long_fields_are_bad_arguments(toolbar: Toolbar) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as failed:
         await toolbar.sign_in(device="9" * 10_000)
     assert failed.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
-async def test_summary(toolbar):
+async def test_summary(toolbar: Toolbar) -> None:
     await toolbar.sign_in()
     request = pb.SummaryRequest()
     summary = await toolbar.stub.Summary(request, metadata=toolbar.metadata, timeout=5)
@@ -138,7 +146,7 @@ async def test_summary(toolbar):
     assert summary.result.accepted
 
 
-async def test_a_toolbar_that_vanishes_starts_the_grace(centre, toolbar):
+async def test_a_toolbar_that_vanishes_starts_the_grace(centre: Centre, toolbar: Toolbar) -> None:
     response = await toolbar.sign_in()
     stream = toolbar.events()
     await next_event(stream)

@@ -16,7 +16,7 @@ def machine_in(*triggers: Trigger) -> AgentMachine:
 CALL = (Trigger.SIGN_IN, Trigger.READY, Trigger.OFFERED, Trigger.ANSWERED)
 
 
-def test_a_call_from_sign_in_to_sign_out():
+def test_a_call_from_sign_in_to_sign_out() -> None:
     machine = machine_in(*CALL, Trigger.CALL_ENDED)
     change = machine.step(Trigger.WORK_DONE, 14.5)
     assert (change.before, change.after) == (AgentState.AFTER_CALL_WORK, AgentState.READY)
@@ -25,14 +25,14 @@ def test_a_call_from_sign_in_to_sign_out():
 
 
 @pytest.mark.parametrize("during", [CALL[:3], CALL])
-def test_sign_out_is_refused_during_a_call(during):
+def test_sign_out_is_refused_during_a_call(during: tuple[Trigger, ...]) -> None:
     machine = machine_in(*during)
     with pytest.raises(PlatformError) as refused:
         machine.step(Trigger.SIGN_OUT, 9.0)
     assert refused.value.code is Code.STATE_FORBIDS
 
 
-def test_not_ready_during_a_call_takes_effect_after_it():
+def test_not_ready_during_a_call_takes_effect_after_it() -> None:
     machine = machine_in(*CALL)
     assert machine.step(Trigger.NOT_READY, 5.0, "小休").after is AgentState.TALKING
     machine.step(Trigger.CALL_ENDED, 6.0)
@@ -41,18 +41,18 @@ def test_not_ready_during_a_call_takes_effect_after_it():
     assert machine.not_ready_wish is None
 
 
-def test_ready_takes_the_wish_back():
+def test_ready_takes_the_wish_back() -> None:
     machine = machine_in(*CALL, Trigger.NOT_READY, Trigger.CALL_ENDED)
     assert machine.step(Trigger.READY, 9.0).after is AgentState.READY
 
 
-def test_a_withdrawn_offer_honours_the_wish():
+def test_a_withdrawn_offer_honours_the_wish() -> None:
     machine = machine_in(*CALL[:3], Trigger.NOT_READY)
     assert machine.step(Trigger.OFFER_WITHDRAWN, 9.0).after is AgentState.NOT_READY
 
 
 @given(st.lists(st.sampled_from(Trigger), max_size=40))
-def test_every_step_is_in_the_table_or_refused(triggers):
+def test_every_step_is_in_the_table_or_refused(triggers: list[Trigger]) -> None:
     machine = AgentMachine(0.0)
     for number, trigger in enumerate(triggers):
         before, wished = machine.state, machine.not_ready_wish

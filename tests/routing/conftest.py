@@ -1,10 +1,13 @@
+from collections.abc import AsyncIterator, Iterator
+
 import pytest
+from redis.asyncio import Redis
 
 from tests.routing.redis_process import RedisProcess
 
 
 @pytest.fixture(scope="session")
-def redis_process(tmp_path_factory):
+def redis_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisProcess]:
     process = RedisProcess(tmp_path_factory.mktemp("redis"))
     process.start()
     yield process
@@ -12,7 +15,7 @@ def redis_process(tmp_path_factory):
 
 
 @pytest.fixture
-async def redis(redis_process):
+async def redis(redis_process: RedisProcess) -> AsyncIterator[Redis]:
     client = redis_process.client()
     await client.flushall()
     yield client

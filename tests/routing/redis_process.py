@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 from redis import Redis as BlockingRedis
@@ -61,7 +62,7 @@ class RedisProcess:
         return Redis(unix_socket_path=str(self.socket), retry=Retry(NoBackoff(), 0))
 
 
-async def until(condition, timeout_s: float = 5.0) -> None:
+async def until(condition: Callable[[], object], timeout_s: float = 5.0) -> None:
     """Let the loop turn until the condition holds."""
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(timeout_s):
@@ -75,3 +76,8 @@ async def subscribed(client: Redis, node: str) -> None:
     """Wait until the node hears offers that others make."""
     while (await client.pubsub_numsub(f"cti95598:acd:{node}"))[0][1] == 0:
         await asyncio.wait_for(client.ping(), 5)
+
+
+async def keys_of(client: Redis) -> set[str]:
+    """All keys there are."""
+    return {key.decode() if isinstance(key, bytes) else key for key in await client.keys("*")}

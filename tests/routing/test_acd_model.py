@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from itertools import count
+from typing import TypeVar
 
 import hypothesis.strategies as st
 import pytest
@@ -18,12 +20,16 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from redis.asyncio import Redis
 
 from domain.ids import AgentId, CallId, NodeId, QueueId, TenantId, TicketId
 from routing.acd import AgentProfile, Offer, QueueRequest
 from routing.redis_acd import RedisAcd
+from tests.routing.redis_process import RedisProcess
 
 pytestmark = pytest.mark.stores
+
+T = TypeVar("T")
 
 TENANT = TenantId("demo")
 QUEUES = (QueueId("q1"), QueueId("q2"))
@@ -73,7 +79,7 @@ class Model:
     tickets: dict[str, ModelTicket] = field(default_factory=dict)
     agents: dict[str, ModelAgent] = field(default_factory=dict)
     made: list[tuple[str, str]] = field(default_factory=list)
-    clock: count = field(default_factory=count)
+    clock: count[int] = field(default_factory=count)
 
     def fit(self, ticket: ModelTicket, agent: ModelAgent) -> bool:
         return (
@@ -124,15 +130,13 @@ class AcdAgainstModel(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        from redis.asyncio import Redis  # noqa: PLC0415 - a client per event loop
-
         self.loop = asyncio.new_event_loop()
         self.redis = Redis(unix_socket_path=self.socket)
         self.made: list[Offer] = []
         self.model = Model()
         self.names = count()
 
-    def run(self, work):
+    def run(self, work: Awaitable[T]) -> T:
         return self.loop.run_until_complete(work)
 
     @initialize()
@@ -160,7 +164,9 @@ class AcdAgainstModel(RuleBasedStateMachine):
         skills=st.frozensets(st.sampled_from(SKILLS)),
         lease_ms=st.sampled_from([0, 60_000]),
     )
-    def enqueue(self, queue, priority, skills, lease_ms):
+    def enqueue(
+        self, queue: QueueId, priority: int, skills: frozenset[str], lease_ms: int
+    ) -> TicketId:
         name = TicketId(f"t{next(self.names)}")
         request = QueueRequest(
             TENANT, name, CallId(name), queue, priority, tuple(skills), lease_ms=lease_ms
@@ -173,7 +179,7 @@ class AcdAgainstModel(RuleBasedStateMachine):
         return name
 
     @rule(name=consumes(tickets))
-    def cancel(self, name):
+    def cancel(self, name: TicketId) -> None:
         gone = self.run(self.acd.cancel(TENANT, name))
         ticket = self.model.tickets.pop(name, None)
         assert gone == (ticket is not None)
@@ -183,7 +189,7 @@ class AcdAgainstModel(RuleBasedStateMachine):
             self.model.match_agent(ticket.agent)
 
     @rule(name=st.sampled_from(sorted(PROFILES)), state=st.sampled_from(["ready", "not_ready"]))
-    def declare(self, name, state):
+    def declare(self, name: str, state: str) -> None:
         declare = self.acd.ready if state == "ready" else self.acd.not_ready
         self.run(declare(PROFILES[name]))
         agent = self.model.agents.get(name)
@@ -195,7 +201,7 @@ class AcdAgainstModel(RuleBasedStateMachine):
             self.model.match_agent(name)
 
     @rule(name=st.sampled_from(sorted(PROFILES)))
-    def sign_out(self, name):
+    def sign_out(self, name: str) -> None:
         self.run(self.acd.sign_out(PROFILES[name]))
         agent = self.model.agents.pop(name, None)
         if agent is not None and agent.ticket is not None:
@@ -203,7 +209,7 @@ class AcdAgainstModel(RuleBasedStateMachine):
             self.model.match_ticket(agent.ticket)
 
     @rule(data=st.data(), ready=st.booleans())
-    def reject(self, data, ready):
+    def reject(self, data: st.DataObject, ready: bool) -> None:
         if not self.made:
             return
         offer = data.draw(st.sampled_from(self.made[-6:]))
@@ -218,7 +224,7 @@ class AcdAgainstModel(RuleBasedStateMachine):
             self.model.match_agent(offer.agent)
 
     @rule(data=st.data())
-    def confirm(self, data):
+    def confirm(self, data: st.DataObject) -> None:
         if not self.made:
             return
         offer = data.draw(st.sampled_from(self.made[-6:]))
@@ -233,10 +239,11 @@ class AcdAgainstModel(RuleBasedStateMachine):
             assert not confirmed or self.model.agents[offer.agent].state == "busy"
 
     @rule()
-    def sweep(self):
+    def sweep(self) -> None:
         self.run(self.acd.sweep())
-        ended = [ticket for ticket in self.made_with_no_lease() if ticket.agent is not None]
-        for ticket in ended:
+        for ticket in self.made_with_no_lease():
+            if ticket.agent is None:
+                continue
             agent = self.model.agents[ticket.agent]
             self.model.release(agent, "not_ready")
             self.model.wait_again(ticket)
@@ -256,22 +263,22 @@ class AcdAgainstModel(RuleBasedStateMachine):
         return [self.model.tickets[offer.ticket] for offer in ended]
 
     @invariant()
-    def same_offers(self):
+    def same_offers(self) -> None:
         assert [(offer.ticket, offer.agent) for offer in self.made] == self.model.made
 
     @invariant()
-    def fences_grow(self):
+    def fences_grow(self) -> None:
         fences = [offer.fence for offer in self.made]
         assert fences == sorted(set(fences))
 
     @invariant()
-    def same_positions(self):
+    def same_positions(self) -> None:
         for name, ticket in self.model.tickets.items():
             position = self.run(self.acd.position(TENANT, TicketId(name)))
             assert position == self.model.position(ticket)
 
 
-def test_the_acd_follows_its_rules(redis_process):
+def test_the_acd_follows_its_rules(redis_process: RedisProcess) -> None:
     AcdAgainstModel.socket = str(redis_process.socket)
     run_state_machine_as_test(
         AcdAgainstModel,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
 import pytest
 
 from domain.failures import Code, PlatformError
@@ -13,7 +16,7 @@ pytestmark = pytest.mark.stores
 
 
 @pytest.fixture
-def own_redis(tmp_path):
+def own_redis(tmp_path: Path) -> Iterator[RedisProcess]:
     process = RedisProcess(tmp_path)
     process.start()
     yield process
@@ -21,7 +24,7 @@ def own_redis(tmp_path):
 
 
 @pytest.fixture
-async def node(own_redis):
+async def node(own_redis: RedisProcess) -> AsyncIterator[Node]:
     client = own_redis.client()
     node = Node(client, sweep_interval_s=0.02)
     await node.acd.start()
@@ -30,14 +33,16 @@ async def node(own_redis):
     await client.aclose()
 
 
-async def test_nothing_can_be_asked_while_redis_is_away(node, own_redis):
+async def test_nothing_can_be_asked_while_redis_is_away(
+    node: Node, own_redis: RedisProcess
+) -> None:
     own_redis.kill()
     with pytest.raises(PlatformError) as refused:
         await node.acd.enqueue(request("a"))
     assert refused.value.code is Code.QUEUE_UNAVAILABLE
 
 
-async def test_a_node_may_start_before_redis(own_redis):
+async def test_a_node_may_start_before_redis(own_redis: RedisProcess) -> None:
     own_redis.kill()
     client = own_redis.client()
     node = Node(client, sweep_interval_s=0.02)
@@ -49,7 +54,9 @@ async def test_a_node_may_start_before_redis(own_redis):
     await client.aclose()
 
 
-async def test_an_emptied_redis_is_told_everything_again(node, own_redis):
+async def test_an_emptied_redis_is_told_everything_again(
+    node: Node, own_redis: RedisProcess
+) -> None:
     for ticket in ("first", "second", "third", "leaves"):
         await node.acd.enqueue(request(ticket))
     await node.acd.ready(agent("1001"))  # rings for "first"
@@ -81,7 +88,9 @@ async def test_an_emptied_redis_is_told_everything_again(node, own_redis):
     assert node.offers[3].fence > node.offers[0].fence
 
 
-async def test_callers_and_agents_of_an_outage_meet_when_it_is_over(node, own_redis):
+async def test_callers_and_agents_of_an_outage_meet_when_it_is_over(
+    node: Node, own_redis: RedisProcess
+) -> None:
     await node.acd.enqueue(request("a"))
     own_redis.kill()
     with pytest.raises(PlatformError):
@@ -92,7 +101,7 @@ async def test_callers_and_agents_of_an_outage_meet_when_it_is_over(node, own_re
     assert node.offers[0].waited_ms > 0
 
 
-async def test_an_answer_during_the_outage_is_kept(node, own_redis):
+async def test_an_answer_during_the_outage_is_kept(node: Node, own_redis: RedisProcess) -> None:
     await node.acd.ready(agent("1001"))
     await node.acd.enqueue(request("a"))
     own_redis.kill()
@@ -105,7 +114,7 @@ async def test_an_answer_during_the_outage_is_kept(node, own_redis):
     assert node.pairs() == [("a", "1001"), ("b", "1001")]
 
 
-async def test_a_redis_that_hangs_is_a_redis_that_is_away(own_redis):
+async def test_a_redis_that_hangs_is_a_redis_that_is_away(own_redis: RedisProcess) -> None:
     client = own_redis.client()
     node = Node(client, timeout_s=0.05)
     await node.acd.sweep()

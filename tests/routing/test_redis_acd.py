@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
+from redis.asyncio import Redis
 
 from domain.failures import Code, PlatformError
 from domain.ids import AgentId, CallId, NodeId, QueueId, TenantId, TicketId
-from routing.acd import AgentProfile, QueueRequest
+from routing.acd import AgentProfile, Offer, QueueRequest
 from routing.redis_acd import RedisAcd
-from tests.routing.redis_process import subscribed, until
+from tests.routing.redis_process import RedisProcess, keys_of, subscribed, until
 
 TENANT = TenantId("demo")
 BILLING, FAULTS = QueueId("billing"), QueueId("faults")
@@ -19,7 +23,7 @@ TENANTS = {TENANT: (BILLING, FAULTS)}
 pytestmark = pytest.mark.stores
 
 
-def request(ticket: str, queue: QueueId = BILLING, **more) -> QueueRequest:
+def request(ticket: str, queue: QueueId = BILLING, **more: Any) -> QueueRequest:
     return QueueRequest(TENANT, TicketId(ticket), CallId(f"call-{ticket}"), queue, **more)
 
 
@@ -30,9 +34,9 @@ def agent(name: str, *queues: QueueId, skills: tuple[str, ...] = ()) -> AgentPro
 class Node:
     """An ACD and the offers it heard of."""
 
-    def __init__(self, redis, name: str = "node-1", **settings) -> None:
+    def __init__(self, redis: Redis, name: str = "node-1", **settings: Any) -> None:
         self.acd = RedisAcd(redis, node=NodeId(name), tenants=TENANTS, **settings)
-        self.offers = []
+        self.offers: list[Offer] = []
         self.acd.on_offer = self.offers.append
 
     def pairs(self) -> list[tuple[str, str]]:
@@ -40,14 +44,14 @@ class Node:
 
 
 @pytest.fixture
-async def node(redis):
+async def node(redis: Redis) -> AsyncIterator[Node]:
     node = Node(redis)
     await node.acd.sweep()
     yield node
     await node.acd.aclose()
 
 
-async def test_an_idle_agent_is_offered_at_once(node):
+async def test_an_idle_agent_is_offered_at_once(node: Node) -> None:
     await node.acd.ready(agent("1001"))
     assert await node.acd.enqueue(request("a")) == 0
     [offer] = node.offers
@@ -56,7 +60,7 @@ async def test_an_idle_agent_is_offered_at_once(node):
     assert offer.waited_ms < 1000
 
 
-async def test_first_come_first_served_and_longest_idle_first(node):
+async def test_first_come_first_served_and_longest_idle_first(node: Node) -> None:
     for ticket in ("a", "b"):
         await node.acd.enqueue(request(ticket))
     await node.acd.ready(agent("2002"))
@@ -68,7 +72,7 @@ async def test_first_come_first_served_and_longest_idle_first(node):
     assert node.pairs() == [("a", "2002"), ("b", "1001"), ("c", "1005"), ("d", "1004")]
 
 
-async def test_priority_comes_before_arrival_and_a_returned_call_before_both(node):
+async def test_priority_comes_before_arrival_and_a_returned_call_before_both(node: Node) -> None:
     await node.acd.enqueue(request("early"))
     await node.acd.ready(agent("1001"))
     await node.acd.enqueue(request("normal"))
@@ -82,7 +86,7 @@ async def test_priority_comes_before_arrival_and_a_returned_call_before_both(nod
     assert [ticket for ticket, _ in node.pairs()] == ["early", "early", "important", "normal"]
 
 
-async def test_rejecting_finds_the_next_agent_in_the_same_step(node):
+async def test_rejecting_finds_the_next_agent_in_the_same_step(node: Node) -> None:
     await node.acd.ready(agent("1001"))
     await node.acd.ready(agent("1002"))
     await node.acd.enqueue(request("a"))
@@ -91,7 +95,7 @@ async def test_rejecting_finds_the_next_agent_in_the_same_step(node):
     assert node.offers[1].fence > node.offers[0].fence
 
 
-async def test_an_agent_of_two_queues_takes_the_older_call_and_only_one(node):
+async def test_an_agent_of_two_queues_takes_the_older_call_and_only_one(node: Node) -> None:
     await node.acd.enqueue(request("fault", FAULTS))
     await node.acd.enqueue(request("bill", BILLING))
     await node.acd.ready(agent("1001", BILLING, FAULTS))
@@ -100,7 +104,7 @@ async def test_an_agent_of_two_queues_takes_the_older_call_and_only_one(node):
     assert node.pairs() == [("fault", "1001")]
 
 
-async def test_skills_are_all_required(node):
+async def test_skills_are_all_required(node: Node) -> None:
     await node.acd.ready(agent("1001", skills=("english",)))
     await node.acd.ready(agent("1002", skills=("english", "vip")))
     await node.acd.enqueue(request("a", skills=("vip", "english")))
@@ -111,7 +115,7 @@ async def test_skills_are_all_required(node):
     assert node.pairs()[2:] == [("b", "1003")]
 
 
-async def test_only_the_holder_of_the_fence_confirms_and_may_ask_twice(node):
+async def test_only_the_holder_of_the_fence_confirms_and_may_ask_twice(node: Node) -> None:
     await node.acd.ready(agent("1001"))
     await node.acd.enqueue(request("a"))
     [first] = node.offers
@@ -124,7 +128,7 @@ async def test_only_the_holder_of_the_fence_confirms_and_may_ask_twice(node):
     assert not await node.acd.reject(second)
 
 
-async def test_a_caller_who_leaves_gives_the_agent_back_with_the_old_place(node):
+async def test_a_caller_who_leaves_gives_the_agent_back_with_the_old_place(node: Node) -> None:
     await node.acd.ready(agent("1001"))
     await node.acd.ready(agent("1002"))
     await node.acd.enqueue(request("a"))
@@ -134,14 +138,14 @@ async def test_a_caller_who_leaves_gives_the_agent_back_with_the_old_place(node)
     assert node.pairs() == [("a", "1001"), ("b", "1001")]
 
 
-async def test_a_served_caller_cannot_be_cancelled(node):
+async def test_a_served_caller_cannot_be_cancelled(node: Node) -> None:
     await node.acd.ready(agent("1001"))
     await node.acd.enqueue(request("a"))
     await node.acd.confirm(node.offers[0])
     assert not await node.acd.cancel(TENANT, TicketId("a"))
 
 
-async def test_a_reserved_agent_may_ask_for_not_ready(node):
+async def test_a_reserved_agent_may_ask_for_not_ready(node: Node) -> None:
     await node.acd.ready(agent("1001"))
     await node.acd.enqueue(request("a"))
     await node.acd.not_ready(agent("1001"))
@@ -150,7 +154,7 @@ async def test_a_reserved_agent_may_ask_for_not_ready(node):
     assert node.pairs() == [("a", "1001")]
 
 
-async def test_a_full_queue_refuses(node):
+async def test_a_full_queue_refuses(node: Node) -> None:
     await node.acd.enqueue(request("a", max_waiting=1))
     with pytest.raises(PlatformError) as refused:
         await node.acd.enqueue(request("b", max_waiting=1))
@@ -158,7 +162,7 @@ async def test_a_full_queue_refuses(node):
     assert await node.acd.position(TENANT, TicketId("b")) == 0
 
 
-async def test_a_queue_may_refuse_while_nobody_is_signed_in(node):
+async def test_a_queue_may_refuse_while_nobody_is_signed_in(node: Node) -> None:
     with pytest.raises(PlatformError) as refused:
         await node.acd.enqueue(request("a", refuse_without_agents=True))
     assert refused.value.code is Code.QUEUE_NO_AGENTS
@@ -166,19 +170,19 @@ async def test_a_queue_may_refuse_while_nobody_is_signed_in(node):
     assert await node.acd.enqueue(request("a", refuse_without_agents=True)) == 1
 
 
-async def test_an_unknown_queue_is_named(node):
+async def test_an_unknown_queue_is_named(node: Node) -> None:
     with pytest.raises(PlatformError, match="nowhere") as refused:
         await node.acd.enqueue(request("a", QueueId("nowhere")))
     assert refused.value.code is Code.QUEUE_UNKNOWN
 
 
-async def test_enqueue_is_idempotent(node):
+async def test_enqueue_is_idempotent(node: Node) -> None:
     await node.acd.enqueue(request("a"))
     assert await node.acd.enqueue(request("a")) == 1
     assert await node.acd.enqueue(request("b")) == 2
 
 
-async def test_an_ended_lease_returns_the_call_and_sets_the_agent_not_ready(node):
+async def test_an_ended_lease_returns_the_call_and_sets_the_agent_not_ready(node: Node) -> None:
     await node.acd.ready(agent("1001"))
     await node.acd.enqueue(request("a", lease_ms=0))
     await node.acd.sweep()
@@ -188,7 +192,7 @@ async def test_an_ended_lease_returns_the_call_and_sets_the_agent_not_ready(node
     assert node.pairs() == [("a", "1001"), ("a", "1002")]
 
 
-async def test_estimate_is_position_by_handling_time_by_agents(node, redis):
+async def test_estimate_is_position_by_handling_time_by_agents(node: Node, redis: Redis) -> None:
     await node.acd.enqueue(request("a"))
     assert await node.acd.estimate(TENANT, TicketId("a")) is None
     await node.acd.ready(agent("1001"))
@@ -202,7 +206,7 @@ async def test_estimate_is_position_by_handling_time_by_agents(node, redis):
     assert await node.acd.estimate(TENANT, TicketId("f")) == 45
 
 
-async def test_nothing_is_left_when_all_is_over(node, redis):
+async def test_nothing_is_left_when_all_is_over(node: Node, redis: Redis) -> None:
     for name in ("1001", "1002", "1003"):
         await node.acd.sign_in(agent(name, BILLING, FAULTS))
         await node.acd.ready(agent(name, BILLING, FAULTS))
@@ -214,23 +218,24 @@ async def test_nothing_is_left_when_all_is_over(node, redis):
         await node.acd.cancel(TENANT, TicketId(ticket))
     for name in ("1001", "1002", "1003"):
         await node.acd.sign_out(agent(name, BILLING, FAULTS))
-    left = {key.decode() for key in await redis.keys("*")}
-    assert left == {"{demo}:acd:fence", "{demo}:acd:nodes"}
+    assert await keys_of(redis) == {"{demo}:acd:fence", "{demo}:acd:nodes"}
 
 
-async def test_all_keys_share_the_tenants_slot(node, redis):
+async def test_all_keys_share_the_tenants_slot(node: Node, redis: Redis) -> None:
     await node.acd.ready(agent("1001"))
     await node.acd.enqueue(request("a"))
     await node.acd.enqueue(request("b"))
-    assert all(key.startswith(b"{demo}:acd:") for key in await redis.keys("*"))
+    assert all(key.startswith("{demo}:acd:") for key in await keys_of(redis))
 
 
-async def test_scripts_are_loaded_again_when_redis_forgot_them(node, redis):
+async def test_scripts_are_loaded_again_when_redis_forgot_them(node: Node, redis: Redis) -> None:
     await redis.script_flush()
     assert await node.acd.enqueue(request("a")) == 1
 
 
-async def test_an_enqueue_whose_task_was_cancelled_leaves_no_ticket(node, redis):
+async def test_an_enqueue_whose_task_was_cancelled_leaves_no_ticket(
+    node: Node, redis: Redis
+) -> None:
     task = asyncio.ensure_future(node.acd.enqueue(request("a")))
     await asyncio.sleep(0)
     task.cancel()
@@ -243,7 +248,7 @@ async def test_an_enqueue_whose_task_was_cancelled_leaves_no_ticket(node, redis)
 
 
 @pytest.fixture
-async def other(redis_process, redis):
+async def other(redis_process: RedisProcess, redis: Redis) -> AsyncIterator[Node]:
     client = redis_process.client()
     node = Node(client, "node-2")
     await node.acd.start()
@@ -252,7 +257,9 @@ async def other(redis_process, redis):
     await client.aclose()
 
 
-async def test_an_offer_reaches_the_calls_node_at_once(node, other, redis):
+async def test_an_offer_reaches_the_calls_node_at_once(
+    node: Node, other: Node, redis: Redis
+) -> None:
     await other.acd.enqueue(request("a"))
     await until(lambda: other.acd._tasks)
     await subscribed(redis, "node-2")
@@ -263,7 +270,7 @@ async def test_an_offer_reaches_the_calls_node_at_once(node, other, redis):
     assert await other.acd.confirm(other.offers[0])
 
 
-async def test_an_offer_that_was_not_heard_comes_with_the_sweep(node, redis):
+async def test_an_offer_that_was_not_heard_comes_with_the_sweep(node: Node, redis: Redis) -> None:
     deaf = Node(redis, "node-2")
     await deaf.acd.enqueue(request("a"))
     await node.acd.ready(agent("1001"))
@@ -273,7 +280,7 @@ async def test_an_offer_that_was_not_heard_comes_with_the_sweep(node, redis):
     await deaf.acd.aclose()
 
 
-async def test_what_a_dead_node_held_returns(node, redis):
+async def test_what_a_dead_node_held_returns(node: Node, redis: Redis) -> None:
     dead = Node(redis, "node-2", node_life_s=0)
     await dead.acd.sweep()
     await node.acd.ready(agent("1001"))
@@ -291,7 +298,7 @@ async def test_what_a_dead_node_held_returns(node, redis):
     await dead.acd.aclose()
 
 
-async def test_a_node_taken_for_dead_tells_everything_again(node, redis):
+async def test_a_node_taken_for_dead_tells_everything_again(node: Node, redis: Redis) -> None:
     slow = Node(redis, "node-2", node_life_s=0)
     await slow.acd.sweep()
     await slow.acd.enqueue(request("a"))
@@ -303,9 +310,11 @@ async def test_a_node_taken_for_dead_tells_everything_again(node, redis):
     await slow.acd.aclose()
 
 
-async def test_an_agent_is_signed_in_at_one_node_unless_taken_over(node, other, redis):
-    taken = []
-    other.acd.on_taken_over = lambda tenant, who: taken.append(who)
+async def test_an_agent_is_signed_in_at_one_node_unless_taken_over(
+    node: Node, other: Node, redis: Redis
+) -> None:
+    taken: list[str] = []
+    other.acd.on_taken_over = lambda _tenant, who: taken.append(who)
     await subscribed(redis, "node-2")
     await other.acd.sign_in(agent("1001"))
     with pytest.raises(PlatformError) as refused:
@@ -317,7 +326,7 @@ async def test_an_agent_is_signed_in_at_one_node_unless_taken_over(node, other, 
         await other.acd.ready(agent("1001"))
 
 
-async def test_an_agent_with_a_call_is_not_taken_over(node, other):
+async def test_an_agent_with_a_call_is_not_taken_over(node: Node, other: Node) -> None:
     await other.acd.ready(agent("1001"))
     await other.acd.enqueue(request("a"))
     await other.acd.confirm(other.offers[0])
@@ -325,7 +334,9 @@ async def test_an_agent_with_a_call_is_not_taken_over(node, other):
         await node.acd.sign_in(agent("1001"), take_over=True)
 
 
-async def test_two_nodes_racing_serve_everybody_once(redis_process, redis):
+async def test_two_nodes_racing_serve_everybody_once(
+    redis_process: RedisProcess, redis: Redis
+) -> None:
     """Each node enqueues, cancels some, and has agents who take one call after the other."""
     calls_each, agents_each = 150, 10
     clients = [redis_process.client() for _ in range(2)]
@@ -333,14 +344,14 @@ async def test_two_nodes_racing_serve_everybody_once(redis_process, redis):
     served: dict[str, str] = {}
     talking: set[str] = set()
     cancelled: set[str] = set()
-    work: set[asyncio.Task] = set()
+    work: set[asyncio.Task[None]] = set()
 
-    def take(node: Node, offer) -> None:
+    def take(node: Node, offer: Offer) -> None:
         task = asyncio.create_task(handle(node, offer))
         work.add(task)
         task.add_done_callback(work.discard)
 
-    async def handle(node: Node, offer) -> None:
+    async def handle(node: Node, offer: Offer) -> None:
         if offer.fence % 7 == 0:
             await node.acd.reject(offer, agent_ready=True)
             return
@@ -361,7 +372,7 @@ async def test_two_nodes_racing_serve_everybody_once(redis_process, redis):
             cancelled.add(name)
 
     for node in nodes:
-        node.acd.on_offer = lambda offer, node=node: take(node, offer)
+        node.acd.on_offer = functools.partial(take, node)
         await node.acd.start()
     names = [(i, f"{i}-{n}") for n in range(calls_each) for i in range(2)]
     await asyncio.gather(
