@@ -24,7 +24,6 @@ async def test_ringing_answered_and_ended_by_each_side(node: Node, peer: RawPeer
         assert invite.uri == f"sip:raw@{peer.host}:{peer.port}"
         assert invite.body == b"v=0\r\n"
         assert "Alert-Info" in invite.headers
-        assert session.state is SessionState.CALLING
         peer.reply(invite, 180)
         await told.expect("progress", 180, b"")
         assert session.state is SessionState.EARLY
