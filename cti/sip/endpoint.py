@@ -35,7 +35,7 @@ from cti.sip.transaction import (
     server_key,
 )
 from cti.sip.transport import ConnectionLimits, Hop, Transports
-from cti.sip.uri import MAGIC_COOKIE, Via
+from cti.sip.uri import MAGIC_COOKIE, NameAddr, Via
 from domain.failures import Code, PlatformError
 
 log = structlog.get_logger(__name__)
@@ -48,7 +48,7 @@ _LIVE_STATES = frozenset({State.CALLING, State.TRYING, State.PROCEEDING})
 class ServerTransaction:
     """A request that waits for its responses."""
 
-    __slots__ = ("_live", "hop", "on_cancel", "on_failure", "request", "to_tag")
+    __slots__ = ("_live", "_responded_to", "hop", "on_cancel", "on_failure", "request")
 
     def __init__(self, live: _Live, request: Request) -> None:
         self.request = request
@@ -58,13 +58,17 @@ class ServerTransaction:
         """INVITE only: the client gave up. The CANCEL is answered already, the INVITE is not."""
         self.on_failure: Callable[[Code], None] | None = None
         """SIP_TRANSPORT, ACK_MISSING for a final response other than 2xx, or SIP_TIMEOUT."""
-        self.to_tag: str | None = None
-        """The To tag of the last response."""
         self._live = live
+        self._responded_to = ""
+
+    @property
+    def to_tag(self) -> str | None:
+        """The To tag of the last response."""
+        return NameAddr.parse(self._responded_to).tag if self._responded_to else None
 
     def respond(self, response: Response) -> None:
         """Send a response; one that comes too late for the transaction is dropped."""
-        self.to_tag = response.to.tag
+        self._responded_to = response.headers.first_row("To") or ""
         self._live.endpoint.send_response(self._live, response)
 
 
@@ -223,7 +227,7 @@ class SipEndpoint:
         via = Via(hop.transport.upper(), host, port, {"branch": new_branch()})
         if hop.transport == "udp":
             via.params["rport"] = None  # RFC 3581 3
-        headers.prepend("Via", str(via))
+        request.push_via(via)
         if "Max-Forwards" not in headers:
             headers.set("Max-Forwards", "70")
         if "User-Agent" not in headers:
@@ -476,7 +480,7 @@ def stamp_via(request: Request, source: Hop) -> Hop:
     elif via.host != source.host:
         via = via.with_params(received=source.host)
     if via is not request.top_via:
-        request.headers.replace_first("Via", str(via))
+        request.replace_top_via(via)
     port = source.port if wants_port else via.port or 5060
     return Hop(source.transport, source.host, port, source.connection)
 

@@ -98,9 +98,28 @@ class Message:
         """The first Via."""
         text = self._required("Via")
         if self._via is None or self._via[0] is not text:
-            first = split_outside(text, ",")[0] if "," in text else text
-            self._via = (text, Via.parse(first))
+            self._via = (text, _parse_first_via(text))
         return self._via[1]
+
+    def push_via(self, via: Via) -> None:
+        """Put a Via before the others."""
+        text = str(via)
+        self.headers.prepend("Via", text)
+        self._via = (text, via)
+
+    def replace_top_via(self, via: Via) -> None:
+        """Put another Via in the place of the first."""
+        text = str(via)
+        self.headers.replace_first("Via", text)
+        self._via = (text, via)
+
+    def parse_mandatory(self, rows: dict[str, list[str]]) -> None:
+        """Parse the headers that every message has, so that asking for them cannot fail later."""
+        via, from_, to, cseq = rows["Via"][0], rows["From"][0], rows["To"][0], rows["CSeq"][0]
+        self._via = (via, _parse_first_via(via))
+        self._from = (from_, NameAddr.parse(from_))
+        self._to = (to, NameAddr.parse(to))
+        self._cseq = (cseq, _parse_cseq(cseq))
 
     def _start_line(self) -> str:
         raise NotImplementedError
@@ -216,6 +235,10 @@ def _parse_cseq(text: str) -> tuple[int, str]:
         if number < 2**31:  # RFC 3261 8.1.1.5
             return number, parts[1]
     raise SipSyntaxError(Malformed.HEADER_VALUE, "Malformed CSeq")
+
+
+def _parse_first_via(row: str) -> Via:
+    return Via.parse(split_outside(row, ",")[0] if "," in row else row)
 
 
 def new_tag() -> str:
@@ -389,9 +412,9 @@ def _parse_rows(lines: list[str]) -> tuple[dict[str, list[str]], SipSyntaxError 
                 fault = error
                 continue
         if key in rows:
-            rows[key].append(value.strip())
+            rows[key].append(value.strip(" \t"))
         else:
-            rows[key] = [value.strip()]
+            rows[key] = [value.strip(" \t")]
     return rows, fault
 
 
@@ -432,8 +455,7 @@ def _check(message: Request | Response, rows: dict[str, list[str]]) -> int | Non
             raise SipSyntaxError(Malformed.HEADER_REPEATED, f"Repeated {name}")
     if not rows["Call-ID"][0]:
         raise SipSyntaxError(Malformed.HEADER_VALUE, "Empty Call-ID")
-    # Asking for these parses and keeps them, so that they cannot fail later.
-    _ = message.top_via, message.from_, message.to, message.cseq
+    message.parse_mandatory(rows)
     length = _content_length(rows)
     if length is None and "Content-Length" in rows:
         raise SipSyntaxError(Malformed.CONTENT_LENGTH, "Malformed Content-Length")

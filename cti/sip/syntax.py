@@ -125,6 +125,8 @@ def parse_params(text: str) -> Params:
     params: Params = {}
     if not text:
         return params
+    if text.startswith(";tag=") and text.find(";", 1) < 0 and '"' not in text:
+        return {"tag": text[5:].strip()}  # From and To of most messages
     pieces = split_outside(text, ";") if '"' in text else text.split(";")
     if pieces[0].strip():
         raise SipSyntaxError(Malformed.HEADER_VALUE, "Text where a parameter should start")
