@@ -274,7 +274,7 @@ async def running_business(
 ) -> AsyncIterator[str]:
     """Serve on loopback inside this process while the block runs; gives the base URL."""
     app = business_app(ledger or sample_ledger(datetime.now(_LOCAL_TIME)), faults=faults)
-    # asyncio sets TCP_NODELAY only on sockets whose protocol is named; without it replies take 40 ms
+    # asyncio sets TCP_NODELAY only where the protocol is named; without it replies take 40 ms
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", port))

@@ -64,16 +64,17 @@ def _load(
     name = str(data.get("flow", ""))
     faults = _Faults(file, source)
     header = _build_header(data, faults)
-    if header is None:
-        return Loaded(file, name, None, faults.problems)
     nodes: dict[str, Node] = {}
     broken: dict[str, Any] = {}
-    for node_name, raw in header.nodes.items():
+    written = data.get("nodes")
+    for node_name, raw in written.items() if isinstance(written, dict) else ():
         node = _build_node(node_name, raw, faults)
         if node is None:
             broken[node_name] = raw
         else:
             nodes[node_name] = node
+    if header is None:
+        return Loaded(file, name, None, faults.problems)
     draft = Draft(file, header, nodes, broken, source)
     problems = [*faults.problems, *check(draft, queues)]
     problems.sort(key=lambda problem: problem.line)

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StringConstraints,
+    model_validator,
+)
 
 from ivr.expressions import Expression, Template
 from ivr.problems import Words, model_fault
@@ -20,6 +29,11 @@ Target = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=64)]
 """A variable."""
+
+Value = Annotated[
+    StrictBool | StrictInt | StrictFloat | Template, Field(union_mode="left_to_right")
+]
+"""A fixed value, or a text whose holes are filled when it is needed."""
 
 Key = Annotated[str, StringConstraints(pattern=r"^[0-9*#]$")]
 """One key of the telephone."""

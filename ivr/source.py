@@ -5,7 +5,7 @@ Keys stay what was written (`1`, `on` and `no` are names here, not numbers and t
 
 from __future__ import annotations
 
-from typing import cast
+import re
 
 import yaml
 
@@ -15,6 +15,13 @@ Place = tuple[str | int, ...]
 """The way to a value from the top: ("nodes", "greeting", "text")."""
 
 _MOST_VALUES = 50_000  # far beyond any flow; aliases of aliases reach it and are refused
+
+_TEXT_TAG = "tag:yaml.org,2002:str"
+_INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,14})")
+_DECIMAL = re.compile(r"-?(0|[1-9][0-9]{0,14})\.[0-9]{1,15}")
+_CONSTANTS: dict[str, JsonValue] = {
+    "": None, "~": None, "null": None, "true": True, "false": False, "True": True, "False": False,
+}  # fmt: skip
 
 
 class SourceError(Exception):
@@ -33,7 +40,6 @@ class Source:
     def __init__(self, text: str) -> None:
         self._lines: dict[Place, int] = {}
         self._count = 0
-        self._scalars = yaml.constructor.SafeConstructor()
         try:
             root = yaml.compose(text, Loader=yaml.CSafeLoader)
             self.data: JsonValue = None if root is None else self._build(root, ())
@@ -65,7 +71,8 @@ class Source:
             return self._mapping(node, place)
         if isinstance(node, yaml.SequenceNode):
             return [self._build(child, (*place, i)) for i, child in enumerate(node.value)]
-        return self._scalar(node)
+        assert isinstance(node, yaml.ScalarNode)  # noqa: S101 - there are three kinds
+        return _scalar(node)
 
     def _mapping(self, node: yaml.MappingNode, place: Place) -> JsonValue:
         result: dict[str, JsonValue] = {}
@@ -80,11 +87,14 @@ class Source:
             result[name] = self._build(value, (*place, name))
         return result
 
-    def _scalar(self, node: yaml.Node) -> JsonValue:
-        try:
-            value = self._scalars.construct_object(node)
-        except (ValueError, yaml.YAMLError):
-            value = node.value
-        # dates and other YAML kinds stay the text they were written as
-        plain = value is None or isinstance(value, str | int | float | bool)
-        return cast("JsonValue", value if plain else str(node.value))
+
+def _scalar(node: yaml.ScalarNode) -> JsonValue:
+    """Return numbers only where JSON has them: 0531 and 12:30 stay what was written."""
+    text: str = node.value
+    if node.style or node.tag == _TEXT_TAG:  # the C parser says "" of a plain scalar
+        return text
+    if text in _CONSTANTS:
+        return _CONSTANTS[text]
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    return float(text) if _DECIMAL.fullmatch(text) else text

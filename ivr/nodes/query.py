@@ -12,9 +12,7 @@ from domain.failures import Code, PlatformError
 from ivr.business import Query
 from ivr.context import Context
 from ivr.expressions import Template, as_text
-from ivr.model import FlowModel, Name, Node, Target
-
-_Value = Template | bool | int | float | None
+from ivr.model import FlowModel, Name, Node, Target, Value
 
 
 class QueryExits(FlowModel):
@@ -32,8 +30,8 @@ class QueryNode(Node):
     kind: Literal["query"]
     method: Literal["GET", "POST", "PUT"] = "GET"
     path: Template
-    params: dict[str, _Value] = Field(default_factory=dict)
-    body: dict[str, _Value] | None = None
+    params: dict[str, Value] = Field(default_factory=dict)
+    body: dict[str, Value] | None = None
     timeout_ms: Annotated[int, Field(ge=100, le=30_000)] | None = None
     """None: as configured for the business system."""
     into: Name | None = None
@@ -78,5 +76,5 @@ class QueryNode(Node):
         )
 
 
-def _value(value: _Value, context: Context) -> JsonValue:
+def _value(value: Value, context: Context) -> JsonValue:
     return value.value(context.lookup) if isinstance(value, Template) else value

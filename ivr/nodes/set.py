@@ -8,14 +8,14 @@ from pydantic import Field
 
 from ivr.context import Context
 from ivr.expressions import Template
-from ivr.model import Language, Name, Node, Target
+from ivr.model import Language, Name, Node, Target, Value
 
 
 class SetNode(Node):
     """Sets variables to fixed or computed values, and the language of what follows."""
 
     kind: Literal["set"]
-    values: dict[Name, Template | bool | int | float] = Field(default_factory=dict)
+    values: dict[Name, Value] = Field(default_factory=dict)
     language: Language | None = None
     next: Target
 
