@@ -92,11 +92,6 @@ class CallControl:
         """Whether new calls are refused."""
         return self._is_draining
 
-    def call(self, call_id: CallId) -> InboundCall | None:
-        """Return a live call."""
-        entry = self._calls.get(call_id)
-        return entry[0] if entry is not None else None
-
     def drain(self) -> None:
         """Refuse new calls from now on; calls in progress go on."""
         self._is_draining = True

@@ -25,11 +25,15 @@ _log = structlog.get_logger(__name__)
 
 _SAMPLE_RATE_HZ = 8000
 
-# The far end acts for the platform in the words of the records: the caller's party is the other.
+# Records know two parties; which of agent and platform ended it is told by the cause.
 _PARTY = {
     HangUpParty.CALLER: CallEnded.PARTY_CALLER,
     HangUpParty.FAR_END: CallEnded.PARTY_PLATFORM,
     HangUpParty.PLATFORM: CallEnded.PARTY_PLATFORM,
+}
+_CAUSE = {
+    HangUpParty.CALLER: Code.CALLER_HUNG_UP,
+    HangUpParty.FAR_END: Code.AGENT_HUNG_UP,
 }
 
 
@@ -96,7 +100,8 @@ class Conversation:
             engine.stop_recording(self._recording)
         self.ended.set_result(BridgeEnd(by, talk_ms))
         self._publish(
-            Unbridged(leg=self._leg_id, agent=self._agent, talk_ms=talk_ms, by=_PARTY[by])
+            Unbridged(leg=self._leg_id, agent=self._agent, talk_ms=talk_ms, by=_PARTY[by]),
+            _CAUSE.get(by),
         )
 
     def _recorded(self, recording_id: str, event: RecordingEnded) -> None:

@@ -73,34 +73,6 @@ class CallEnding:
 class InboundCall(SessionObserverBase):
     """Implements `cti.call.Call`; observes the caller's session."""
 
-    __slots__ = (
-        "_acknowledged",
-        "_answered",
-        "_arrived_s",
-        "_context",
-        "_figures",
-        "_is_settled",
-        "_key_waiter",
-        "_keys",
-        "_legs",
-        "_local_sdp",
-        "_loop",
-        "_music_plays",
-        "_on_ended",
-        "_on_settled",
-        "_open_parts",
-        "_playing",
-        "_port",
-        "_session",
-        "_settle_timer",
-        "_task",
-        "data",
-        "ending",
-        "info",
-        "language",
-        "path",
-    )
-
     def __init__(
         self,
         context: CallContext,
@@ -494,6 +466,7 @@ class InboundCall(SessionObserverBase):
         for waiter in (playing, self._key_waiter, self._acknowledged):
             if waiter is not None and not waiter.done():
                 waiter.set_exception(gone)
+                waiter.exception()  # not an error when nobody waits any more
 
     def _on_leg_closed(self, leg: OutgoingLeg) -> None:
         self._legs.discard(leg)

@@ -37,8 +37,6 @@ _RANK = list(dict.fromkeys(_TOLD_AS.values()))
 class _Fork(SessionObserverBase):
     """The INVITE to one contact; observes its session. Keys of a phone mean nothing here."""
 
-    __slots__ = ("_leg", "ended", "session")
-
     def __init__(self, leg: OutgoingLeg) -> None:
         self._leg = leg
         self.session: InviteSession | None = None

@@ -14,6 +14,7 @@ from cti.sdp import Direction, build_offer
 from domain.failures import Code, PlatformError
 from tests.call_control.conftest import Bench, answered, idle
 from tests.fakes.session import FakeSession
+from tests.fakes.turn import turn
 
 GREETING, MENU, MUSIC = Path("greeting.wav"), Path("menu.wav"), Path("music.wav")
 
@@ -68,7 +69,7 @@ async def test_without_barge_in_keys_wait(bench: Bench) -> None:
     bench.media.key(port_of(bench), "1")
     bench.media.key(port_of(bench), "2")
     for _ in range(5):
-        await bench.until(lambda: True)
+        await turn()
     assert not results
     bench.media.end_play(port_of(bench))
     await bench.settle()
@@ -114,7 +115,7 @@ async def test_keys_by_info_count_like_keys_by_rtp(bench: Bench) -> None:
     session.observer.on_info("text/plain", b"Signal=6")
     await bench.until(lambda: len(results) == 1)
     for _ in range(3):
-        await bench.until(lambda: True)
+        await turn()
     bench.media.key(port_of(bench), "*")
     await bench.settle()
     assert results == ["5", "*"]
@@ -285,3 +286,31 @@ async def test_silence_ends_the_call_but_not_on_hold(bench: Bench) -> None:
     await bench.settle()
     assert bench.sink.cause("call_ended") == Code.MEDIA_TIMEOUT
     assert session.ended_with is Code.MEDIA_TIMEOUT
+
+
+async def test_a_handler_that_never_ends_does_not_keep_the_record_back(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    release = asyncio.Event()
+
+    async def body(call: Call) -> None:
+        try:
+            await idle(call)
+        finally:
+            await release.wait()
+
+    monkeypatch.setattr("cti.inbound_call._SETTLE_TIMEOUT_S", 0.01)
+    bench.handler = answered(body)
+    session = bench.invite()
+    await bench.until(lambda: "call_answered" in bench.sink.names)
+    for _ in range(5):
+        await turn()
+    session.hang_up()
+    await asyncio.wait_for(bench.control.aclose(), 5)
+    assert bench.control.calls == 0
+    assert bench.sink.names.count("call_ended") == 1
+    assert "call_did_not_settle" in capsys.readouterr().out
+    release.set()
+    for _ in range(5):
+        await turn()
+    assert bench.sink.names.count("call_ended") == 1

@@ -87,6 +87,7 @@ async def test_a_conversation_is_recorded_from_its_first_frame(bench: Bench) -> 
     leg_ended = bench.sink.one("leg_ended")
     assert (leg_ended.sip_status, leg_ended.media.packets_sent) == (200, 100)
     assert bench.sink.cause("leg_ended") == Code.AGENT_HUNG_UP
+    assert bench.sink.cause("unbridged") == Code.AGENT_HUNG_UP
     finished = bench.sink.one("recording_finished")
     assert (finished.channels, finished.sample_rate_hz) == (2, 8000)
     assert finished.recording == bench.sink.one("recording_started").recording
