@@ -31,7 +31,7 @@ CALLER_HZ, AGENT_HZ = 440, 1000
 TALK_MS = 5000
 RATING = 5
 
-_LIKENESS = 0.8
+_LIKENESS = 0.9
 _MENU_MS = 3000  # of the menu are listened to
 _MUSIC_MS = 3000
 _PATIENCE_S = 20.0

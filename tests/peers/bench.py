@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import httpx
+
 from agents.toolbar_client import ToolbarClient
 from cti import audio
 from cti.phone import Phone, PhoneSettings
@@ -71,6 +73,45 @@ class Bench:
     @property
     def server(self) -> str:
         return f"127.0.0.1:{self.platform.ports.sip}"
+
+    @property
+    def realm(self) -> str:
+        return "cti95598"
+
+    def platform_log(self) -> str:
+        return self.platform.log.read_text(errors="replace")
+
+    async def metric(self, name: str) -> float:
+        """The sum of a counter over its labels."""
+        text = await self._get("/metrics")
+        return sum(
+            float(line.rsplit(" ", 1)[1])
+            for line in text.splitlines()
+            if line.startswith((f"{name} ", f"{name}{{"))
+        )
+
+    async def is_healthy(self) -> bool:
+        try:
+            await self._get("/healthz")
+        except httpx.HTTPError:
+            return False
+        return True
+
+    async def _get(self, path: str) -> str:
+        url = f"http://127.0.0.1:{self.platform.ports.http}"
+        async with httpx.AsyncClient(base_url=url, timeout=5) as client:
+            return (await client.get(path)).raise_for_status().text
+
+    def child(self, program: str) -> int:
+        """The process id of a store of the platform, 0 while there is none."""
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                name, _, rest = stat.read_text().partition("(")[2].rpartition(")")
+            except OSError:
+                continue  # it has just ended
+            if name == program and int(rest.split()[1]) == self.platform.pid:
+                return int(stat.parent.name)
+        return 0
 
     def caller_number(self) -> str:
         """A number no other call of this run has."""

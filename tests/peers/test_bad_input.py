@@ -1,0 +1,149 @@
+"""What the whole platform does with bad input and lost parts: the RFC's answer, and a record."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+
+import pytest
+
+from cti.phone import Phone, PhoneSettings
+from cti95598.agents.v1 import agents_pb2 as pb
+from domain.failures import Code, PlatformError
+from tests.peers.bench import Bench
+from tests.peers.waiting import wait_until
+
+pytestmark = [pytest.mark.peer, pytest.mark.asyncio(loop_scope="session")]
+
+
+class Datagrams(asyncio.DatagramProtocol):
+    """A bare UDP socket."""
+
+    def __init__(self) -> None:
+        self.received: asyncio.Queue[bytes] = asyncio.Queue()
+
+    def datagram_received(self, data: bytes, addr: object) -> None:
+        self.received.put_nowait(data)
+
+
+async def test_malformed_sip_is_answered_or_dropped_and_counted(bench: Bench) -> None:
+    loop = asyncio.get_running_loop()
+    transport, socket = await loop.create_datagram_endpoint(
+        Datagrams, remote_addr=("127.0.0.1", bench.platform.ports.sip)
+    )
+    before = await bench.metric("sip_malformed_total")
+    try:
+        for garbage in (b"\x00" * 40, b"INVITE\r\n\r\n", b"SIP/2.0 999 \r\n\r\n", os.urandom(1200)):
+            transport.sendto(garbage)
+        transport.sendto(
+            b"OPTIONS sip:95598@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:9;branch=z9hG4bKx;"
+            b"rport\r\nMax-Forwards: seventy\r\nFrom: <sip:a@127.0.0.1>;tag=1\r\n"
+            b"To: <sip:95598@127.0.0.1>\r\nCall-ID: bad@test\r\nCSeq: one OPTIONS\r\n\r\n"
+        )
+        answer = await asyncio.wait_for(socket.received.get(), 5)
+        assert answer.startswith(b"SIP/2.0 400 ")
+    finally:
+        transport.close()
+
+    async def counted() -> bool:
+        return await bench.metric("sip_malformed_total") >= before + 5
+
+    await wait_until(counted, 5, "five malformed messages counted")
+    assert "Traceback" not in bench.platform_log()
+
+
+async def test_a_wrong_sip_password_is_refused(bench: Bench) -> None:
+    phone = Phone(PhoneSettings(user="1001"), bench.media)
+    await phone.open()
+    try:
+        with pytest.raises(PlatformError) as refusal:
+            await phone.register(bench.platform.sip, "not the password")
+        assert refusal.value.code is Code.AUTHENTICATION_FAILED
+    finally:
+        await phone.aclose()
+
+
+async def test_an_unknown_access_code_gets_404_and_a_record(bench: Bench) -> None:
+    number = bench.caller_number()
+    async with bench.phone(number) as caller:
+        call = caller.dial(bench.platform.access_url("95599"), bench.platform.sip)
+        with pytest.raises(PlatformError):
+            await call.wait_answered(5)
+        assert (await call.wait_ended(1)).status == 404
+    report = await bench.record_of(number)
+    assert report.record["cause"] == "access_code_unknown"
+    assert report.record["outcome"] == "refused"
+
+
+async def test_a_call_returns_to_the_queue_when_the_phone_is_not_there(bench: Bench) -> None:
+    number = bench.caller_number()
+    async with bench.phone(number) as caller:
+        call = caller.dial(bench.platform.access_url("96000"), bench.platform.sip)
+        await call.wait_answered(5)
+        await call.press("1")
+        async with bench.toolbar("1001") as absent:
+            await absent.reached(pb.AGENT_STATE_RINGING)
+            await wait_until(
+                lambda: absent.state == pb.AGENT_STATE_NOT_READY, 10, "1001 put to not ready"
+            )
+            async with (
+                bench.phone("1002", register=True, auto_answer=True) as phone,
+                bench.toolbar("1002"),
+            ):
+                second = await phone.next_call(10)
+                await second.wait_answered(5)
+                call.hang_up()
+                await second.wait_ended(5)
+    report = await bench.record_of(number)
+    assert report.record["agent"] == "1002"
+    assert report.record["offers"] == 2
+
+
+async def test_a_call_returns_to_the_queue_when_nobody_picks_up(bench: Bench) -> None:
+    number = bench.caller_number()
+    async with (
+        bench.phone(number) as caller,
+        bench.phone("1003", register=True) as deaf,
+        bench.toolbar("1003") as toolbar,
+    ):
+        call = caller.dial(bench.platform.access_url("96000"), bench.platform.sip)
+        await call.wait_answered(5)
+        await call.press("1")
+        ringing = await deaf.next_call(10)
+        await ringing.wait_ended(10)
+        await wait_until(
+            lambda: toolbar.state == pb.AGENT_STATE_NOT_READY, 10, "1003 put to not ready"
+        )
+        assert (await toolbar.client.ready()).accepted
+        again = await deaf.next_call(10)
+        again.answer()
+        await again.wait_answered(5)
+        call.hang_up()
+    report = await bench.record_of(number)
+    assert report.record["offers"] == 2
+    assert len(report.visits) == 1
+
+
+@pytest.mark.parametrize("store", ["redis-server", "postgres"])
+async def test_a_killed_store_is_restarted_and_the_call_goes_on(bench: Bench, store: str) -> None:
+    number = bench.caller_number()
+    async with (
+        bench.phone("1004", register=True, auto_answer=True) as phone,
+        bench.phone(number) as caller,
+    ):
+        call = caller.dial(bench.platform.access_url("96000"), bench.platform.sip)
+        await call.wait_answered(5)
+        pid = bench.child(store)
+        os.kill(pid, signal.SIGKILL)
+        await wait_until(lambda: bench.child(store) not in {0, pid}, 30, f"{store} restarted")
+        assert not call.is_over
+        await wait_until(bench.is_healthy, 20, "healthy again")
+        await call.press("1")
+        async with bench.toolbar("1004"):
+            agent = await phone.next_call(15)
+            await agent.wait_answered(5)
+            call.hang_up()
+            await agent.wait_ended(5)
+    report = await bench.record_of(number, timeout_s=30)
+    assert report.record["agent"] == "1004"
