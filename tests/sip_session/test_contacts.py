@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -24,8 +25,6 @@ HOP = Hop("tcp", "192.0.2.7", 40000, 9)
 
 class Clock:
     def __init__(self) -> None:
-        import time
-
         self.unix_s = time.time()
 
     def __call__(self) -> float:
@@ -65,7 +64,9 @@ def uris(bindings: list[Binding] | None) -> list[str]:
 
 
 async def test_bound_refreshed_and_removed(
-    store: RedisContactStore, clock: Clock, redis: Redis  # noqa: F811
+    store: RedisContactStore,
+    clock: Clock,
+    redis: Redis,  # noqa: F811
 ) -> None:
     bindings = await store.apply(update(1, ("sip:a", 600)))
     assert bindings == [Binding("sip:a", HOP, int(clock.unix_s) + 600, NODE)]
@@ -102,7 +103,8 @@ async def test_bindings_that_end_first_make_room(store: RedisContactStore) -> No
 
 
 async def test_a_connection_of_another_process_is_not_used(
-    store: RedisContactStore, redis: Redis  # noqa: F811
+    store: RedisContactStore,
+    redis: Redis,  # noqa: F811
 ) -> None:
     await store.apply(update(1, ("sip:a", 600)))
     other = RedisContactStore(redis, node=NodeId("node-2"))

@@ -179,9 +179,7 @@ async def test_lifetimes_have_limits(desk: Desk) -> None:
         (["nonsense"], []),
     ],
 )
-async def test_malformed(
-    desk: Desk, contacts: list[str], headers: list[tuple[str, str]]
-) -> None:
+async def test_malformed(desk: Desk, contacts: list[str], headers: list[tuple[str, str]]) -> None:
     assert (await desk.register(*contacts, headers=headers)).status == 400
 
 
