@@ -308,6 +308,7 @@ async def test_what_cannot_be_sent_fails_later_and_never_raises(make: Make) -> N
         Hop("udp", "a.name.example", 5060),
         Hop("udp", "::1", 5060),
         Hop("tcp", "a.name.example", 5060),
+        Hop("udp", "255.255.255.255", 5060),  # the system forbids it at once
     ):
         outcome = Outcome()
         outcome.start(client, request(via=False), hop)
