@@ -90,9 +90,13 @@ class CallLimit:
     __slots__ = ("_bucket", "_max_calls", "calls")
 
     def __init__(self, max_calls: int, max_calls_per_second: int) -> None:
+        self.calls = 0
+        self.change(max_calls, max_calls_per_second)
+
+    def change(self, max_calls: int, max_calls_per_second: int) -> None:
+        """Set other bounds; live calls stay counted."""
         self._max_calls = max_calls
         self._bucket = TokenBucket(max_calls_per_second)
-        self.calls = 0
 
     def has_room(self, now: float) -> bool:
         """Tell whether one more call fits now."""
@@ -111,10 +115,11 @@ class CallLimit:
 class Trunk:
     """A trunk of a tenant with its live calls."""
 
-    __slots__ = ("landing_code", "limit", "name", "networks", "tenant")
+    __slots__ = ("landing_code", "limit", "name", "networks", "settings", "tenant")
 
     def __init__(self, tenant: TenantId, settings: TrunkSettings) -> None:
         self.tenant = tenant
+        self.settings = settings
         self.name = settings.name
         self.networks: tuple[IpNetwork, ...] = tuple(settings.addresses)
         self.landing_code: LandingCodeSource = settings.landing_code
@@ -134,6 +139,25 @@ class Admission:
         """Raise PlatformError CONFIG_INVALID where trunks and codes leave a call ambiguous."""
         limit = limit or CallLimitSettings()
         self._limit = CallLimit(limit.max_calls, limit.max_calls_per_second)
+        self._fill(tenants)
+
+    def load(self, tenants: Sequence[TenantAccess], limit: CallLimitSettings | None = None) -> None:
+        """Take over a new configuration, or raise as at first and keep the present one.
+
+        Calls in progress stay counted: a trunk of the same name keeps its limit's count.
+        """
+        Admission(tenants)
+        limit = limit or CallLimitSettings()
+        self._limit.change(limit.max_calls, limit.max_calls_per_second)
+        counts = {(trunk.tenant, trunk.name): trunk.limit for trunk in self._trunks}
+        self._fill(tenants)
+        for trunk in self._trunks:
+            count = counts.get((trunk.tenant, trunk.name))
+            if count is not None:
+                count.change(trunk.settings.max_calls, trunk.settings.max_calls_per_second)
+                trunk.limit = count
+
+    def _fill(self, tenants: Iterable[TenantAccess]) -> None:
         self._trunks: list[Trunk] = []
         self._codes: dict[tuple[TenantId, str], AccessCodeSettings] = {}
         self._trunks_of_source: dict[str, tuple[Trunk, ...]] = {}
