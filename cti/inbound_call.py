@@ -25,15 +25,15 @@ from cti.call import (
     RingingLeg,
 )
 from cti.call_context import CallContext, media_figures
+from cti.caller_audio import CallerAudio
 from cti.conversation import Conversation
-from cti.digits import Collector, KeyBuffer, info_digit
+from cti.digits import info_digit
 from cti.leg import OutgoingLeg
 from cti.media import (
     DigitReceived,
     MediaEvent,
     MediaTimedOut,
     PlayEnded,
-    PlayId,
     PortClosed,
     PortFigures,
 )
@@ -49,15 +49,6 @@ _log = structlog.get_logger(__name__)
 # How long after its end a call waits for its handler, recordings and figures before it is closed
 # without them.
 _SETTLE_TIMEOUT_S = 30.0
-
-
-@dataclass(slots=True)
-class _Playing:
-    """A prompt that somebody waits for; the result is False when a key stopped it."""
-
-    play: PlayId
-    barge_in: bool
-    done: asyncio.Future[bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +96,7 @@ class InboundCall(SessionObserverBase):
         self._on_settled = on_settled
         self._acknowledged: asyncio.Future[None] | None = None
         self._answered = False
-        self._keys = KeyBuffer()
-        self._key_waiter: asyncio.Future[None] | None = None
-        self._playing: _Playing | None = None
-        self._music_plays = False
+        self._audio = CallerAudio(context.router.engine, port.port_id, info.call_id)
         self._legs: set[OutgoingLeg] = set()
         self._task: asyncio.Task[None] | None = None
         self._settle_timer: asyncio.TimerHandle | None = None
@@ -148,25 +136,7 @@ class InboundCall(SessionObserverBase):
     async def play(self, clips: Sequence[Clip], *, barge_in: bool = True) -> bool:
         """Play clips; True when played to the end."""
         self._check_answered()
-        if barge_in and self._keys:
-            self.stop_music()
-            return False
-        if not clips:
-            return True
-        self._music_plays = False  # the engine plays one thing at a time
-        self._settle_prompt(completed=False)
-        play = self._context.router.engine.play(self._port.port_id, [str(clip) for clip in clips])
-        playing = _Playing(play, barge_in, self._loop.create_future())
-        self._playing = playing
-        try:
-            return await playing.done
-        except asyncio.CancelledError:
-            if self._playing is playing:
-                self._stop_play()
-            raise
-        finally:
-            if self._playing is playing:
-                self._playing = None
+        return await self._audio.play(clips, barge_in=barge_in)
 
     async def collect(
         self,
@@ -180,49 +150,32 @@ class InboundCall(SessionObserverBase):
     ) -> Collected:
         """Play clips and collect keys."""
         self._check_answered()
-        if clips:
-            await self.play(clips, barge_in=barge_in)
-        else:
-            self.stop_music()
-        collector = Collector(
-            self._loop.time(),
+        return await self._audio.collect(
+            clips,
             max_digits=max_digits,
             terminators=terminators,
             first_digit_timeout_ms=first_digit_timeout_ms,
             inter_digit_timeout_ms=inter_digit_timeout_ms,
+            barge_in=barge_in,
         )
-        while True:
-            while (key := self._keys.take()) is not None:
-                result = collector.key(key, self._loop.time())
-                if result is not None:
-                    return result
-            if not await self._wait_for_key(collector.deadline):
-                return collector.expired()
 
     def flush_digits(self) -> None:
         """Forget keys that nobody collected."""
-        self._keys.clear()
+        self._audio.flush_digits()
 
     def start_music(self, clips: Sequence[Clip]) -> None:
         """Play clips in a loop in the background."""
         self._check_answered()
-        self._settle_prompt(completed=False)
-        self._music_plays = bool(clips)
-        if clips:
-            paths = [str(clip) for clip in clips]
-            self._context.router.engine.play(self._port.port_id, paths, loop=True)
+        self._audio.start_music(clips)
 
     def stop_music(self) -> None:
         """Stop what `start_music` began."""
-        if self._music_plays:
-            self._stop_play()
+        self._audio.stop_music()
 
     async def next_digit(self) -> str:
         """Wait for one key."""
         self._check_answered()
-        while (key := self._keys.take()) is None:
-            await self._wait_for_key(None)
-        return key
+        return await self._audio.next_digit()
 
     async def dial(
         self,
@@ -260,8 +213,7 @@ class InboundCall(SessionObserverBase):
             raise TypeError("only a leg that this call dialled can be bridged")
         if leg.is_ended:
             return BridgeEnd(HangUpParty.FAR_END, 0)
-        self._settle_prompt(completed=False)
-        self._music_plays = False  # the bridge takes its place
+        self._audio.give_way()
         conversation = Conversation(
             self._context,
             self.info,
@@ -323,7 +275,7 @@ class InboundCall(SessionObserverBase):
         """A key sent by INFO counts like one sent by RTP."""
         key = info_digit(content_type, body)
         if key is not None:
-            self._on_key(key)
+            self._audio.on_key(key)
 
     def on_ended(self, end: SessionEnd) -> None:
         """The caller left, or the session failed."""
@@ -334,71 +286,16 @@ class InboundCall(SessionObserverBase):
         else:
             self._end(Code.CALLER_ABANDONED, HangUpParty.CALLER, 487)
 
-    # Keys and prompts
-
-    def _on_key(self, key: str) -> None:
-        if self.ending is not None:
-            return
-        self._keys.push(key)
-        if self._playing is not None and self._playing.barge_in:
-            self._settle_prompt(completed=False)
-            self._stop_play()
-        if self._key_waiter is not None and not self._key_waiter.done():
-            self._key_waiter.set_result(None)
-
-    async def _wait_for_key(self, deadline: float | None) -> bool:
-        """Wait until a key is in the buffer; False when the deadline came first."""
-        self._check_live()
-        waiter: asyncio.Future[None] = self._loop.create_future()
-        if self._key_waiter is not None and not self._key_waiter.done():
-            raise PlatformError(Code.STATE_FORBIDS, "somebody else waits for keys already")
-        self._key_waiter = waiter
-        timer = None
-        if deadline is not None:
-            timer = self._loop.call_at(deadline, _wake, waiter)
-        try:
-            await waiter
-        finally:
-            if timer is not None:
-                timer.cancel()
-            if self._key_waiter is waiter:
-                self._key_waiter = None
-        return bool(self._keys)
-
-    def _settle_prompt(self, *, completed: bool) -> None:
-        """Tell whoever waits for the prompt how it went."""
-        playing, self._playing = self._playing, None
-        if playing is not None and not playing.done.done():
-            playing.done.set_result(completed)
-
-    def _stop_play(self) -> None:
-        self._music_plays = False
-        self._context.router.engine.stop_play(self._port.port_id)
-
     def _on_media(self, event: MediaEvent) -> None:
         if isinstance(event, DigitReceived):
-            self._on_key(event.digit)
+            self._audio.on_key(event.digit)
         elif isinstance(event, PlayEnded):
-            self._on_play_ended(event)
+            self._audio.on_play_ended(event)
         elif isinstance(event, MediaTimedOut):
             self.end(Code.MEDIA_TIMEOUT)
         elif isinstance(event, PortClosed):
             self._figures = event.figures
             self._part_closed()
-
-    def _on_play_ended(self, event: PlayEnded) -> None:
-        playing = self._playing
-        if playing is None or playing.play != event.play:
-            if event.error:
-                _log.warning("music_failed", call_id=self.info.call_id, reason=event.error)
-            return
-        self._playing = None
-        if playing.done.done():
-            return
-        if event.error:
-            playing.done.set_exception(PlatformError(Code.PROMPT_FAILED, event.error))
-        else:
-            playing.done.set_result(event.completed)
 
     # Ending
 
@@ -462,11 +359,10 @@ class InboundCall(SessionObserverBase):
     def _fail_waiters(self) -> None:
         """Wake tasks that the handler started and that its own cancelling does not reach."""
         gone = PlatformError(Code.NO_CALL, f"call {self.info.call_id} has ended")
-        playing = self._playing.done if self._playing is not None else None
-        for waiter in (playing, self._key_waiter, self._acknowledged):
-            if waiter is not None and not waiter.done():
-                waiter.set_exception(gone)
-                waiter.exception()  # not an error when nobody waits any more
+        self._audio.fail(gone)
+        if self._acknowledged is not None and not self._acknowledged.done():
+            self._acknowledged.set_exception(gone)
+            self._acknowledged.exception()  # not an error when nobody waits any more
 
     def _on_leg_closed(self, leg: OutgoingLeg) -> None:
         self._legs.discard(leg)
@@ -506,8 +402,3 @@ class InboundCall(SessionObserverBase):
     ) -> None:
         info = self.info
         self._context.events.publish(info.tenant, body, call_id=info.call_id, cause=cause)
-
-
-def _wake(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)
