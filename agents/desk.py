@@ -16,6 +16,7 @@ import structlog
 from prometheus_client import Counter, Gauge
 
 from agents.directory import Directory
+from agents.far_line import FarLines
 from agents.line import AgentLine
 from agents.live_agent import LiveAgent, Surroundings
 from agents.notices import Subscription
@@ -26,7 +27,7 @@ from cti95598.events.v1.events_pb2 import AuthenticationFailed
 from domain.events import EventStamp
 from domain.failures import Code, PlatformError
 from domain.ids import AgentId, TenantId
-from routing.acd import Acd
+from routing.acd import Acd, Offer
 
 log = structlog.get_logger(__name__)
 
@@ -60,6 +61,7 @@ class AgentDesk:
         self._sessions: dict[str, LiveAgent] = {}
         self._signing_in: set[tuple[TenantId, AgentId]] = set()
         self._work: set[asyncio.Task[None]] = set()
+        self._far = FarLines(acd, self._find, self.spawn)
 
     # Sessions
 
@@ -147,10 +149,17 @@ class AgentDesk:
 
     # What the queue asks
 
-    def offer(self, tenant: TenantId, agent: AgentId, call: CallSummary) -> AgentLine | None:
-        """Mark an agent as ringing; None when the agent is not ready here."""
-        live = self._agents.get((tenant, agent))
-        return live if live is not None and live.offer(call) else None
+    async def offer(self, offer: Offer, call: CallSummary) -> AgentLine | None:
+        """Mark an agent as ringing, here or at another node; None when not ready any more."""
+        live = self._find(offer.tenant, offer.agent)
+        if live is not None:
+            return live if live.offer(call) else None
+        if offer.agent_node == self._acd.node:
+            return None
+        return await self._far.offer(offer, call)
+
+    def _find(self, tenant: TenantId, agent: AgentId) -> LiveAgent | None:
+        return self._agents.get((tenant, agent))
 
     def taken_over(self, tenant: TenantId, agent: AgentId) -> None:
         """The agent signed in at another node."""

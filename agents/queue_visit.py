@@ -184,9 +184,9 @@ class QueueVisit:
         """Ring the agent; None when the caller has to wait on."""
         call = self._call
         summary = CallSummary.of(call, self._queue.queue_id, self._waited_ms())
-        line = self._desk.offer(call.info.tenant, offer.agent, summary)
+        line = await self._desk.offer(offer, summary)
         if line is None:
-            await self._give_back(offer, agent_ready=False)
+            await self._give_back(offer, agent_ready=None)
             return None
         self._publish(
             AgentOffered(
@@ -204,7 +204,7 @@ class QueueVisit:
         call, began = self._call, self._loop.time()
         target = DialTarget(user=line.phone, caller_number=call.info.caller)
         leg: Leg | None = None
-        outcome = "abandoned"
+        outcome, ready = "abandoned", False
         try:
             leg = await call.dial(
                 target, timeout_ms=self._queue.answer_within_s * 1000, on_ringing=line.ringing
@@ -213,8 +213,8 @@ class QueueVisit:
                 outcome = "lost"
                 leg.hang_up(Code.CALLER_ABANDONED)
                 line.failed("offer_lost", ready=False)
-                return None
-            outcome = "answered"
+            else:
+                outcome = "answered"
         except PlatformError as error:
             if error.code not in _OFFER_OUTCOMES:
                 line.withdrawn(confirmed=False)
@@ -222,7 +222,6 @@ class QueueVisit:
             outcome = _OFFER_OUTCOMES[error.code]
             ready = error.code is Code.NO_ANSWER and self._queue.no_answer_state == "ready"
             line.failed(error.code, ready=ready)
-            await self._give_back(offer, agent_ready=ready)
         except asyncio.CancelledError:
             if leg is not None:
                 leg.hang_up(Code.CALLER_ABANDONED)
@@ -240,7 +239,11 @@ class QueueVisit:
                     outcome=outcome,
                 )
             )
-        return leg
+        if outcome == "answered":
+            return leg
+        if outcome != "lost":
+            await self._give_back(offer, agent_ready=ready)
+        return None
 
     async def _confirm(self, offer: Offer) -> bool:
         try:
@@ -250,7 +253,7 @@ class QueueVisit:
             # the lease makes the agent not ready there before anybody could.
             return True
 
-    async def _give_back(self, offer: Offer, *, agent_ready: bool) -> None:
+    async def _give_back(self, offer: Offer, *, agent_ready: bool | None) -> None:
         try:
             await self._acd.reject(offer, agent_ready=agent_ready)
         except PlatformError:

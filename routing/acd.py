@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from domain.ids import AgentId, CallId, NodeId, QueueId, TenantId, TicketId
 
@@ -84,6 +84,15 @@ class Acd(Protocol):
     on_offer: Callable[[Offer], None]
     """Called with every offer for a call of this node, possibly before the method that caused it
     returns. Must not block."""
+    on_post: Callable[[dict[str, Any]], None]
+    """Called with every message that another node posts to this one."""
+
+    @property
+    def node(self) -> NodeId:
+        """This node."""
+
+    def post(self, node: NodeId, message: dict[str, Any]) -> None:
+        """Send plain data to another node, after all that was asked before; it may get lost."""
 
     async def enqueue(self, request: QueueRequest) -> int:
         """Let a call wait, or offer it at once; return its position, 0 when it is being offered.
@@ -113,8 +122,11 @@ class Acd(Protocol):
     async def confirm(self, offer: Offer) -> bool:
         """The agent took the call. False when the reservation is no longer valid."""
 
-    async def reject(self, offer: Offer, *, agent_ready: bool = False) -> bool:
-        """Give back: the call to the head of the queue. False when no longer valid."""
+    async def reject(self, offer: Offer, *, agent_ready: bool | None = False) -> bool:
+        """Give back: the call to the head of the queue. False when no longer valid.
+
+        `agent_ready` None: what the agent asked for since the offer, else not ready.
+        """
 
     async def position(self, tenant: TenantId, ticket: TicketId) -> int:
         """The ticket's position, 0 when it is being offered or does not wait."""

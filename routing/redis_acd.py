@@ -41,7 +41,7 @@ T = TypeVar("T")
 CHANNEL: Final = "cti95598:acd:"
 _OPERATIONS: Final = (
     "enqueue", "cancel", "confirm", "reject", "sign_in", "declare", "sign_out", "place", "sweep",
-    "resync",
+    "resync", "post",
 )  # fmt: skip
 _GLOBAL_KEYS: Final = ("tickets", "agents", "leases", "fence", "mail", "nodes")
 _QUEUE_KEYS: Final = ("waiting", "ready", "staff", "figures")
@@ -84,8 +84,9 @@ class RedisAcd:
     ) -> None:
         self.on_offer: Callable[[Offer], None] = self._nobody
         self.on_taken_over: Callable[[TenantId, AgentId], None] = lambda _tenant, _agent: None
+        self.on_post: Callable[[dict[str, Any]], None] = lambda _message: None
+        self.node = node
         self._redis = redis
-        self._node = node
         self._tenants = {tenant: tuple(queues) for tenant, queues in tenants.items()}
         self._sweep_interval_s = sweep_interval_s
         self._life_ms = round(node_life_s * 1000)
@@ -203,14 +204,15 @@ class RedisAcd:
             self._truth.confirmed(offer)  # they talk, whatever the store knows
             raise
 
-    async def reject(self, offer: Offer, *, agent_ready: bool = False) -> bool:
+    async def reject(self, offer: Offer, *, agent_ready: bool | None = False) -> bool:
         """Give back: the call to the head of its queue. False when no longer valid."""
-        state = "ready" if agent_ready else "not_ready"
-        agent = self._truth.agents.get((offer.tenant, offer.agent))
-        if agent is not None and not agent_ready:
-            self._truth.declare(agent.profile, state)
+        body = {"ticket": offer.ticket, "fence": str(offer.fence)}
+        if agent_ready is not None:
+            body["agent_state"] = state = "ready" if agent_ready else "not_ready"
+            agent = self._truth.agents.get((offer.tenant, offer.agent))
+            if agent is not None:
+                self._truth.declare(agent.profile, state)
         self._truth.given_back(offer)
-        body = {"ticket": offer.ticket, "fence": str(offer.fence), "agent_state": state}
         queues = _with((offer.queue,), offer.agent_queues)
         return await self._run("reject", offer.tenant, queues, body, _status) == 1
 
@@ -278,6 +280,17 @@ class RedisAcd:
         body = _agent_body(profile) | {"state": state}
         await self._run("declare", profile.tenant, profile.queues, body, answered)
 
+    def post(self, node: NodeId, message: dict[str, Any]) -> None:
+        """Send plain data to another node, after all that was asked before; it may get lost."""
+        body = {
+            "queues": [],
+            "channel": CHANNEL,
+            "to": node,
+            "message": json.dumps({"post": message}, ensure_ascii=False),
+        }
+        sent = self._runner.run("post", (), (self.node, json.dumps(body)), _status)
+        sent.add_done_callback(_ignore_loss)
+
     # Inside
 
     def _run(
@@ -299,7 +312,7 @@ class RedisAcd:
                     self._take_offer(json.loads(offer))
             return result
 
-        return self._runner.run(operation, keys_of(tenant, queues), (self._node, text), handled)
+        return self._runner.run(operation, keys_of(tenant, queues), (self.node, text), handled)
 
     def _take_offer(self, record: dict[str, Any]) -> None:
         offer = _offer(record)
@@ -344,7 +357,7 @@ class RedisAcd:
         while True:
             try:
                 async with self._redis.pubsub() as pubsub:
-                    await pubsub.subscribe(CHANNEL + self._node)
+                    await pubsub.subscribe(CHANNEL + self.node)
                     await self._listen(pubsub)
             except (RedisError, OSError):
                 self._store_failed()
@@ -365,6 +378,8 @@ class RedisAcd:
             tenant, agent = TenantId(message["tenant"]), AgentId(message["taken_over"])
             self._truth.agents.pop((tenant, agent), None)
             self.on_taken_over(tenant, agent)
+        elif "post" in message:
+            self.on_post(message["post"])
         else:
             self._take_offer(message)
 
@@ -407,6 +422,11 @@ def _text(value: bytes | str) -> str:
 
 def _status(reply: Reply) -> int:
     return int(reply[0])
+
+
+def _ignore_loss(sent: asyncio.Future[int]) -> None:
+    if not sent.cancelled():
+        sent.exception()
 
 
 def _whole(reply: Reply) -> Reply:

@@ -6,9 +6,9 @@ if not ticket or ticket.fence ~= request.fence then return {0} end
 local agent = reserved_agent(ticket)
 wait_again(ticket)
 if agent then
-  agent.wish = nil -- who gives back knows best
+  if request.agent_state then agent.wish = request.agent_state end
   agent.since = us_text(now_us) -- behind those who were idle meanwhile
-  release(agent, request.agent_state)
+  release(agent, 'not_ready')
 end
 match_ticket(ticket)
 if agent then match_agent(load(AGENTS, agent.id)) end
