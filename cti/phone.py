@@ -28,10 +28,13 @@ from cti.rtp_port import MediaRouter, RtpPort
 from cti.sip.digest import Credentials
 from cti.sip.endpoint import SipEndpoint
 from cti.sip.session import InviteSession, SessionEnd, SessionObserverBase
+from cti.sip.timers import Timers
 from cti.sip.transport import Hop
 from cti.sip.uri import NameAddr, SipUri
 from cti.sip.user_agent import UserAgent
 from domain.failures import Code, PlatformError
+
+T1_S = Timers().t1_s
 
 _TONE_MS = 120
 _GAP_MS = 80
@@ -64,6 +67,8 @@ class PhoneSettings:
     local_port: int = 0
     transport: str = "udp"
     auto_answer: bool = False
+    t1_s: float = T1_S
+    """RFC 3261 timer T1, the round trip that is reckoned with."""
 
 
 class PhoneCall(SessionObserverBase):
@@ -340,8 +345,9 @@ class Phone:
         self.on_call: Callable[[PhoneCall], None] | None = None
         self._router = router
         self._incoming: asyncio.Queue[PhoneCall] = asyncio.Queue()
-        self._endpoint = SipEndpoint(user_agent="cti95598 phone")
-        self._user_agent = UserAgent(self._endpoint, on_invite=self._on_invite)
+        timers = Timers(t1_s=settings.t1_s)
+        self._endpoint = SipEndpoint(user_agent="cti95598 phone", timers=timers)
+        self._user_agent = UserAgent(self._endpoint, on_invite=self._on_invite, timers=timers)
         self._registered: tuple[Hop, Credentials] | None = None
         self._refresh: asyncio.Task[None] | None = None
 

@@ -108,12 +108,16 @@ def agent_command(
 ) -> None:
     """坐席工具条与软电话。 The agent's toolbar, with a softphone, on the command line.
 
-    Commands are read from standard input, one a line: 示闲 ready, 示忙 notready, 接听 answer,
-    挂断 hangup, 统计 summary, 签出 signout, 帮助 help. The end of the input signs out, unless
-    --auto-ready is given. Exit status: 0 signed out, 1 refused or the platform was lost.
+    Commands are read from standard input, one a line:
+    示闲 ready, 示忙 notready, 接听 answer, 挂断 hangup, 统计 summary,
+    签出 signout, 帮助 help.
 
-    Passwords never stand on the command line: see --password-file and --credentials. The
-    softphone's own password is read from $CTI95598_PHONE_PASSWORD or --credentials.
+    The end of the input signs out, unless --auto-ready is given.
+    Exit status: 0 signed out, 1 refused or the platform was lost.
+
+    Passwords never stand on the command line: see --password-file and
+    --credentials. The softphone's own password is read from
+    $CTI95598_PHONE_PASSWORD or --credentials.
     """
     options = _Options(
         agent=agent,

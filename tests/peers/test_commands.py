@@ -71,7 +71,7 @@ async def test_a_call_that_fails_says_why(bench: Bench, number: str, words: str)
     uri = bench.platform.access_url(number) if number else "sip:95598@127.0.0.1:9"
     try:
         await caller.start([*CTI95598, "call", uri])
-        await caller.printed(words, timeout_s=40)
+        await caller.printed(words, timeout_s=15)
         assert await caller.exited(10) == 1
     finally:
         await caller.stop()
