@@ -44,6 +44,11 @@ async def report(platform: RunningPlatform, story: Story, evidence: Evidence) ->
             f"{platform.log}; cti95598 records --data {platform.directory.root}",
         )
         return
+    judge(platform, story, call, evidence)
+
+
+def judge(platform: RunningPlatform, story: Story, call: CallReport, evidence: Evidence) -> None:
+    """Print and check path, record, recording, both ends and the agent's day."""
     _check_path(story, call, platform)
     _check_record(story, call, platform)
     recording = _check_recording(story, call, platform)
@@ -189,6 +194,8 @@ def _check_channels(story: Story, left: audio.Sound, right: audio.Sound, path: P
         )
     onsets = audio.tone_onset_ms(left, CALLER_HZ), audio.tone_onset_ms(right, AGENT_HZ)
     if onsets[0] is None or onsets[1] is None:
+        words = "a tone is missing"
+        story.check(False, "声道同步", "channels in step", words, str(path))
         return
     offset_ms = onsets[1] - onsets[0]
     story.line(f"声道间偏移 offset between the channels: {offset_ms:+.1f} ms")
