@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import time
@@ -18,9 +19,14 @@ from cti.sip.transport import Hop
 from domain.failures import Code, PlatformError
 from domain.ids import NodeId, TenantId
 
-_SCRIPT = (Path(__file__).parent / "lua" / "register.lua").read_text(encoding="utf-8")
+_REGISTER = (Path(__file__).parent / "lua" / "register.lua").read_text(encoding="utf-8")
 _MAX_BINDINGS = 8
-_MAX_CACHED_USERS = 50_000
+_MAX_KNOWN_USERS = 50_000
+_RESTORED_AT_ONCE = 500
+
+_Stored = dict[str, str]
+"""Contact key to JSON, as in Redis."""
+_Argument = str | int
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +74,14 @@ class ContactStore(Protocol):
         """
 
     async def lookup(self, tenant: TenantId, user: str) -> list[Binding]:
-        """Return the user's live bindings."""
+        """Return the user's live bindings, those that last longest first."""
 
 
 class RedisContactStore:
-    """Bindings in one hash a user, one round trip a REGISTER.
+    """Bindings in one hash a user, one round trip a REGISTER or lookup.
 
-    The last known bindings are kept in memory too, so that phones stay reachable while Redis is
-    away; writing then fails.
+    What was last seen is kept in memory too: phones stay reachable while Redis is away, and a
+    Redis that comes back empty is told again what registered with this process.
     """
 
     def __init__(
@@ -85,49 +91,119 @@ class RedisContactStore:
         self._node = node
         self._unix_clock = unix_clock
         # Connections are numbered anew by each process: those of another mean nothing here.
-        self._process = os.urandom(4).hex()
-        self._register = redis.register_script(_SCRIPT)
-        self._known: OrderedDict[tuple[TenantId, str], list[Binding]] = OrderedDict()
+        self._process = os.urandom(8).hex()
+        self._register = redis.register_script(_REGISTER)
+        self._known: OrderedDict[tuple[TenantId, str], _Stored] = OrderedDict()
+        self._lives: dict[TenantId, str] = {}
+        self._restoring = asyncio.Lock()
 
     async def apply(self, update: ContactUpdate) -> list[Binding] | None:
         """See ContactStore."""
         now_s = int(self._unix_clock())
-        arguments: list[str | int] = [
-            now_s, update.call_id, update.cseq, int(update.remove_all), _MAX_BINDINGS,
-        ]  # fmt: skip
+        arguments: list[_Argument] = []
         for change in update.changes:
             expires = now_s + change.expires_s if change.expires_s else 0
             arguments += [change.key, expires, self._to_json(change, update, expires)]
+        mode = "remove_all" if update.remove_all else "change"
         try:
-            stored = await self._register(keys=[_key(update.tenant, update.user)], args=arguments)
+            life, stored = await self._run(
+                update.tenant, update.user, update.call_id, update.cseq, mode, arguments
+            )
+            if stored is None:
+                return None
+            if self._is_new(update.tenant, life):
+                # What Redis lost of this user is restored, but for what was changed just now.
+                lost = (
+                    {} if update.remove_all else self._known.get((update.tenant, update.user), {})
+                )
+                changed = {each.key for each in update.changes}
+                stored = {key: lost[key] for key in lost if key not in changed} | stored
+                self._remember(update.tenant, update.user, stored)
+                await self._restore(update.tenant, life)
         except (RedisError, OSError, TimeoutError) as error:
             raise PlatformError(Code.STORE_UNAVAILABLE, "registrations") from error
-        if stored is None:
-            return None
-        return self._remember(update.tenant, update.user, stored)
+        self._remember(update.tenant, update.user, stored)
+        return self._live(stored)
 
     async def lookup(self, tenant: TenantId, user: str) -> list[Binding]:
         """See ContactStore; from memory while Redis is away."""
         try:
-            stored = await self._redis.hvals(_key(tenant, user))
+            life, stored = await self._run(tenant, user)
+            if self._is_new(tenant, life):
+                await self._restore(tenant, life)
+                _, stored = await self._run(tenant, user)
         except (RedisError, OSError, TimeoutError):
-            bindings = self._known.get((tenant, user), [])
+            stored = self._known.get((tenant, user), {})
         else:
-            bindings = self._remember(tenant, user, stored)
-        now_s = self._unix_clock()
-        return [each for each in bindings if each.expires_unix_s > now_s]
+            self._remember(tenant, user, stored or {})
+        return self._live(stored or {})
 
-    def _remember(
-        self, tenant: TenantId, user: str, stored: Sequence[str | bytes]
-    ) -> list[Binding]:
-        bindings = [self._from_json(each) for each in stored]
-        bindings.sort(key=lambda each: each.expires_unix_s, reverse=True)
+    async def _run(
+        self,
+        tenant: TenantId,
+        user: str,
+        call_id: str = "",
+        cseq: int = 0,
+        mode: str = "change",
+        changes: Sequence[_Argument] = (),
+    ) -> tuple[str, _Stored | None]:
+        """Run the script; return the store's life, and the bindings unless out of order."""
+        reply = await self._register(
+            _keys(tenant, user), self._arguments(call_id, cseq, mode, changes)
+        )
+        if reply[1:] == [None]:
+            return _text(reply[0]), None
+        life, *pairs = map(_text, reply)
+        return life, dict(zip(pairs[::2], pairs[1::2], strict=True))
+
+    def _arguments(
+        self, call_id: str, cseq: int, mode: str, changes: Sequence[_Argument]
+    ) -> list[_Argument]:
+        now_s = int(self._unix_clock())
+        return [os.urandom(8).hex(), now_s, call_id, cseq, mode, _MAX_BINDINGS, *changes]
+
+    def _is_new(self, tenant: TenantId, life: str) -> bool:
+        """Whether Redis has lost what it knew; the first life seen is as good as any."""
+        return self._lives.setdefault(tenant, life) != life
+
+    async def _restore(self, tenant: TenantId, life: str) -> None:
+        """Tell an emptied Redis what registered with this process."""
+        async with self._restoring:
+            if not self._is_new(tenant, life):
+                return
+            ours = [
+                (user, changes)
+                for (owner, user), stored in self._known.items()
+                if owner == tenant and (changes := self._own_changes(stored))
+            ]
+            for start in range(0, len(ours), _RESTORED_AT_ONCE):
+                async with self._redis.pipeline(transaction=False) as pipeline:
+                    for user, changes in ours[start : start + _RESTORED_AT_ONCE]:
+                        arguments = self._arguments("", 0, "restore", changes)
+                        await self._register(_keys(tenant, user), arguments, client=pipeline)
+                    await pipeline.execute()
+            self._lives[tenant] = life
+
+    def _own_changes(self, stored: _Stored) -> list[_Argument]:
+        changes: list[_Argument] = []
+        for key, text in stored.items():
+            fields = json.loads(text)
+            if fields["process"] == self._process and fields["expires"] > self._unix_clock():
+                changes += [key, fields["expires"], text]
+        return changes
+
+    def _remember(self, tenant: TenantId, user: str, stored: _Stored) -> None:
         self._known.pop((tenant, user), None)
-        if bindings:
-            self._known[tenant, user] = bindings
-            if len(self._known) > _MAX_CACHED_USERS:
+        if stored:
+            self._known[tenant, user] = stored
+            if len(self._known) > _MAX_KNOWN_USERS:
                 self._known.popitem(last=False)
-        return bindings
+
+    def _live(self, stored: _Stored) -> list[Binding]:
+        now_s = self._unix_clock()
+        bindings = [self._from_json(each) for each in stored.values()]
+        bindings.sort(key=lambda each: each.expires_unix_s, reverse=True)
+        return [each for each in bindings if each.expires_unix_s > now_s]
 
     def _to_json(self, change: ContactChange, update: ContactUpdate, expires: int) -> str:
         hop = change.hop
@@ -143,7 +219,7 @@ class RedisContactStore:
             }
         )
 
-    def _from_json(self, text: str | bytes) -> Binding:
+    def _from_json(self, text: str) -> Binding:
         fields: dict[str, Any] = json.loads(text)
         transport, host, port, connection = fields["hop"]
         if fields["process"] != self._process:
@@ -156,5 +232,9 @@ class RedisContactStore:
         )
 
 
-def _key(tenant: TenantId, user: str) -> str:
-    return f"{{{tenant}}}:contacts:{user}"
+def _keys(tenant: TenantId, user: str) -> list[str]:
+    return [f"{{{tenant}}}:contacts:{user}", f"{{{tenant}}}:contacts-life"]
+
+
+def _text(value: str | bytes) -> str:
+    return value if isinstance(value, str) else value.decode()

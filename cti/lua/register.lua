@@ -1,13 +1,19 @@
 -- One REGISTER on the bindings of one user (RFC 3261 10.3, steps 6 to 8), as one atomic step.
 --
 -- KEYS[1]  hash of the user's bindings: contact key -> JSON
--- ARGV     now (unix s), Call-ID, CSeq, "1" to remove all, most bindings a user may have,
+-- KEYS[2]  name of the store's present life: it is new when the store has lost what it knew
+-- ARGV     name for a new life, now (unix s), Call-ID, CSeq, mode, most bindings of a user,
 --          then for each contact: key, expiry (unix s, 0 removes), JSON
--- Returns the JSON of every binding left, or nothing when the CSeq is out of order.
+-- mode     "change", "remove_all", or "restore" which adds what is not there
+-- Returns the name of the life, then keys and JSON of all bindings left; after the name one nil
+-- when the CSeq is out of order.
 
-local now = tonumber(ARGV[1])
-local call_id, cseq = ARGV[2], tonumber(ARGV[3])
-local most = tonumber(ARGV[5])
+local now = tonumber(ARGV[2])
+local call_id, cseq = ARGV[3], tonumber(ARGV[4])
+local mode, most = ARGV[5], tonumber(ARGV[6])
+
+redis.call('SETNX', KEYS[2], ARGV[1])
+local reply = {redis.call('GET', KEYS[2])}
 
 local bindings = {}
 local stored = redis.call('HGETALL', KEYS[1])
@@ -24,25 +30,27 @@ local function out_of_order(binding)
   return binding and binding.call_id == call_id and binding.cseq >= cseq
 end
 
-if ARGV[4] == '1' then
+if mode == 'remove_all' then
   for _, binding in pairs(bindings) do
-    if out_of_order(binding) then return false end
+    if out_of_order(binding) then return {reply[1], false} end
   end
   redis.call('DEL', KEYS[1])
-  return {}
+  return reply
 end
 
-for i = 6, #ARGV, 3 do
-  if out_of_order(bindings[ARGV[i]]) then return false end
+if mode == 'change' then
+  for i = 7, #ARGV, 3 do
+    if out_of_order(bindings[ARGV[i]]) then return {reply[1], false} end
+  end
 end
-for i = 6, #ARGV, 3 do
+for i = 7, #ARGV, 3 do
   local key, expires = ARGV[i], tonumber(ARGV[i + 1])
-  if expires > now then
-    bindings[key] = cjson.decode(ARGV[i + 2])
-    redis.call('HSET', KEYS[1], key, ARGV[i + 2])
-  else
+  if expires <= now then
     bindings[key] = nil
     redis.call('HDEL', KEYS[1], key)
+  elseif mode == 'change' or not bindings[key] then
+    bindings[key] = cjson.decode(ARGV[i + 2])
+    redis.call('HSET', KEYS[1], key, ARGV[i + 2])
   end
 end
 
@@ -56,4 +64,5 @@ end
 if #keys > 0 then
   redis.call('EXPIREAT', KEYS[1], bindings[keys[1]].expires)
 end
-return redis.call('HVALS', KEYS[1])
+for _, each in ipairs(redis.call('HGETALL', KEYS[1])) do reply[#reply + 1] = each end
+return reply

@@ -78,7 +78,7 @@ async def test_bound_refreshed_and_removed(
     assert uris(await store.apply(update(4))) == ["sip:b"]
     assert await store.apply(update(5, remove_all=True)) == []
     assert await store.lookup(TENANT, "1001") == []
-    assert not await redis.keys("*")
+    assert await redis.keys("*") == [b"{sx}:contacts-life"]
 
 
 async def test_an_older_request_changes_nothing(store: RedisContactStore) -> None:
@@ -140,7 +140,27 @@ async def test_while_redis_is_away(mortal_redis: RedisProcess, clock: Clock) -> 
     assert caught.value.code is Code.STORE_UNAVAILABLE
     clock.unix_s += 61
     assert uris(await store.lookup(TENANT, "1001")) == ["sip:a"]
+    await client.aclose()
+
+
+async def test_a_redis_that_forgot_is_told_again(mortal_redis: RedisProcess, clock: Clock) -> None:
+    client = mortal_redis.client()
+    await client.flushall()
+    store = RedisContactStore(client, node=NODE, unix_clock=clock)
+    other = RedisContactStore(client, node=NodeId("node-2"), unix_clock=clock)
+    await store.apply(update(1, ("sip:a", 600), ("sip:b", 600), ("sip:c", 60)))
+    await store.apply(update(1, ("sip:d", 600), user="1002"))
+    await other.apply(update(1, ("sip:e", 600), user="1003"))
+    assert uris(await store.lookup(TENANT, "1003")) == ["sip:e"]
+    mortal_redis.kill()
     mortal_redis.start()
-    # Empty after its restart: what was known stays until phones refresh.
-    assert uris(await store.apply(update(3, ("sip:a", 600)))) == ["sip:a"]
+    clock.unix_s += 61
+    assert await store.lookup(TENANT, "9999") == []  # over a connection that is broken
+    # The first command after the restart is the one that restores.
+    assert uris(await store.apply(update(2, ("sip:a", 600), ("sip:b", 0)))) == ["sip:a"]
+    lookups = await asyncio.gather(*(store.lookup(TENANT, "1002") for _ in range(5)))
+    assert [uris(each) for each in lookups] == [["sip:d"]] * 5
+    assert await store.lookup(TENANT, "1003") == []  # for its own node to restore
+    assert uris(await other.lookup(TENANT, "1003")) == ["sip:e"]
+    assert uris(await store.lookup(TENANT, "1003")) == ["sip:e"]
     await client.aclose()
