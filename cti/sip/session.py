@@ -290,13 +290,13 @@ class InviteSession:
 
     def _on_accepted(self, request: Request, response: Response) -> None:
         tag = response.to.tag or ""
-        self._client = None
         if self._dialog is not None and self._dialog.confirmed:
             if self._dialog.remote_tag == tag:
                 self._send_ack(self._dialog, request)  # the 2xx again, its ACK was lost
             else:
                 self._drop_fork(request, response, tag)
             return
+        self._client = None
         if self._dialog is None or self._dialog.remote_tag != tag:
             self._dialog = self._client_dialog(request, response)
         self._dialog.confirm(response)
@@ -466,15 +466,19 @@ class InviteSession:
     def _on_reinvite_response(self, request: Request, response: Response) -> None:
         if response.status < 200:
             return
-        fresh, self._client = self._client is not None, None
         dialog = self._confirmed_dialog()
         if response.status < 300:
             self._send_ack(dialog, request)
-            if fresh and not self._ended:
-                dialog.refresh_target(response)
-                self.observer.on_answered(description_of(response))
-                self._send_waiting_offer()
-        elif not self._ended:
+        if self._client is None or self._client.request is not request:
+            return  # the 2xx again, or the session ended meanwhile
+        self._client = None
+        if self._ended:
+            return
+        if response.status < 300:
+            dialog.refresh_target(response)
+            self.observer.on_answered(description_of(response))
+            self._send_waiting_offer()
+        else:
             self._on_reinvite_refused(dialog, request, response)
 
     def _on_reinvite_refused(self, dialog: Dialog, request: Request, response: Response) -> None:

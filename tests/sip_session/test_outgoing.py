@@ -297,3 +297,26 @@ async def test_a_broken_200_is_still_acknowledged(
     session.end(Code.FLOW_ENDED)
     peer.reply(await peer.expect("BYE"), 200)
     await node.forgotten()
+
+
+async def test_a_repeated_200_does_not_hide_the_change_under_way(node: Node, peer: RawPeer) -> None:
+    session, told = node.call(peer)
+    invite = await peer.expect("INVITE")
+    peer.reply(invite, 200, body=ANSWER)
+    await peer.expect("ACK")
+    await told.expect("answered", ANSWER)
+    for body in (b"v=0\r\none\r\n", b"v=0\r\ntwo\r\n"):
+        session.reinvite(body)
+        change = await peer.expect("INVITE")
+        peer.reply(invite, 200, body=ANSWER)
+        assert (await peer.expect("ACK")).cseq[0] == invite.cseq[0]
+        peer.call_id, peer.remote_to = invite.call_id, str(invite.from_)
+        glaring = peer.request("INVITE", body=OFFER)
+        glaring.headers.set("From", f"{invite.to};tag={peer.tag}")
+        peer.send(glaring)
+        await peer.expect_status(491)
+        peer.reply(change, 200, body=body)
+        assert (await peer.expect("ACK")).cseq[0] == change.cseq[0]
+        await told.expect("answered", body)
+        invite = change
+        invite.headers.set("To", str(invite.to).partition(";tag")[0])
