@@ -82,6 +82,8 @@ class TenantSettings(_Settings):
 
     id: Name
     name: str = ""
+    sip_domain: str = ""
+    """The domain its phones register with; tenants without one share the platform's."""
     access_codes: list[AccessCodeSettings] = Field(min_length=1)
     trunks: list[TrunkSettings] = Field(min_length=1)
     queues: list[QueueSettings] = []
@@ -184,6 +186,8 @@ class _CrossCheck:
     def problems(self) -> Iterator[Problem]:
         tenants = self._config.settings.tenants
         yield from self._twice(("tenants",), "id", (t.id for t in tenants))
+        domains = [t.sip_domain.lower() or f" {at}" for at, t in enumerate(tenants)]
+        yield from self._twice(("tenants",), "sip_domain", domains)
         yield from self._flows()
         for at, tenant in enumerate(tenants):
             yield from self._tenant(("tenants", at), tenant)
@@ -237,8 +241,8 @@ class _CrossCheck:
                 )
 
     def _phones(self) -> Iterator[Problem]:
-        """A phone registers by its user name alone, so that it is unique over all tenants."""
-        owners: dict[str, YamlPath] = {}
+        """A phone is known by user and domain, and each is one agent's."""
+        owners: dict[tuple[str, str], YamlPath] = {}
         for at, tenant in enumerate(self._config.settings.tenants):
             places: list[tuple[str, YamlPath]] = [
                 (agent.phone, ("tenants", at, "agents", nth, "phone"))
@@ -248,11 +252,12 @@ class _CrossCheck:
                 (phone, ("tenants", at, "phones", nth)) for nth, phone in enumerate(tenant.phones)
             ]
             for phone, path in places:
-                if phone in owners:
-                    line = self._document.line_of(owners[phone])
+                key = (tenant.sip_domain.lower(), phone)
+                if key in owners:
+                    line = self._document.line_of(owners[key])
                     reason = f"phone {phone!r} is used already, at line {line}"
-                    yield self._at(path, reason, "give every agent a phone of one's own")
-                owners.setdefault(phone, path)
+                    yield self._at(path, reason, "use another, or give the tenant a sip_domain")
+                owners.setdefault(key, path)
 
     def _ports(self) -> Iterator[Problem]:
         settings = self._config.settings

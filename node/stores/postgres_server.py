@@ -55,25 +55,15 @@ class PostgresServer:
     """PostgreSQL of one instance, reached over a socket in a private directory."""
 
     def __init__(self, directory: DataDirectory, lock: InstanceLock) -> None:
+        """Prepare; the lock has to be held from `start` on."""
         self._user = unprivileged_user()
+        self._lock = lock
         self._root = directory.postgres
         self._data = directory.postgres / "data"
         self._root.mkdir(mode=0o700, exist_ok=True)
         self._sockets = directory.socket_directory("postgres/socket")
         self._log_path = directory.log / "postgres.log"
-        command = [str(program_directory() / "postgres"), "-D", str(self._data)]
-        for name, value in {**_SETTINGS, "unix_socket_directories": str(self._sockets)}.items():
-            command += ["-c", f"{name}={value}"]
-        self._child = ChildServer(
-            ChildSettings(
-                name="postgres",
-                command=self._as_user(command),
-                log_path=self._log_path,
-                stop_signal=signal.SIGINT,  # "fast": ends sessions, writes a checkpoint
-                inherited=(lock.handle,),
-            ),
-            self._is_ready,
-        )
+        self._child: ChildServer | None = None
 
     @property
     def url(self) -> str:
@@ -83,19 +73,36 @@ class PostgresServer:
     @property
     def pid(self) -> int | None:
         """The postmaster's process id."""
-        return self._child.pid
+        return self._child.pid if self._child else None
 
     async def start(self) -> None:
         """Make the cluster on the first start, start the server, make the database."""
         self._give_to_user()
         if not (self._data / "PG_VERSION").exists():
             await self._initialise()
+        self._child = self._server()
         await self._child.start()
         await self._ensure_database()
 
     async def stop(self) -> None:
         """End sessions, write a checkpoint, and end."""
-        await self._child.stop()
+        if self._child is not None:
+            await self._child.stop()
+
+    def _server(self) -> ChildServer:
+        command = [str(program_directory() / "postgres"), "-D", str(self._data)]
+        for name, value in {**_SETTINGS, "unix_socket_directories": str(self._sockets)}.items():
+            command += ["-c", f"{name}={value}"]
+        return ChildServer(
+            ChildSettings(
+                name="postgres",
+                command=self._as_user(command),
+                log_path=self._log_path,
+                stop_signal=signal.SIGINT,  # "fast": ends sessions, writes a checkpoint
+                inherited=(self._lock.handle,),
+            ),
+            self._is_ready,
+        )
 
     def _as_user(self, command: list[str]) -> list[str]:
         needs = (program_directory() / "postgres", self._data, self._sockets)

@@ -1,0 +1,37 @@
+"""The command `cti95598`."""
+
+from __future__ import annotations
+
+import typer
+
+from node.commands.agent import agent_command
+from node.commands.call import call_command
+from node.commands.flow import flow_check
+from node.commands.records import records_command
+from node.commands.serve import serve_command
+
+app = typer.Typer(
+    name="cti95598",
+    help="95598 语音平台 · The 95598 voice platform: SIP, flows, queues, agents and records.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_show_locals=False,  # they may hold passwords
+)
+flow_app = typer.Typer(no_args_is_help=True, help="流程 · Work with IVR flows.")
+flow_app.command("check")(flow_check)
+
+app.command("serve")(serve_command)
+app.command("call")(call_command)
+app.command("agent")(agent_command)
+app.command("records")(records_command)
+app.add_typer(flow_app, name="flow")
+
+
+def main() -> None:
+    """Run the command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

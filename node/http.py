@@ -1,0 +1,103 @@
+"""The HTTP side of a node: whether it takes calls, and its figures."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+
+import uvicorn
+from fastapi import FastAPI, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from domain.failures import Code, PlatformError
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What /healthz tells."""
+
+    node: str
+    takes_calls: bool
+    calls: int
+    reasons: list[str] = field(default_factory=list)
+    """Why no calls are taken."""
+    impaired: list[str] = field(default_factory=list)
+    """What does not work although calls are taken."""
+
+
+def gateway(health: Callable[[], Health]) -> FastAPI:
+    """Build the application."""
+    app = FastAPI(title="cti95598", docs_url=None, redoc_url=None, openapi_url=None)
+
+    @app.get("/healthz")
+    async def healthz() -> JSONResponse:
+        state = health()
+        return JSONResponse(asdict(state), status_code=200 if state.takes_calls else 503)
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    return app
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to the command that runs us."""
+        yield
+
+
+class HttpServer:
+    """Serves an application inside this process."""
+
+    def __init__(self, app: FastAPI, host: str, port: int) -> None:
+        self._address = (host, port)
+        self._server = _Server(
+            uvicorn.Config(app, log_config=None, access_log=False, lifespan="off")
+        )
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> tuple[str, int]:
+        """Listen and serve; PlatformError CONFIG_INVALID where the port is taken."""
+        listener = bound_listener("http", *self._address)
+        self._task = asyncio.create_task(self._server.serve(sockets=[listener]), name="http")
+        host, port = listener.getsockname()[:2]
+        return host, port
+
+    async def stop(self) -> None:
+        """Stop at once."""
+        self._server.should_exit = self._server.force_exit = True
+        if self._task is not None:
+            await self._task
+
+
+def bound_listener(purpose: str, host: str, port: int) -> socket.socket:
+    """Bind a TCP socket, or say which port of which section is taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # asyncio sets TCP_NODELAY only where the protocol is named.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen()
+    except OSError as error:
+        listener.close()
+        raise cannot_listen(purpose, host, port, error) from error
+    return listener
+
+
+def cannot_listen(
+    purpose: str, host: str, port: int, error: OSError | RuntimeError
+) -> PlatformError:
+    """The error of a port that cannot be had, with its remedy."""
+    reason = getattr(error, "strerror", None) or str(error)
+    return PlatformError(
+        Code.CONFIG_INVALID,
+        f"{purpose} cannot listen at {host}:{port}: {reason}; stop what uses the port "
+        f"(ss -lntup 'sport = :{port}' names it), or choose another with --{purpose}-port",
+    )

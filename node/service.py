@@ -1,0 +1,418 @@
+"""The composition of a node: every part of every room, wired, started and stopped in order."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Collection
+from contextlib import AsyncExitStack
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+
+import asyncpg
+import structlog
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+import recording
+import reports
+from agents.desk import AgentDesk
+from agents.directory import Directory
+from agents.distribution import QueueDistribution
+from agents.passwords import PasswordCheck
+from agents.service import AgentService
+from agents.settings import AgentSettings
+from agents.summary import SummaryFigures
+from cti.admission import Admission
+from cti.call import CallInfo
+from cti.call_control import CallControl
+from cti.contacts import RedisContactStore
+from cti.media_engine import RtpEngine
+from cti.sip.endpoint import SipEndpoint
+from cti.sip.registrar import Registrar
+from cti.sip.session import InviteSession
+from cti.sip.user_agent import UserAgent
+from domain.events import EventStamp
+from domain.failures import Code, PlatformError
+from domain.ids import AgentId, TenantId
+from ivr.business import BusinessClient, BusinessSystems
+from ivr.library import FlowLibrary
+from ivr.prompts import PromptStore
+from ivr.runner import FlowRunner
+from ivr.synthesis import EspeakSynthesizer
+from node.config import Config, PlatformSettings
+from node.credentials import ensure_credentials
+from node.data_directory import DataDirectory, InstanceLock
+from node.event_bus import EventBus, stream_name
+from node.http import Health, HttpServer, cannot_listen, gateway
+from node.media_metrics import MediaMetrics
+from node.phones import ConfiguredPhones, RegistrationEvents
+from node.stores.migrations import migrate
+from node.stores.postgres_server import PostgresServer
+from node.stores.redis_server import RedisServer
+from node.toolbar_server import ToolbarServer
+from recording.index import RecordingIndex
+from recording.layout import recording_path
+from reports.agent_records import AgentRecords
+from reports.call_records import CallRecords
+from reports.consumer import EventConsumer
+from reports.queries import RecordQueries
+from routing.redis_acd import RedisAcd
+from routing.settings import QueueSettings
+
+log = structlog.get_logger(__name__)
+
+_REDIS_CONNECT_S = 2.0
+_PROMPTS = "prompts"
+
+
+class Service(StrEnum):
+    """What a process can do; by default all."""
+
+    SIP = "sip"  # calls: signalling, media, flows, queues
+    AGENTS = "agents"  # toolbars over gRPC
+    REPORTS = "reports"  # events into records
+    HTTP = "http"  # /healthz and /metrics
+
+
+ALL_SERVICES = frozenset(Service)
+
+
+class Node:
+    """One node of the platform, in one process."""
+
+    def __init__(
+        self,
+        config: Config,
+        directory: DataDirectory,
+        *,
+        services: Collection[Service] = ALL_SERVICES,
+    ) -> None:
+        self.addresses: dict[str, str] = {}
+        """Where it listens, once it has started."""
+        self._config = config
+        self._admission = Admission(config.settings.access(), config.settings.limits)
+        self._directory = directory
+        self._services = frozenset(services)
+        self._stack = AsyncExitStack()
+        self._is_started = False
+
+    @property
+    def settings(self) -> PlatformSettings:
+        """The configuration in use."""
+        return self._config.settings
+
+    async def start(self) -> None:
+        """Start all parts; the last one lets calls in. Raises PlatformError."""
+        try:
+            await self._start_stores()
+            self._start_events()
+            await self._start_flows()
+            await self._start_agents()
+            if Service.HTTP in self._services:
+                await self._start_http()
+            if Service.AGENTS in self._services:
+                await self._start_toolbars()
+            if Service.SIP in self._services:
+                await self._start_calls()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        self._is_started = True
+
+    async def stop(self) -> None:
+        """Take no more calls, hang up those that are there, keep every record, end the stores."""
+        self._is_started = False
+        await self._stack.aclose()
+
+    def health(self) -> Health:
+        """Tell whether calls are taken, and what is impaired."""
+        reasons, impaired = [], []
+        calls = 0
+        if Service.SIP not in self._services:
+            reasons.append("this process has no service sip")
+        elif not self._is_started:
+            reasons.append("starting or stopping")
+        else:
+            calls = self._calls.calls
+            if self._calls.is_draining:
+                reasons.append("draining")
+            reasons += [f"flow {name} is not loaded" for name in self._missing_flows()]
+        if not self._bus.is_up:
+            impaired.append("Redis takes no events: they go to the spool; queues and toolbars wait")
+        if self._consumer is not None and not self._consumer.is_up:
+            impaired.append("records are not written: events wait in the stream")
+        return Health(self.settings.node, not reasons, calls, reasons, impaired)
+
+    # Configuration while running
+
+    async def reload(self, config: Config) -> list[str]:
+        """Take over tenants, trunks, queues, agents, phones and flows; return remarks for people.
+
+        Raises PlatformError, and then nothing has changed.
+        """
+        before, after = self.settings, config.settings
+        credentials = ensure_credentials(
+            after, self._directory.secrets, self._directory.demo_credentials
+        )
+        self._admission.load(after.access(), after.limits)
+        self._credentials = credentials
+        self._phones.load(after.tenants, credentials)
+        self._agents.load(*_agents_and_queues(after))
+        self._acd.configure(self._agents.queue_ids())
+        self._config = config
+        remarks = [
+            f"{name}: takes effect after a restart"
+            for name in ("node", "sip", "media", "grpc", "http", "flows")
+            if getattr(before, name) != getattr(after, name)
+        ]
+        if _business_urls(before) != _business_urls(after):
+            remarks.append("business: takes effect after a restart")
+        if [t.id for t in before.tenants] != [t.id for t in after.tenants]:
+            remarks.append("tenants: records of a new tenant are written after a restart")
+        return remarks + await self._load_flows()
+
+    # Parts, in the order in which they start
+
+    async def _start_stores(self) -> None:
+        lock = InstanceLock(self._directory)
+        lock.acquire()
+        self._stack.callback(lock.release)
+        redis_url = os.environ.get("REDIS_URL")
+        self.database_url = os.environ.get("DATABASE_URL", "")
+        starting = []
+        if not redis_url:
+            redis_server = RedisServer(self._directory, lock)
+            redis_url = redis_server.url
+            self._stack.push_async_callback(redis_server.stop)
+            starting.append(redis_server.start())
+        if not self.database_url:
+            postgres_server = PostgresServer(self._directory, lock)
+            self.database_url = postgres_server.url
+            self._stack.push_async_callback(postgres_server.stop)
+            starting.append(postgres_server.start())
+        results = await asyncio.gather(*starting, return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        self._redis = self._redis_client(redis_url)
+        try:
+            self._pool = await asyncpg.create_pool(self.database_url, min_size=0, max_size=4)
+        except (ValueError, asyncpg.InterfaceError) as error:
+            raise PlatformError(Code.CONFIG_INVALID, f"DATABASE_URL: {error}") from error
+        self._stack.push_async_callback(self._pool.close)
+        self.records = RecordQueries(self._pool)
+
+    def _redis_client(self, url: str) -> Redis:
+        """A client that reports failures at once: each part knows how to make them good."""
+        try:
+            client = Redis.from_url(
+                url, retry=Retry(NoBackoff(), 0), socket_connect_timeout=_REDIS_CONNECT_S
+            )
+        except (ValueError, RedisError) as error:
+            raise PlatformError(Code.CONFIG_INVALID, f"REDIS_URL: {error}") from error
+        self._stack.push_async_callback(client.aclose)
+        return client
+
+    def _start_events(self) -> None:
+        self._consumer: EventConsumer | None = None
+        if Service.REPORTS in self._services:
+            self._consumer = EventConsumer(
+                self._redis,
+                self._pool,
+                streams=[stream_name(tenant.id) for tenant in self.settings.tenants],
+                member=self.settings.node,
+                projections=[CallRecords(), AgentRecords(), RecordingIndex()],
+                prepare=self._migrate,
+            )
+            self._consumer.start()
+            self._stack.push_async_callback(self._consumer.stop)
+        self._bus = EventBus(self._redis, self._directory.spool)
+        self._bus.start()
+        self._stack.push_async_callback(self._bus.stop)
+        self._events = EventStamp(self.settings.node_id, self._bus)
+
+    async def _migrate(self) -> None:
+        async with self._pool.acquire() as connection:
+            await migrate(
+                connection, {"reports": _migrations(reports), "recording": _migrations(recording)}
+            )
+
+    async def _start_flows(self) -> None:
+        clients = {
+            tenant.tenant_id: BusinessClient(
+                tenant.business.url, timeout_ms=tenant.business.timeout_ms
+            )
+            for tenant in self.settings.tenants
+            if tenant.business is not None
+        }
+        self._business = BusinessSystems(clients)
+        self._stack.push_async_callback(self._business.aclose)
+        self._prompts = PromptStore(
+            recorded=self._config.flows / _PROMPTS,
+            cache=self._directory.prompts,
+            synthesizer=EspeakSynthesizer(),
+        )
+        self._stack.push_async_callback(self._prompts.aclose)
+        self._flows = FlowLibrary(self._config.flows)
+        for remark in await self._load_flows():
+            log.warning("flow problem", problem=remark)
+
+    async def _load_flows(self) -> list[str]:
+        problems = self._flows.load()
+        problems += await self._prompts.warm(self._flows.flows())
+        return [str(problem) for problem in problems if problem.is_error]
+
+    def _missing_flows(self) -> list[str]:
+        wanted = {code.flow for tenant in self.settings.tenants for code in tenant.access_codes}
+        return sorted(name for name in wanted if self._flows.get(name) is None)
+
+    async def _start_agents(self) -> None:
+        settings = self.settings
+        self._credentials = ensure_credentials(
+            settings, self._directory.secrets, self._directory.demo_credentials
+        )
+        self._phones = ConfiguredPhones(settings.tenants, self._credentials)
+        self._contacts = RedisContactStore(self._redis, node=settings.node_id)
+        self._agents = Directory(*_agents_and_queues(settings))
+        self._acd = RedisAcd(self._redis, node=settings.node_id, tenants=self._agents.queue_ids())
+        self._desk = AgentDesk(
+            acd=self._acd,
+            directory=self._agents,
+            events=self._events,
+            passwords=PasswordCheck(self._verify_agent, asyncio.get_running_loop().time),
+            phone_registered=self._is_registered,
+        )
+        self._acd.on_taken_over = self._desk.taken_over
+        self._queues = QueueDistribution(
+            acd=self._acd, desk=self._desk, directory=self._agents, events=self._events
+        )
+        await self._acd.start()
+        self._stack.push_async_callback(self._acd.aclose)
+        self._stack.push_async_callback(self._desk.aclose)
+
+    def _verify_agent(self, tenant: TenantId, agent: AgentId, password: str) -> bool:
+        return self._credentials.verify_agent(tenant, agent, password)
+
+    async def _is_registered(self, tenant: TenantId, phone: str) -> bool:
+        return bool(await self._contacts.lookup(tenant, phone))
+
+    async def _start_http(self) -> None:
+        settings = self.settings.http
+        server = HttpServer(gateway(self.health), settings.host, settings.port)
+        host, port = await server.start()
+        self._stack.push_async_callback(server.stop)
+        self.addresses["http"] = f"http://{_host(host)}:{port}"
+
+    async def _start_toolbars(self) -> None:
+        settings = self.settings.grpc
+        service = AgentService(self._desk, self._summary)
+        server = ToolbarServer(service, settings.host, settings.port)
+        host, port = await server.start()
+        self._stack.push_async_callback(server.stop)
+        self.addresses["grpc"] = f"{_host(host)}:{port}"
+
+    async def _summary(self, tenant: TenantId, agent: AgentId) -> SummaryFigures:
+        try:
+            day = await self.records.agent_day(tenant, agent)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise PlatformError(Code.STORE_UNAVAILABLE, "records") from error
+        return SummaryFigures(**asdict(day))
+
+    async def _start_calls(self) -> None:
+        settings = self.settings
+        media = RtpEngine(port_min=settings.media.port_min, port_max=settings.media.port_max)
+        self._stack.push_async_callback(media.aclose)
+        self._stack.enter_context(MediaMetrics(media.figures))
+        endpoint = SipEndpoint(
+            user_agent=settings.sip.user_agent, advertised_host=settings.sip.advertised_host
+        )
+        self._stack.push_async_callback(endpoint.aclose)
+        user_agent = UserAgent(
+            endpoint,
+            on_invite=self._take_invite,
+            registrar=Registrar(
+                realm=settings.sip.realm,
+                directory=self._phones,
+                store=self._contacts,
+                events=RegistrationEvents(self._phones, self._events),
+                min_expires_s=settings.sip.register_expires_min_s,
+                max_expires_s=settings.sip.register_expires_max_s,
+            ),
+            advertised_host=settings.sip.advertised_host,
+        )
+        self._stack.push_async_callback(user_agent.aclose)
+        runner = FlowRunner(
+            flows=self._flows,
+            prompts=self._prompts,
+            queries=self._business.of,
+            queues=self._queues,
+            events=self._events,
+        )
+        self._calls = CallControl(
+            user_agent=user_agent,
+            media=media,
+            admission=self._admission,
+            contacts=self._contacts,
+            events=self._events,
+            handler=runner.run,
+            recording_path=_recording_place(self._directory.recordings),
+            local_ip=settings.media.local_ip,
+            domain=settings.sip.realm,
+            media_timeout_ms=round(settings.media.media_timeout_s * 1000),
+        )
+        media.on_event = self._calls.on_media
+        self._stack.push_async_callback(self._calls.aclose)
+        await self._listen(endpoint)
+
+    def _take_invite(self, session: InviteSession) -> None:
+        self._calls.on_invite(session)
+
+    async def _listen(self, endpoint: SipEndpoint) -> None:
+        for one in self.settings.sip.listen:
+            try:
+                host, port = await endpoint.listen(one.transport, one.host, one.port)
+            except OSError as error:
+                raise cannot_listen("sip", one.host, one.port, error) from error
+            self.addresses[f"sip/{one.transport}"] = f"{_host(host)}:{port}"
+
+
+def _migrations(room: object) -> Path:
+    file = getattr(room, "__file__", None)
+    if file is None:
+        raise RuntimeError("a room is not installed as files")
+    return Path(file).parent / "migrations"
+
+
+def _agents_and_queues(
+    settings: PlatformSettings,
+) -> tuple[dict[TenantId, list[AgentSettings]], dict[TenantId, list[QueueSettings]]]:
+    agents = {tenant.tenant_id: tenant.agents for tenant in settings.tenants}
+    queues = {tenant.tenant_id: tenant.queues for tenant in settings.tenants}
+    return agents, queues
+
+
+def _business_urls(settings: PlatformSettings) -> list[object]:
+    return [tenant.business for tenant in settings.tenants]
+
+
+def _recording_place(root: Path) -> Callable[[CallInfo, str], Path]:
+    def place(info: CallInfo, recording_id: str) -> Path:
+        path = recording_path(
+            root,
+            tenant=info.tenant,
+            call_id=info.call_id,
+            recording_id=recording_id,
+            arrived_unix_us=info.arrived_unix_us,
+        )
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return path
+
+    return place
+
+
+def _host(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
