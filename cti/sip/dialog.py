@@ -68,7 +68,10 @@ class Dialog:
 
     @classmethod
     def of_server(cls, request: Request, hop: Hop, *, local_tag: str, contact: str) -> Dialog:
-        """Make the dialog of an INVITE that came from `hop` (12.1.1); SipSyntaxError if it cannot."""
+        """Make the dialog of an INVITE that came from `hop` (12.1.1).
+
+        SipSyntaxError when its Contact or Record-Route cannot be used.
+        """
         via = request.top_via
         target = _target(request)
         if target is None:
