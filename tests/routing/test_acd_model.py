@@ -32,8 +32,10 @@ pytestmark = pytest.mark.stores
 T = TypeVar("T")
 
 TENANT = TenantId("demo")
+STATES = ["ready", "ready", "not_ready"]
 QUEUES = (QueueId("q1"), QueueId("q2"))
 SKILLS = ("s1", "s2")
+WANTED = [frozenset[str](), frozenset[str](), frozenset(SKILLS[:1]), frozenset(SKILLS)]
 PROFILES = {
     f"a{i}": AgentProfile(TENANT, AgentId(f"a{i}"), queues, skills)
     for i, (queues, skills) in enumerate(
@@ -161,7 +163,7 @@ class AcdAgainstModel(RuleBasedStateMachine):
         target=tickets,
         queue=st.sampled_from(QUEUES),
         priority=st.sampled_from([1, 100, 254]),
-        skills=st.frozensets(st.sampled_from(SKILLS)),
+        skills=st.sampled_from(WANTED),
         lease_ms=st.sampled_from([0, 60_000]),
     )
     def enqueue(
@@ -188,7 +190,7 @@ class AcdAgainstModel(RuleBasedStateMachine):
             self.model.release(agent, "ready")
             self.model.match_agent(ticket.agent)
 
-    @rule(name=st.sampled_from(sorted(PROFILES)), state=st.sampled_from(["ready", "not_ready"]))
+    @rule(name=st.sampled_from(sorted(PROFILES)), state=st.sampled_from(STATES))
     def declare(self, name: str, state: str) -> None:
         declare = self.acd.ready if state == "ready" else self.acd.not_ready
         self.run(declare(PROFILES[name]))
@@ -283,8 +285,8 @@ def test_the_acd_follows_its_rules(redis_process: RedisProcess) -> None:
     run_state_machine_as_test(
         AcdAgainstModel,
         settings=settings(
-            max_examples=40,
-            stateful_step_count=40,
+            max_examples=50,
+            stateful_step_count=60,
             deadline=None,
             suppress_health_check=list(HealthCheck),
         ),

@@ -88,6 +88,20 @@ async def test_an_emptied_redis_is_told_everything_again(
     assert node.offers[3].fence > node.offers[0].fence
 
 
+async def test_a_returned_call_is_at_the_head_after_the_outage_too(
+    node: Node, own_redis: RedisProcess
+) -> None:
+    await node.acd.ready(agent("1001"))
+    await node.acd.enqueue(request("returned"))
+    await node.acd.enqueue(request("important", priority=254))
+    await node.acd.reject(node.offers[0])
+    own_redis.kill()
+    own_redis.start()
+    node.acd._store_failed()  # whether the client has noticed is another test's matter
+    await until(lambda: not node.acd._stale)
+    assert await node.acd.position(TENANT, TicketId("returned")) == 1
+
+
 async def test_callers_and_agents_of_an_outage_meet_when_it_is_over(
     node: Node, own_redis: RedisProcess
 ) -> None:

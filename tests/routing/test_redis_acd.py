@@ -138,6 +138,45 @@ async def test_a_caller_who_leaves_gives_the_agent_back_with_the_old_place(node:
     assert node.pairs() == [("a", "1001"), ("b", "1001")]
 
 
+async def test_an_agent_given_back_takes_the_next_caller(node: Node) -> None:
+    await node.acd.ready(agent("1001"))
+    for ticket in ("a", "b"):
+        await node.acd.enqueue(request(ticket))
+    await node.acd.cancel(TENANT, TicketId("a"))
+    assert node.pairs() == [("a", "1001"), ("b", "1001")]
+
+
+async def test_an_agent_who_stays_ready_takes_a_call_of_another_queue(node: Node) -> None:
+    await node.acd.ready(agent("1001", BILLING, FAULTS))
+    await node.acd.ready(agent("1002"))
+    await node.acd.enqueue(request("bill"))
+    await node.acd.enqueue(request("fault", FAULTS))
+    await node.acd.reject(node.offers[0], agent_ready=True)
+    assert node.pairs() == [("bill", "1001"), ("bill", "1002"), ("fault", "1001")]
+
+
+async def test_a_fence_of_an_earlier_offer_to_the_same_agent_is_refused(node: Node) -> None:
+    await node.acd.ready(agent("1001"))
+    await node.acd.enqueue(request("a"))
+    await node.acd.cancel(TENANT, TicketId("a"))
+    await node.acd.enqueue(request("b"))
+    assert not await node.acd.confirm(node.offers[0])
+    assert await node.acd.confirm(node.offers[1])
+    assert not await node.acd.confirm(node.offers[0])
+
+
+async def test_giving_back_may_leave_the_agents_state_to_the_agent(node: Node) -> None:
+    await node.acd.ready(agent("1001"))
+    await node.acd.enqueue(request("a"))
+    await node.acd.reject(node.offers[0], agent_ready=None)
+    assert len(node.offers) == 1
+    await node.acd.ready(agent("1001"))
+    await node.acd.not_ready(agent("1001"))
+    await node.acd.ready(agent("1001"))
+    await node.acd.reject(node.offers[1], agent_ready=None)
+    assert len(node.offers) == 3
+
+
 async def test_a_served_caller_cannot_be_cancelled(node: Node) -> None:
     await node.acd.ready(agent("1001"))
     await node.acd.enqueue(request("a"))
