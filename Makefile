@@ -53,7 +53,8 @@ demo: setup ## Show the main job on a real call, checked step by step
 	@$(RUN)/python -m demo.run
 
 run: setup ## Start the platform on its demo configuration and stay
-	@exec $(RUN)/cti95598 serve
+	@# The demo's business system, for the flows to ask; it ends with this shell.
+	@setpriv --pdeathsig TERM -- $(RUN)/python -m demo.business & exec $(RUN)/cti95598 serve
 
 # ── Proof ─────────────────────────────────────────────────────────────────────────────────────────
 test: setup-tests ## Pass all tests, Rust and Python

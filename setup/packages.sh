@@ -20,6 +20,7 @@ need() {
 
 need build-essential cc
 need espeak-ng espeak-ng
+need sox sox
 need util-linux setpriv
 # Debian's redis-tools holds the server too (redis-check-rdb under another name), without the
 # system service that the package redis-server would enable on port 6379.
@@ -34,7 +35,6 @@ for group in "$@"; do
       need sip-tester sipp
       need baresip-core baresip
       need linphone-cli linphonec
-      need sox sox
       ;;
     linters)
       rust=$(find_rust)
