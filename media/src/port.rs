@@ -21,6 +21,9 @@ pub const MAX_PACKET_LEN: usize = rtp::HEADER_LEN + FRAME_SAMPLES * MAX_FRAMES_P
 /// Longest audio payload taken in, 120 ms.
 const MAX_PAYLOAD_LEN: usize = 960;
 
+/// How long the source of a stream must be quiet before another one may take its place.
+const LATCH_HOLD: Duration = Duration::from_millis(200);
+
 /// Start values of the stream sent, unpredictable as RFC 3550 section 5.1 asks.
 #[derive(Clone, Copy, Debug)]
 pub struct StreamStart {
@@ -232,6 +235,7 @@ impl Port {
         // Before the negotiation is known nothing can be judged: early media is left alone.
         let Some(connection) = self.connection else { return true };
         let accepted = from.ip().to_canonical() == connection.remote_ip()
+            && self.may_latch(from, now)
             && self.accept(datagram, &connection, now, events);
         if accepted {
             // Symmetric RTP, RFC 4961: a phone behind NAT is reached where it sends from.
@@ -242,6 +246,14 @@ impl Port {
             self.receiving.invalid += 1;
         }
         accepted
+    }
+
+    /// Another port of the far end's address is followed only when the present one has gone
+    /// quiet: behind one address there may be many calls, and a stray stream must not win.
+    fn may_latch(&self, from: SocketAddr, now: Now) -> bool {
+        self.latched.is_none_or(|latched| {
+            latched == from || now.saturating_sub(self.receiving.last_packet) >= LATCH_HOLD
+        })
     }
 
     fn accept(

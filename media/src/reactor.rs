@@ -1,9 +1,9 @@
 //! The reactor thread: the only one that touches sockets and packets.
 //!
-//! While there are ports it wakes at each slot of the wheel, every 2 ms, takes in all that has
-//! arrived, obeys commands and sends what is due; without ports it sleeps until a command comes.
-//! One datagram a socket is read per wake-up: that is ten times what a phone sends, and it
-//! bounds what a flood on one port can cost the others.
+//! While there are ports it wakes at each slot of the wheel, every 2 ms, takes in what has arrived,
+//! obeys commands and sends what is due; without ports it sleeps until a command comes. A few
+//! datagrams a socket are read per slot: far more than a phone sends, and a bound on what a flood
+//! on one port can cost the others.
 
 use std::collections::HashMap;
 use std::io;
@@ -16,7 +16,7 @@ use rustix::event::epoll;
 use rustix::time::Timespec;
 use slab::Slab;
 
-use crate::clock::{self, Now};
+use crate::clock;
 use crate::disk::Disk;
 use crate::event::{Command, Event, PortId, RecordingId, WakingQueue};
 use crate::figures::Figures;
@@ -39,7 +39,10 @@ const READY_BATCH: usize = 512;
 const SEND_BATCH: usize = 32;
 
 /// Turns of the wheel between two readings of the thread's CPU clock, 1 s.
-const CPU_EVERY_ROUNDS: u64 = 50;
+const FIGURES_EVERY_ROUNDS: u64 = 50;
+
+/// Datagrams read from one socket before other work is done.
+const MAX_DATAGRAMS_PER_SLOT: usize = 4;
 
 /// Key of the command queue in epoll; ports have their slab keys.
 const COMMANDS: u64 = u64::MAX;
@@ -86,6 +89,7 @@ pub struct Reactor {
     recording_keys: HashMap<RecordingId, usize>,
     dropped: HashMap<RecordingId, u64>,
     wheel: Wheel,
+    next_figures_round: u64,
     slots: [Slot; SLOTS],
     events: Vec<Event>,
     loads: Sender<loader::Request>,
@@ -111,6 +115,7 @@ impl Reactor {
             recording_keys: HashMap::new(),
             dropped: HashMap::new(),
             wheel: Wheel::new(clock::now()),
+            next_figures_round: 0,
             slots: Default::default(),
             events: Vec::new(),
             loads,
@@ -121,6 +126,7 @@ impl Reactor {
 
     /// Runs until told to shut down.
     pub fn run(mut self) {
+        clock::prefer_thread();
         let mut inbox =
             Inbox { ready: Vec::with_capacity(READY_BATCH), datagram: [0; RECEIVE_BUFFER_LEN] };
         while !self.stopping {
@@ -131,11 +137,12 @@ impl Reactor {
             } else {
                 clock::sleep_until(self.wheel.deadline());
             }
-            let mut now = clock::now();
-            self.take_in(&mut inbox, now);
-            while let Some(tick) = self.wheel.pop_due(now) {
-                self.tick(&tick, now);
-                now = clock::now();
+            self.take_in(&mut inbox);
+            while let Some(tick) = self.wheel.pop_due(clock::now()) {
+                self.tick(&tick);
+                if self.wheel.deadline() <= clock::now() {
+                    self.take_in(&mut inbox);
+                }
             }
             self.publish();
         }
@@ -149,17 +156,20 @@ impl Reactor {
         self.obey(clock::now());
     }
 
-    /// Reads what has arrived, then obeys commands, so that no key in the batch is stale.
-    fn take_in(&mut self, inbox: &mut Inbox, now: Now) {
+    /// Reads what has arrived, then obeys commands, so that no key in a batch is stale.
+    fn take_in(&mut self, inbox: &mut Inbox) {
         let mut commanded = false;
         let (mut received, mut invalid) = (0, 0);
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-        for _ in 0..=self.ports.len() / READY_BATCH {
+        // Sockets that had several datagrams, or did not fit in the batch, come up again.
+        for _ in 0..MAX_DATAGRAMS_PER_SLOT + self.ports.len() / READY_BATCH {
             inbox.ready.clear();
             let spare = spare_capacity(&mut inbox.ready);
             if epoll::wait(&self.epoll, spare, Some(&at_once)).is_err() {
                 break;
             }
+            let now = clock::now();
+            let before = received + invalid;
             for event in &inbox.ready {
                 let key = event.data.u64();
                 if key == COMMANDS {
@@ -175,18 +185,19 @@ impl Reactor {
                     }
                 }
             }
-            if inbox.ready.len() < READY_BATCH {
+            if received + invalid == before {
                 break;
             }
         }
         self.shared.figures.packets_received.add(received);
         self.shared.figures.packets_invalid.add(invalid);
         if commanded {
-            self.obey(now);
+            self.obey(clock::now());
         }
     }
 
-    fn tick(&mut self, tick: &Tick, now: Now) {
+    fn tick(&mut self, tick: &Tick) {
+        let now = clock::now();
         // Taken out so that ports can be changed while it is walked; put back below.
         let slot = std::mem::take(&mut self.slots[tick.slot]);
         for key in &slot.ports {
@@ -201,7 +212,8 @@ impl Reactor {
             self.shared.figures.count_sent(sent as u64, lateness);
         }
         self.slots[tick.slot] = slot;
-        if tick.slot == 0 && tick.round.is_multiple_of(CPU_EVERY_ROUNDS) {
+        if tick.round >= self.next_figures_round {
+            self.next_figures_round = tick.round + FIGURES_EVERY_ROUNDS;
             self.shared.figures.reactor_cpu_us.set(clock::thread_cpu().as_micros() as u64);
             self.shared.figures.skipped_rounds.set(self.wheel.skipped_rounds());
         }
@@ -226,6 +238,12 @@ impl Reactor {
     }
 
     fn tick_recording(&mut self, key: usize, round: u64) {
+        // Time that the thread has missed is silence: a recording keeps the clock's time.
+        for _ in 0..self.recordings[key].advance(round) {
+            if self.recordings[key].push(None, None) {
+                self.flush_recording(key);
+            }
+        }
         let recorder = &mut self.recordings[key];
         let heard = |side: Option<usize>| {
             side.and_then(|key| self.ports.get(key)).and_then(|entry| entry.port.heard(round))

@@ -21,6 +21,7 @@ pub struct Recorder {
     channels: u16,
     chunk: Vec<u8>,
     frames: u32,
+    last_round: Option<u64>,
     /// Frames the disk thread has to fill with silence before the next chunk.
     owed_frames: u32,
 }
@@ -41,6 +42,7 @@ impl Recorder {
             channels,
             chunk: Vec::new(),
             frames: 0,
+            last_round: None,
             owed_frames: 0,
         }
     }
@@ -49,6 +51,12 @@ impl Recorder {
     #[must_use]
     pub fn channels(&self) -> u16 {
         self.channels
+    }
+
+    /// Moves on to a round of the wheel; returns how many were left out since the last one.
+    pub fn advance(&mut self, round: u64) -> u64 {
+        let last = self.last_round.replace(round);
+        last.map_or(0, |last| round.saturating_sub(last + 1))
     }
 
     /// Adds 20 ms; true when the chunk is full.
@@ -119,6 +127,13 @@ mod tests {
         recorder.push(Some((Law::A, &octets)), None);
         let chunk = samples(&recorder.take(Vec::new()).0);
         assert_eq!(chunk, [Law::A.decode(octets[0]); FRAME_SAMPLES]);
+    }
+
+    #[test]
+    fn rounds_left_out_are_counted() {
+        let mut recorder = Recorder::new(RecordingId(1), Some(0), None);
+        let missed: Vec<_> = [7, 8, 12, 13].map(|round| recorder.advance(round)).into();
+        assert_eq!(missed, [0, 0, 3, 0]);
     }
 
     #[test]

@@ -227,6 +227,18 @@ fn packets_follow_the_far_end_to_the_port_it_sends_from() {
 }
 
 #[test]
+fn a_stray_stream_of_the_same_address_waits_for_the_first_to_end() {
+    let mut bench = Bench::new(connection());
+    assert!(bench.receive(8, 0, &[1; 160], far_end(31_000)));
+    bench.round += 5;
+    assert!(!bench.receive(8, 1, &[1; 160], far_end(32_000)));
+    assert!(bench.receive(8, 1, &[1; 160], far_end(31_000)));
+    bench.round += 10;
+    assert!(bench.receive(8, 2, &[1; 160], far_end(32_000)));
+    assert_eq!(bench.port.destination(), Some(far_end(32_000)));
+}
+
+#[test]
 fn foreign_and_malformed_datagrams_are_counted_and_change_nothing() {
     let mut bench = Bench::new(connection());
     let stranger = SocketAddr::from(([192, 0, 2, 2], 4000));
