@@ -113,7 +113,8 @@ def ensure_credentials(
         known = _Secrets.model_validate(_read_private(secrets_path))
     if plain_path.exists():
         plain = _plain_document(plain_path)
-    if _add_missing(settings, known, plain):
+    # A file without passwords too, for a configuration without agents: the next start reads it.
+    if _add_missing(settings, known, plain) or not secrets_path.exists():
         heading = "# Made by the first start. People and the demo read it; the platform does not.\n"
         write_private(plain_path, heading + _dump({"tenants": plain}))
         heading = (

@@ -12,7 +12,7 @@ from cti95598.agents.v1 import agents_pb2 as pb
 from tests.peers.baresip import Baresip
 from tests.peers.bench import Bench, Toolbar, dual_channel, hears
 from tests.peers.linphone import Linphone
-from tests.peers.rtp_pcap import write_capture
+from loadtest.rtp_capture import write_capture
 from tests.peers.sipp import Sipp
 from tests.peers.waiting import wait_until
 

@@ -1,0 +1,61 @@
+"""`python -m loadtest`: repeat the figures of docs/benchmarks.md on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from loadtest.runs import Result, ivr_run, queue_run
+
+app = typer.Typer(help="Bounded load on a platform of its own, on loopback.", no_args_is_help=True)
+_console = Console()
+_PARTS = ("python", "media", "redis", "postgres")
+
+Rate = Annotated[int, typer.Option(help="New calls a second.", min=1, max=2000)]
+Seconds = Annotated[int, typer.Option(help="How long calls are started.", min=1, max=600)]
+
+
+@app.command()
+def ivr(rate: Rate = 100, seconds: Seconds = 20) -> None:
+    """Callers who hear a prompt, press a key, and are thanked."""
+    _show(lambda data: ivr_run(data, rate=rate, seconds=seconds))
+
+
+@app.command()
+def queue(
+    rate: Rate = 30,
+    seconds: Seconds = 20,
+    agents: Annotated[int, typer.Option(help="Agents signed in.", min=1, max=2000)] = 200,
+    talk_ms: Annotated[int, typer.Option(help="Length of a conversation.", min=100)] = 2000,
+) -> None:
+    """Callers who go to a queue, are answered by an agent's phone, recorded, and hung up on."""
+    _show(lambda data: queue_run(data, rate=rate, seconds=seconds, agents=agents, talk_ms=talk_ms))
+
+
+def _show(run: Callable[[Path], Coroutine[None, None, Result]]) -> None:
+    with tempfile.TemporaryDirectory(prefix="cti95598-load-") as data:
+        result = asyncio.run(run(Path(data)))
+    calls = result.calls
+    table = Table("figure", "value", title=result.name)
+    table.add_row("calls successful / failed", f"{calls.successful} / {calls.failed}")
+    table.add_row("calls a second over the whole run", f"{calls.rate:.1f}")
+    table.add_row("INVITE to 200, mean", f"{calls.mean_answer_ms:.1f} ms")
+    table.add_row("retransmissions by the generator", str(calls.retransmissions))
+    table.add_row("CPU a call, all parts", f"{result.cpu_ms_per_call():.2f} ms")
+    for part in _PARTS:
+        table.add_row(f"  of it {part}", f"{result.cpu_ms_per_call(part):.2f} ms")
+    table.add_row("resident memory at the end", f"{result.resident_mib:.0f} MiB")
+    _console.print(table)
+    if calls.failed or not calls.successful:
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    app()
