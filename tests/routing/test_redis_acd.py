@@ -104,6 +104,14 @@ async def test_an_agent_of_two_queues_takes_the_older_call_and_only_one(node: No
     assert node.pairs() == [("fault", "1001")]
 
 
+async def test_an_agent_who_changed_queues_takes_no_calls_of_the_old_ones(node: Node) -> None:
+    await node.acd.ready(agent("1001", BILLING, FAULTS))
+    await node.acd.sign_in(agent("1001", BILLING))
+    await node.acd.ready(agent("1001", BILLING))
+    await node.acd.enqueue(request("fault", FAULTS))
+    assert node.offers == []
+
+
 async def test_skills_are_all_required(node: Node) -> None:
     await node.acd.ready(agent("1001", skills=("english",)))
     await node.acd.ready(agent("1002", skills=("english", "vip")))
@@ -316,6 +324,18 @@ async def test_an_offer_that_was_not_heard_comes_with_the_sweep(node: Node, redi
     await deaf.acd.sweep()
     await deaf.acd.sweep()
     assert deaf.pairs() == [("a", "1001")]
+    await deaf.acd.aclose()
+
+
+async def test_cancelling_before_the_offer_was_heard_frees_the_agent_for_all_queues(
+    node: Node, redis: Redis
+) -> None:
+    deaf = Node(redis, "node-2")
+    await deaf.acd.enqueue(request("a"))
+    await node.acd.ready(agent("1001", BILLING, FAULTS))
+    await node.acd.enqueue(request("fault", FAULTS))
+    assert await deaf.acd.cancel(TENANT, TicketId("a"))
+    assert node.pairs() == [("fault", "1001")]
     await deaf.acd.aclose()
 
 
