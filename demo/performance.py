@@ -34,6 +34,8 @@ RATING = 5
 _LIKENESS = 0.9
 _MENU_MS = 3000  # of the menu are listened to
 _MUSIC_MS = 3000
+_TRAILING_SILENCE_MS = 60
+_RING_S = 1.5
 _PATIENCE_S = 20.0
 
 
@@ -166,6 +168,7 @@ class Performance:
             f"{len(popped.path)} nodes",
             str(self._platform.log),
         )
+        await asyncio.sleep(_RING_S)
         result = await toolbar.answer()
         story.check(
             result.accepted,
@@ -194,8 +197,10 @@ class Performance:
         story.check(
             end.by_peer, "流程结束挂机", "the platform ends the call", end.reason or str(end.code)
         )
-        goodbye = audio.find(call.heard().between(since_ms), await prompts.sound("goodbye"))
-        self._liked("结束语", "goodbye", goodbye)
+        goodbye = await prompts.sound("goodbye")
+        # The silence at its end may be cut off by the BYE.
+        spoken = goodbye.between(0, goodbye.duration_ms - _TRAILING_SILENCE_MS)
+        self._liked("结束语", "goodbye", audio.find(call.heard().between(since_ms), spoken))
         story.tell("通话结束", "the call is over")
 
     async def _hear(
