@@ -335,6 +335,7 @@ async def test_cancelling_before_the_offer_was_heard_frees_the_agent_for_all_que
     await node.acd.ready(agent("1001", BILLING, FAULTS))
     await node.acd.enqueue(request("fault", FAULTS))
     assert await deaf.acd.cancel(TENANT, TicketId("a"))
+    await node.acd.sweep()
     assert node.pairs() == [("fault", "1001")]
     await deaf.acd.aclose()
 
