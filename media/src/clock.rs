@@ -36,7 +36,7 @@ pub fn prefer_thread() {
     let _allowed = rustix::process::setpriority_process(None, PREFERRED_NICE);
 }
 
-/// Sleeps until `deadline`; a signal may end the sleep early.
+/// Sleeps until `deadline`, not at all when it has passed; a signal may end the sleep early.
 pub fn sleep_until(deadline: Now) {
     let request = Timespec {
         tv_sec: deadline.as_secs().cast_signed(),

@@ -138,11 +138,8 @@ impl Reactor {
                 clock::sleep_until(self.wheel.deadline());
             }
             self.take_in(&mut inbox);
-            while let Some(tick) = self.wheel.pop_due(clock::now()) {
+            if let Some(tick) = self.wheel.pop_due(clock::now()) {
                 self.tick(&tick);
-                if self.wheel.deadline() <= clock::now() {
-                    self.take_in(&mut inbox);
-                }
             }
             self.publish();
         }
