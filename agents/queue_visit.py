@@ -40,12 +40,13 @@ _OFFER_OUTCOMES = {
     Code.FAR_END_REFUSED: "refused",
     Code.NO_COMMON_CODEC: "refused",
     Code.SDP_MALFORMED: "refused",
-    Code.PHONE_NOT_REGISTERED: "unreachable",
-    Code.PHONE_UNREACHABLE: "unreachable",
-    Code.SIP_TIMEOUT: "unreachable",
-    Code.SIP_TRANSPORT: "unreachable",
 }
-"""Failures of the agent's phone; all others are ours, and end the visit."""
+"""How a phone's failure is reported; all others are "unreachable"."""
+
+_NOT_THE_PHONES = frozenset(
+    {Code.NO_CALL, Code.STATE_FORBIDS, Code.MEDIA_PORTS_EXHAUSTED, Code.INTERNAL}
+)
+"""Failures of a dial that no other phone would mend: they end the visit, agents stay ready."""
 
 _Leaving = Literal[QueueOutcome.TIMEOUT, QueueOutcome.CALLER_KEY]
 
@@ -216,10 +217,10 @@ class QueueVisit:
             else:
                 outcome = "answered"
         except PlatformError as error:
-            if error.code not in _OFFER_OUTCOMES:
+            if error.code in _NOT_THE_PHONES:
                 line.withdrawn(confirmed=False)
                 raise
-            outcome = _OFFER_OUTCOMES[error.code]
+            outcome = _OFFER_OUTCOMES.get(error.code, "unreachable")
             ready = error.code is Code.NO_ANSWER and self._queue.no_answer_state == "ready"
             line.failed(error.code, ready=ready)
         except asyncio.CancelledError:

@@ -107,10 +107,14 @@ class RedisAcd:
         self._spawn(self._listen_for_ever())
 
     async def aclose(self) -> None:
-        """Stop; a node that closes in order has no tickets and no agents left."""
+        """Stop, and leave nothing of this node in the store."""
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        gone = {"life_ms": 0, "agents": [], "tickets": []}
+        for tenant, queues in self._tenants.items():
+            with contextlib.suppress(PlatformError):
+                await self._run("resync", tenant, queues, dict(gone), _status)
         await self._runner.aclose()
 
     def configure(self, tenants: Mapping[TenantId, Iterable[QueueId]]) -> None:
