@@ -113,6 +113,18 @@ async def test_a_failed_ring_returns_the_call_to_the_head_and_sets_not_ready(
     await centre.finish()
 
 
+async def test_a_dial_that_fails_on_our_side_leaves_the_agent_ready(centre: Centre) -> None:
+    live = await centre.sign_in("1001")
+    call = centre.caller()
+    await asyncio.wait_for(centre.phones["1001"].rang.wait(), 5)
+    centre.phones["1001"].refuse(Code.MEDIA_PORTS_EXHAUSTED)
+    await centre.finish()
+    assert centre.results[0].outcome is QueueOutcome.ERROR
+    assert live.state is AgentState.READY
+    assert queue_events(centre, call) == SERVED
+    assert centre.events[-1].cause == Code.MEDIA_PORTS_EXHAUSTED
+
+
 async def test_an_agent_who_may_stay_ready_goes_behind_the_others(redis: Redis) -> None:
     centre = Centre(redis, queue={"no_answer_state": "ready"})
     await centre.acd.start()

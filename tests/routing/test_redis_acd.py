@@ -268,6 +268,17 @@ async def test_nothing_is_left_when_all_is_over(node: Node, redis: Redis) -> Non
     assert await keys_of(redis) == {"{demo}:acd:fence", "{demo}:acd:nodes"}
 
 
+async def test_a_node_that_stops_leaves_nothing_of_its_own(node: Node, redis: Redis) -> None:
+    stops = Node(redis, "node-2")
+    await stops.acd.start()
+    await stops.acd.ready(agent("2001"))
+    await stops.acd.enqueue(request("a"))
+    await stops.acd.enqueue(request("b"))
+    await stops.acd.aclose()
+    assert await node.acd.enqueue(request("c")) == 1
+    assert await redis.hlen("{demo}:acd:agents") == 0
+
+
 async def test_all_keys_share_the_tenants_slot(node: Node, redis: Redis) -> None:
     await node.acd.ready(agent("1001"))
     await node.acd.enqueue(request("a"))
