@@ -43,19 +43,15 @@ class Expression:
     def parse(cls, source: str) -> Expression:
         """Compile; a fault of the flow's author is a ValueError for pydantic."""
         names: set[str] = set()
+        if len(source) > _LONGEST:
+            raise _unreadable(f"{source[:20]}…", "too long")
         try:
-            tree = ast.parse(source[:_LONGEST].strip(), mode="eval")
+            tree = ast.parse(source.strip(), mode="eval")
             evaluate = _compile(tree.body, names)
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            reason = error.msg if isinstance(error, SyntaxError) else str(error)
-            raise model_fault(
-                "expression",
-                Words(f"看不懂表达式“{source}”({reason})", f"cannot read {source!r} ({reason})"),
-                Words(
-                    "可以用变量、比较 == != < <= > >=、in、and、or、not",
-                    "use variables, comparisons == != < <= > >=, in, and, or, not",
-                ),
-            ) from None
+        except SyntaxError as error:
+            raise _unreadable(source, error.msg) from None
+        except (ValueError, RecursionError, MemoryError) as error:
+            raise _unreadable(source, str(error)) from None
         return cls(source, frozenset(names), evaluate)
 
     def is_true(self, lookup: Lookup) -> bool:
@@ -64,9 +60,7 @@ class Expression:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _: object, __: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_after_validator_function(
-            cls.parse, core_schema.str_schema(min_length=1, max_length=_LONGEST)
-        )
+        return core_schema.no_info_after_validator_function(cls.parse, core_schema.str_schema())
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +119,17 @@ class Template:
         return core_schema.no_info_after_validator_function(
             cls.parse, core_schema.str_schema(coerce_numbers_to_str=True, max_length=4000)
         )
+
+
+def _unreadable(source: str, reason: str) -> ValueError:
+    return model_fault(
+        "expression",
+        Words(f"看不懂表达式“{source}”({reason})", f"cannot read {source!r} ({reason})"),
+        Words(
+            "可以用变量、比较 == != < <= > >=、in、and、or、not",
+            "use variables, comparisons == != < <= > >=, in, and, or, not",
+        ),
+    )
 
 
 def as_text(value: JsonValue) -> str:

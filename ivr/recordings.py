@@ -60,7 +60,10 @@ class Recordings:
             else:
                 prompts[folder, "/".join(rest)] = playable
         if WAITING not in music:
-            music[WAITING] = await self._own_music()
+            try:
+                music[WAITING] = await self._own_music()
+            except OSError as error:
+                _log.warning("music cannot be written", error=str(error))
         self._prompts, self._music = prompts, music
 
     async def _playable(self, path: Path) -> Path:

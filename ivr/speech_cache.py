@@ -120,14 +120,15 @@ class SpeechCache:
 
     async def _make(self, piece: Piece, target: Path) -> Path:
         async with self._slots:
-            unfinished = unfinished_beside(target)
             try:
-                await self._synthesizer.synthesize(piece.text, piece.language, unfinished)
-                unfinished.replace(target)
+                unfinished = unfinished_beside(target)
+                try:
+                    await self._synthesizer.synthesize(piece.text, piece.language, unfinished)
+                    unfinished.replace(target)
+                finally:
+                    unfinished.unlink(missing_ok=True)
             except OSError as error:
                 raise PlatformError(Code.PROMPT_FAILED, str(error)) from None
-            finally:
-                unfinished.unlink(missing_ok=True)
         return target
 
     def _finished(self, piece: Piece, task: asyncio.Task[Path]) -> None:

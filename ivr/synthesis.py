@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -50,26 +51,24 @@ class EspeakSynthesizer:
 
     async def synthesize(self, text: str, language: str, target: Path) -> None:
         """Write the text as speech."""
-        speech = await _run(
-            [self._espeak, "-b", "1", "--stdin", "--stdout",
-             "-v", _VOICES[language], "-s", str(_WORDS_A_MINUTE[language])],
-            text.encode(), self._timeout_s,
-        )  # fmt: skip
-        # espeak-ng cannot know the length when it writes the header of a pipe
-        source = ["-t", "wav", "--ignore-length", "-"]
-        effects = ["rate", "8000", *_TRIM_BOTH, *_LEVEL]
-        await _sox(self._sox, source, speech, target, effects, self._timeout_s)
+        raw = target.with_suffix(".raw")
+        try:
+            command = [
+                *(self._espeak, "-b", "1", "--stdin", "-w", str(raw)),
+                *("-v", _VOICES[language], "-s", str(_WORDS_A_MINUTE[language])),
+            ]
+            await _run(command, text, self._timeout_s)
+            effects = ["rate", "8000", *_TRIM_BOTH, *_LEVEL]
+            await _sox(self._sox, raw, target, effects, self._timeout_s)
+        finally:
+            raw.unlink(missing_ok=True)
         if not _has_sound(target):
             raise PlatformError(Code.PROMPT_FAILED, "the synthesizer gave no sound")
 
 
 async def convert_sound(source: Path, target: Path, *, timeout_s: float = 60.0) -> None:
     """Write any WAV as PCM16 mono 8 kHz; PlatformError PROMPT_FAILED."""
-    await _sox("sox", [str(source)], b"", target, ["rate", "8000"], timeout_s)
-
-
-def _has_sound(speech: Path) -> bool:
-    return speech.stat().st_size >= _SMALLEST_SPEECH_BYTES
+    await _sox("sox", source, target, ["rate", "8000"], timeout_s)
 
 
 def missing_programs() -> list[str]:
@@ -77,36 +76,40 @@ def missing_programs() -> list[str]:
     return [name for name in ("espeak-ng", "sox") if shutil.which(name) is None]
 
 
+def _has_sound(speech: Path) -> bool:
+    return speech.stat().st_size >= _SMALLEST_SPEECH_BYTES
+
+
 async def _sox(
-    program: str, source: Sequence[str], sound: bytes, target: Path, effects: Sequence[str],
-    timeout_s: float,
-) -> None:  # fmt: skip
-    command = [program, "-V1", *source, *_TELEPHONE_FORMAT, str(target), *effects]
-    await _run(command, sound, timeout_s)
+    program: str, source: Path, target: Path, effects: Sequence[str], timeout_s: float
+) -> None:
+    files = ["-t", "wav", str(source), *_TELEPHONE_FORMAT, str(target)]
+    await _run([program, "-V1", *files, *effects], "", timeout_s)
 
 
-async def _run(command: Sequence[str], data: bytes, timeout_s: float) -> bytes:
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-    except OSError as error:
-        raise PlatformError(Code.PROMPT_FAILED, f"{command[0]}: {error.strerror}") from None
-    try:
-        async with asyncio.timeout(timeout_s):
-            output, complaint = await process.communicate(data)
-    except TimeoutError:
-        raise PlatformError(Code.PROMPT_FAILED, f"{command[0]}: took over {timeout_s} s") from None
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode:
-        words = complaint.decode(errors="replace").strip().splitlines()
-        raise PlatformError(
-            Code.PROMPT_FAILED, f"{command[0]}: status {process.returncode} {words[-1:]}"
-        )
-    return output
+async def _run(command: Sequence[str], text: str, timeout_s: float) -> None:
+    """Run a program on files only: a pipe that a hung program fills could not be waited for."""
+    with tempfile.TemporaryFile() as words, tempfile.TemporaryFile() as complaints:
+        words.write(text.encode(errors="replace"))
+        words.seek(0)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command, stdin=words, stdout=asyncio.subprocess.DEVNULL, stderr=complaints
+            )
+        except OSError as error:
+            raise PlatformError(Code.PROMPT_FAILED, f"{command[0]}: {error.strerror}") from None
+        try:
+            async with asyncio.timeout(timeout_s):
+                status = await process.wait()
+        except TimeoutError:
+            detail = f"{command[0]}: took over {timeout_s} s"
+            raise PlatformError(Code.PROMPT_FAILED, detail) from None
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        if status:
+            complaints.seek(0)
+            reason = complaints.read(200).decode(errors="replace").strip()
+            detail = f"{command[0]}: status {status} {reason}"
+            raise PlatformError(Code.PROMPT_FAILED, detail)

@@ -12,6 +12,8 @@ from ivr.expressions import Expression
 from ivr.model import FlowModel, Key, Milliseconds, Name, Node, Prompt, Target
 from ivr.problems import Words, model_fault
 
+_TERMINATOR_WAIT_MS = 1000  # short: who pressed the last digit waits for the answer
+
 
 class CollectExits(FlowModel):
     """Where to go afterwards."""
@@ -111,7 +113,20 @@ class CollectNode(Node):
             first_digit_timeout_ms=self.inter_digit_timeout_ms,
             inter_digit_timeout_ms=self.inter_digit_timeout_ms,
         )
-        return digits + rest.digits
+        digits += rest.digits
+        if rest.end is CollectEnd.COMPLETE and self.terminator:
+            digits += await self._beyond_last(context)
+        return digits
+
+    async def _beyond_last(self, context: Context) -> str:
+        """Take the terminator after the last possible digit, and see whether there are more.
+
+        Left in the buffer it would choose in the menu that follows.
+        """
+        beyond = await context.collect(
+            terminators=self.terminator, first_digit_timeout_ms=_TERMINATOR_WAIT_MS
+        )
+        return beyond.digits
 
     def _accepts(self, context: Context, digits: str) -> bool:
         """Set the variable if the digits are valid."""

@@ -106,6 +106,8 @@ COLLECT = """
     [
         (["123#"], "ok", "123", "三"),
         (["12345"], "ok", "12345", "五"),
+        (["12345#"], "ok", "12345", "五"),
+        (["123456#", "123#"], "ok", "123", "三"),  # too long
         (["1234"], "ok", "1234", "四"),  # ended by the inter-digit timeout
         (["12#", "123#"], "ok", "123", "三"),
         (["12#", "1*"], "cancelled", None, "返回"),
@@ -133,6 +135,25 @@ async def test_collect_checks_a_condition(tmp_path: Path) -> None:
     refused = await desk.call("123#", "124#")
     assert desk.left("start").exit == "invalid"
     assert refused.data.get("number") is None
+
+
+async def test_the_terminator_after_the_last_digit_does_not_choose_in_the_next_menu(
+    tmp_path: Path,
+) -> None:
+    nodes = (
+        COLLECT.replace("ok: good", "ok: menu") % ""
+        + """
+  menu:
+    kind: menu
+    text: 请选择
+    choices: {"1": end, "#": back}
+    exits: {no_input: end, invalid: back}
+"""
+    )
+    desk = Desk(tmp_path, flow(nodes))
+    call = await desk.call("12345#", "1")
+    assert desk.left("menu").exit == "1"
+    assert "请选择" in desk.said(call)
 
 
 async def test_secret_digits_stay_in_the_flow(tmp_path: Path) -> None:
