@@ -59,6 +59,7 @@ from recording.layout import recording_path
 from reports.agent_records import AgentRecords
 from reports.call_records import CallRecords
 from reports.consumer import EventConsumer
+from reports.database import DATABASE_ERRORS
 from reports.queries import RecordQueries
 from routing.redis_acd import RedisAcd
 from routing.settings import QueueSettings
@@ -318,7 +319,7 @@ class Node:
     async def _summary(self, tenant: TenantId, agent: AgentId) -> SummaryFigures:
         try:
             day = await self.records.agent_day(tenant, agent)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except DATABASE_ERRORS as error:
             raise PlatformError(Code.STORE_UNAVAILABLE, "records") from error
         return SummaryFigures(**asdict(day))
 

@@ -13,21 +13,12 @@ _UNSAFE = re.compile(r"[^\w.-]")
 
 
 def recording_path(
-    root: Path, *, tenant: str, call_id: str, party: str, arrived_unix_us: int
+    root: Path, *, tenant: str, call_id: str, recording_id: str, arrived_unix_us: int
 ) -> Path:
-    """Return `<root>/<tenant>/YYYY/MM/DD/<call>-<party>.wav`, or with a number where that exists.
-
-    A call that speaks twice to the same agent has two recordings.
-    """
+    """Return `<root>/<tenant>/YYYY/MM/DD/<call>-<recording>.wav`."""
     day = dt.datetime.fromtimestamp(arrived_unix_us // 1_000_000, CALENDAR)
     directory = root / _name(tenant) / f"{day:%Y}" / f"{day:%m}" / f"{day:%d}"
-    stem = f"{_name(call_id)}-{_name(party)}"
-    path = directory / f"{stem}.wav"
-    number = 2
-    while path.exists():
-        path = directory / f"{stem}-{number}.wav"
-        number += 1
-    return path
+    return directory / f"{_name(call_id)}-{_name(recording_id)}.wav"
 
 
 def _name(part: str) -> str:

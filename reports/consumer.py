@@ -19,6 +19,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from cti95598.events.v1.events_pb2 import Event, EventBatch
+from reports.database import DATABASE_ERRORS
 from reports.projection import Projection, SqlConnection, event_time
 
 log = structlog.get_logger(__name__)
@@ -111,13 +112,17 @@ class EventConsumer:
                 if await self._step(stream) == 0 and self._stopping.is_set():
                     return
                 self._note(up=True)
-            except (RedisError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except (RedisError, *DATABASE_ERRORS) as error:
                 self._note(up=False, reason=str(error) or type(error).__name__)
-                if self._stopping.is_set():
-                    return
-                # A store that lost its data has lost group or schema too.
-                prepared = False
-                await self._pause(_RETRY_S)
+            except Exception:
+                log.exception("records cannot be written for a fault of ours")
+                self._note(up=False, reason="internal error")
+            else:
+                continue
+            if self._stopping.is_set():
+                return
+            prepared = False  # a store that lost its data has lost group or schema too
+            await self._pause(_RETRY_S)
 
     async def _join(self, stream: str) -> None:
         """Make the group, and take over what members that are gone had read."""
@@ -129,7 +134,7 @@ class EventConsumer:
         cursor: Any = "0-0"
         while True:
             cursor, *_ = await self._redis.xautoclaim(
-                stream, GROUP, self._member, _ABANDONED_AFTER_MS, start_id=cursor, justid=True
+                stream, GROUP, self._member, _ABANDONED_AFTER_MS, start_id=cursor
             )
             if cursor in {b"0-0", "0-0"}:
                 return
@@ -195,7 +200,7 @@ class EventConsumer:
             await self._store_together([event])
         except (asyncpg.DataError, ValueError, OverflowError) as error:
             EVENTS_REFUSED.inc()
-            log.warning("event refused by the database", event=event.id, reason=str(error))
+            log.warning("event refused by the database", event_id=event.id, reason=str(error))
             async with self._pool.acquire() as connection:
                 await connection.execute(
                     _REFUSED,

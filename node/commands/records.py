@@ -21,6 +21,7 @@ from domain.masking import mask_number
 from node.data_directory import DataDirectory, InstanceLock
 from node.stores.postgres_server import PostgresServer
 from recording.integrity import Integrity, verify
+from reports.database import DATABASE_ERRORS
 from reports.queries import CALENDAR, CallReport, RecordQueries, Row
 
 _console = Console(highlight=False)
@@ -133,7 +134,7 @@ async def _records(data: Path) -> AsyncIterator[RecordQueries]:
             raise PlatformError(
                 Code.STORE_UNAVAILABLE, "还没有话单 · there are no records yet"
             ) from None
-        except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+        except DATABASE_ERRORS as error:
             raise PlatformError(
                 Code.STORE_UNAVAILABLE, f"the database cannot be read: {error}"
             ) from error

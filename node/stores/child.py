@@ -75,6 +75,8 @@ def wrapped(
     if user is not None:
         prefix += [f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
         if not all(_open_to_others(path) for path in needs):
+            # access(2) asks for the real user's rights, and heeds the capability only so.
+            prefix += ["--securebits=+no_setuid_fixup"]
             prefix += ["--inh-caps=-all,+dac_override", "--ambient-caps=-all,+dac_override"]
     return [*prefix, "--", *command]
 

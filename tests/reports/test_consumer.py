@@ -1,0 +1,313 @@
+"""From the stream to rows, on a real Redis and PostgreSQL: each event exactly once."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from google.protobuf.message import Message
+
+import recording
+import reports
+from cti95598.events.v1 import events_pb2 as pb
+from domain.events import EventStamp
+from domain.failures import Code
+from domain.ids import CallId, NodeId, TenantId
+from node.event_bus import EventBus, stream_name
+from node.stores.migrations import migrate
+from recording.index import RecordingIndex
+from reports.agent_records import AgentRecords
+from reports.call_records import CallRecords
+from reports.consumer import GROUP, EventConsumer
+from reports.database import DATABASE_ERRORS
+from reports.queries import CallReport, RecordQueries
+from tests.node.running import RunningStores, running_stores, until
+
+pytestmark = pytest.mark.stores
+
+DEMO = TenantId("demo")
+CALL = CallId("01a1000000000000000000000000000a")
+
+
+class Keeper:
+    """EventSink that keeps what it gets."""
+
+    def __init__(self) -> None:
+        self.events: list[pb.Event] = []
+
+    def publish(self, event: pb.Event) -> None:
+        self.events.append(event)
+
+
+@pytest.fixture
+async def stores(tmp_path: Path) -> AsyncIterator[RunningStores]:
+    async with running_stores(tmp_path) as running:
+        yield running
+
+
+def consumer_of(stores: RunningStores, member: str = "n1") -> EventConsumer:
+    async def prepare() -> None:
+        async with stores.pool.acquire() as connection:
+            await migrate(
+                connection,
+                {
+                    "reports": Path(reports.__path__[0]) / "migrations",
+                    "recording": Path(recording.__path__[0]) / "migrations",
+                },
+            )
+
+    return EventConsumer(
+        stores.redis,
+        stores.pool,
+        streams=[stream_name(DEMO)],
+        member=member,
+        projections=[CallRecords(), AgentRecords(), RecordingIndex()],
+        prepare=prepare,
+    )
+
+
+@asynccontextmanager
+async def running(consumer: EventConsumer) -> AsyncIterator[EventConsumer]:
+    consumer.start()
+    try:
+        yield consumer
+    finally:
+        await consumer.stop()
+
+
+async def write(stores: RunningStores, events: list[pb.Event]) -> None:
+    body = pb.EventBatch(events=events).SerializeToString()
+    await stores.redis.xadd(stream_name(DEMO), {"batch": body})
+
+
+def counts(stores: RunningStores, table: str, number: int) -> Callable[[], Awaitable[bool]]:
+    async def reached() -> bool:
+        try:
+            return bool(await stores.pool.fetchval(f"SELECT count(*) FROM {table}") == number)
+        except DATABASE_ERRORS:
+            return False
+
+    return reached
+
+
+def whole_call() -> list[pb.Event]:
+    """A call through menu, queue, agent and rating."""
+    keeper = Keeper()
+    stamp = EventStamp(NodeId("n1"), keeper)
+
+    def happens(body: Message, cause: Code | None = None) -> None:
+        stamp.publish(DEMO, body, call_id=CALL, cause=cause)
+
+    happens(
+        pb.CallArrived(
+            trunk="telecom", caller="13812345678", called="95598", access_code="95598",
+            landing_code="0571", sip_call_id="abc@host", source_address="192.0.2.1",
+        )
+    )  # fmt: skip
+    happens(pb.FlowStarted(flow="hotline", version="aabbcc"))
+    happens(pb.CallAnswered())
+    happens(pb.NodeEntered(flow="hotline", flow_node="menu", kind="menu", step=1))
+    happens(
+        pb.NodeLeft(flow="hotline", flow_node="menu", kind="menu", step=1, exit="1", digits="1",
+                    duration_ms=900)
+    )  # fmt: skip
+    happens(pb.NodeEntered(flow="hotline", flow_node="queue", kind="queue", step=2))
+    happens(pb.CallQueued(queue="bill", ticket="t1", priority=100, position=1))
+    happens(pb.AgentOffered(agent="1002", queue="bill", ticket="t1", fence=1))
+    happens(pb.LegStarted(leg="l1", target="1002", purpose="agent"))
+    happens(pb.LegEnded(leg="l1", sip_status=487, ring_ms=12_000), Code.NO_ANSWER)
+    happens(pb.AgentOfferEnded(agent="1002", ticket="t1", ring_ms=12_000, outcome="no_answer"))
+    happens(pb.AgentOffered(agent="1001", queue="bill", ticket="t1", fence=2))
+    happens(pb.LegStarted(leg="l2", target="1001", purpose="agent"))
+    happens(pb.AgentOfferEnded(agent="1001", ticket="t1", ring_ms=2_000, outcome="answered"))
+    happens(
+        pb.CallDequeued(queue="bill", ticket="t1", outcome="agent", waited_ms=15_000, agent="1001")
+    )
+    happens(pb.RecordingStarted(recording="r1", path="/r1.wav", agent="1001"))
+    happens(pb.Bridged(leg="l2", agent="1001"))
+    happens(pb.Unbridged(leg="l2", agent="1001", talk_ms=5_000, by=pb.CallEnded.PARTY_PLATFORM))
+    happens(pb.LegEnded(leg="l2", sip_status=200, ring_ms=2_000, talk_ms=5_000))
+    happens(
+        pb.RecordingFinished(recording="r1", path="/r1.wav", agent="1001", sha256="ab" * 32,
+                             size_bytes=160_044, duration_ms=5_000, channels=2,
+                             sample_rate_hz=8000, left_party="caller", right_party="1001")
+    )  # fmt: skip
+    happens(pb.Rated(agent="1001", score=5, language="zh"))
+    happens(
+        pb.CallEnded(by=pb.CallEnded.PARTY_CALLER, sip_status=200, duration_ms=40_000,
+                     media=pb.MediaFigures(packets_received=2000, packets_lost=3, jitter_ms=0.5)),
+        Code.CALLER_HUNG_UP,
+    )  # fmt: skip
+    return keeper.events
+
+
+async def report_of(stores: RunningStores) -> CallReport:
+    report = await RecordQueries(stores.pool).call(CALL)
+    assert report is not None
+    return report
+
+
+def check_whole_call(report: CallReport) -> None:
+    expected = {
+        "tenant": "demo", "node": "n1", "trunk": "telecom", "caller": "13812345678",
+        "access_code": "95598", "landing_code": "0571", "flow": "hotline",
+        "flow_version": "aabbcc", "queue": "bill", "agent": "1001", "recording_id": "r1",
+        "rating": 5, "cause": "caller_hung_up", "outcome": "completed", "ended_by": "caller",
+        "sip_status": 200, "duration_ms": 40_000, "wait_ms": 15_000, "ring_ms": 14_000,
+        "talk_ms": 5_000, "offers": 2, "packets_received": 2000, "packets_lost": 3,
+    }  # fmt: skip
+    assert {name: report.record[name] for name in expected} == expected
+    assert [(step["flow_node"], step["exit"], step["digits"]) for step in report.steps] == [
+        ("menu", "1", "1"),
+        ("queue", None, None),
+    ]
+    assert [(leg["target"], leg["cause"]) for leg in report.legs] == [
+        ("1002", "no_answer"),
+        ("1001", ""),
+    ]
+    assert [(visit["queue"], visit["outcome"]) for visit in report.visits] == [("bill", "agent")]
+    assert [item["sha256"] for item in report.recordings] == ["ab" * 32]
+    assert [item["talk_ms"] for item in report.conversations] == [5_000]
+
+
+async def test_a_call_becomes_its_record(stores: RunningStores) -> None:
+    async with running(consumer_of(stores)):
+        await write(stores, whole_call())
+        await until(counts(stores, "event_log", 22))
+    check_whole_call(await report_of(stores))
+    queries = RecordQueries(stores.pool)
+    day = await queries.agent_day("demo", "1001")
+    assert (day.calls_offered, day.calls_answered, day.talk_ms) == (1, 1, 5_000)
+    assert (day.ratings, day.rating_sum) == (1, 5)
+    assert (await queries.agent_day("demo", "1002")).calls_answered == 0
+    assert [row["call_id"] for row in await queries.latest_calls(5)] == [CALL]
+
+
+async def test_events_read_twice_count_once(stores: RunningStores) -> None:
+    events = whole_call()
+    async with running(consumer_of(stores)):
+        for event in events:  # each in a batch of its own, then all again, and some twice
+            await write(stores, [event])
+        await write(stores, events + events[3:9])
+        await until(lambda: _is_read(stores))
+    check_whole_call(await report_of(stores))
+    assert (await RecordQueries(stores.pool).agent_day("demo", "1001")).calls_offered == 1
+
+
+async def _is_read(stores: RunningStores) -> bool:
+    groups = await stores.redis.xinfo_groups(stream_name(DEMO))
+    return any(
+        group["name"] == GROUP.encode() and group["lag"] == 0 and group["pending"] == 0
+        for group in groups
+    )
+
+
+async def test_what_a_dead_member_had_read_is_stored(stores: RunningStores) -> None:
+    stream = stream_name(DEMO)
+    await stores.redis.xgroup_create(stream, GROUP, id="0", mkstream=True)
+    await write(stores, whole_call())
+    # Read by a process of the same node that died before it stored anything.
+    await stores.redis.xreadgroup(GROUP, "n1", {stream: ">"})
+    async with running(consumer_of(stores)):
+        await until(counts(stores, "event_log", 22))
+    check_whole_call(await report_of(stores))
+
+
+async def test_records_survive_the_death_of_postgres(stores: RunningStores) -> None:
+    events = whole_call()
+    async with running(consumer_of(stores)):
+        await write(stores, events[:10])
+        await until(counts(stores, "event_log", 10))
+        assert stores.postgres_server.pid is not None
+        os.kill(stores.postgres_server.pid, signal.SIGKILL)
+        await write(stores, events[10:])
+        await until(counts(stores, "event_log", 22))
+    check_whole_call(await report_of(stores))
+
+
+async def test_events_come_through_the_death_of_redis(stores: RunningStores) -> None:
+    bus = EventBus(stores.redis, stores.directory.spool)
+    bus.start()
+    events = whole_call()
+    async with running(consumer_of(stores)):
+        for event in events[:10]:
+            bus.publish(event)
+        await until(counts(stores, "event_log", 10))
+        assert stores.redis_server.pid is not None
+        os.kill(stores.redis_server.pid, signal.SIGKILL)
+        for event in events[10:]:
+            bus.publish(event)
+        await until(counts(stores, "event_log", 22))
+        await bus.stop()
+    check_whole_call(await report_of(stores))
+
+
+async def test_an_event_that_sql_refuses_stops_no_other(stores: RunningStores) -> None:
+    events = whole_call()
+    bad = pb.Event(id="not-a-uuid", tenant="demo", call_id="x", call_answered=pb.CallAnswered())
+    zero = pb.Event(
+        id="0" * 32, tenant="demo", call_id="x", call_arrived=pb.CallArrived(caller="a\0b")
+    )
+    async with running(consumer_of(stores)):
+        await stores.redis.xadd(stream_name(DEMO), {"batch": b"\xff\xff"})
+        await stores.redis.xadd(stream_name(DEMO), {"other": b""})
+        await write(stores, [bad, *events, zero])
+        await until(counts(stores, "event_log", 22))
+        await until(counts(stores, "event_refused", 2))
+        await until(lambda: _is_read(stores))
+    check_whole_call(await report_of(stores))
+
+
+async def test_a_caller_who_gives_up_is_abandoned(stores: RunningStores) -> None:
+    keeper = Keeper()
+    stamp = EventStamp(NodeId("n1"), keeper)
+    stamp.publish(DEMO, pb.CallArrived(), call_id=CALL)
+    stamp.publish(DEMO, pb.CallEnded(), call_id=CALL, cause=Code.CALLER_HUNG_UP)
+    dequeued = pb.CallDequeued(queue="bill", ticket="t", outcome="abandoned", waited_ms=3000)
+    stamp.publish(DEMO, dequeued, call_id=CALL)
+    stamp.publish(DEMO, pb.CallArrived(), call_id=CallId("refused"))
+    stamp.publish(
+        DEMO, pb.CallRefused(sip_status=404), call_id=CallId("refused"),
+        cause=Code.ACCESS_CODE_UNKNOWN,
+    )  # fmt: skip
+    async with running(consumer_of(stores)):
+        await write(stores, keeper.events)
+        await until(counts(stores, "call_record", 2))
+    assert (await report_of(stores)).record["outcome"] == "abandoned"
+    refused = await RecordQueries(stores.pool).call("refused")
+    assert refused is not None
+    assert (refused.record["outcome"], refused.record["sip_status"]) == ("refused", 404)
+
+
+async def test_sessions_and_states_of_agents(stores: RunningStores) -> None:
+    keeper = Keeper()
+    stamp = EventStamp(NodeId("n1"), keeper)
+
+    def turns(before: str, after: str, previous_ms: int) -> None:
+        change = pb.AgentStateChanged(
+            agent="1001", from_state=before, to_state=after, previous_ms=previous_ms, device="1001"
+        )
+        stamp.publish(DEMO, change)
+
+    turns("signed_out", "not_ready", 0)
+    turns("not_ready", "ready", 2_000)
+    turns("ready", "ready", 0)
+    turns("ready", "signed_out", 3_000)
+    turns("signed_out", "not_ready", 0)
+    turns("signed_out", "not_ready", 0)  # its node died between
+    failed = pb.AuthenticationFailed(protocol="sign_in", user="1001", source_address="ipv4:x")
+    stamp.publish(DEMO, failed, cause=Code.PASSWORD_WRONG)
+    stamp.publish(DEMO, pb.Alarm(component="recording", text="disk is full"))
+    async with running(consumer_of(stores)):
+        await write(stores, keeper.events)
+        await until(counts(stores, "event_log", 8))
+    sessions = await stores.pool.fetch("SELECT * FROM agent_session ORDER BY signed_in_at")
+    assert [row["signed_out_at"] is None for row in sessions] == [False, False, True]
+    day = await RecordQueries(stores.pool).agent_day("demo", "1001")
+    assert day.not_ready_ms in range(2_001)  # a day may have begun just now
+    assert await stores.pool.fetchval("SELECT user_name FROM security_event") == "1001"
+    assert await stores.pool.fetchval("SELECT words FROM alarm") == "disk is full"
