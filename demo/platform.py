@@ -54,7 +54,7 @@ STANDARD_PORTS = Ports(5060, 50051, 8095, 8096, 20000, 29999)
 
 
 def free_ports() -> Ports:
-    """Return ports that are free now; the RTP range is chosen by the SIP port."""
+    """Return ports that are free now."""
     with contextlib.ExitStack() as held:
         numbers = []
         for _ in range(4):
@@ -62,7 +62,9 @@ def free_ports() -> Ports:
             probe.bind((_LOCALHOST, 0))
             numbers.append(probe.getsockname()[1])
     sip, grpc, http, business = numbers
-    rtp_min = 10000 + sip % 16 * 1000
+    # Several instances that start at once begin their search at different places.
+    starts = [10_000 + (sip + step) % 20 * 1000 for step in range(20)]
+    rtp_min = next(first for first in starts if not any(map(_is_taken, range(first, first + 40))))
     return Ports(sip, grpc, http, business, rtp_min, rtp_min + 999)
 
 

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import asyncpg
 import httpx
 
 from agents.toolbar_client import ToolbarClient
@@ -159,7 +160,10 @@ class Bench:
 
         async def finished() -> bool:
             nonlocal report
-            rows = await self.records.latest_calls(20)
+            try:
+                rows = await self.records.latest_calls(20)
+            except (OSError, asyncpg.PostgresError):
+                return False  # a test has just killed it
             row: Row | None = next((row for row in rows if row["caller"] == caller), None)
             if row is None or row["ended_at"] is None:
                 return False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -23,12 +22,9 @@ async def bench(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bench
     root = tmp_path_factory.mktemp("platform")
     ports = free_ports()
     config = configuration(ports)
-    flows = root / "flows"
-    shutil.copytree(config["flows"], flows)
-    shutil.copy(FLOWS / "straight.yaml", flows)
-    config["flows"] = str(flows)
+    config["flows"] = str(FLOWS)
     (tenant,) = config["tenants"]
-    tenant["access_codes"].append({"code": "96000", "flow": "straight"})
+    tenant["access_codes"] = [{"code": "96000", "flow": "straight"}]
     for queue in tenant["queues"]:
         queue |= {"after_call_work_s": 0, "answer_within_s": 3}
     platform = RunningPlatform(root / "data", ports, config)

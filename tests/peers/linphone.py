@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cti import audio
 from tests.peers.process import PeerProcess
+from tests.peers.waiting import wait_until
 
 # use_ipv6 counts only where the migration to IPv6 is said to be done; without the addresses in
 # [sip] and [rtp] linphone would offer those of the machine's other interfaces.
@@ -98,7 +99,12 @@ class Linphone:
         self._process.type(f"record {self._recording}")
         self._process.type(f"play {self._voice}")
         if password:
-            await self._process.printed("Registration on .* successful")
+            await wait_until(self._is_registered, 10, "linphone registered")
+
+    def _is_registered(self) -> bool:
+        """It does not tell by itself."""
+        self._process.type("status register")
+        return any("registered, identity" in line for line in self._process.lines)
 
     async def dial(self, uri: str) -> None:
         """Call and wait for the answer."""

@@ -12,6 +12,7 @@ from cti.phone import Phone, PhoneSettings
 from cti95598.agents.v1 import agents_pb2 as pb
 from domain.failures import Code, PlatformError
 from tests.peers.bench import Bench
+from tests.peers.sipp import Sipp
 from tests.peers.waiting import wait_until
 
 pytestmark = [pytest.mark.peer, pytest.mark.asyncio(loop_scope="session")]
@@ -34,7 +35,12 @@ async def test_malformed_sip_is_answered_or_dropped_and_counted(bench: Bench) ->
     )
     before = await bench.metric("sip_malformed_total")
     try:
-        for garbage in (b"\x00" * 40, b"INVITE\r\n\r\n", b"SIP/2.0 999 \r\n\r\n", os.urandom(1200)):
+        for garbage in (
+            b"\xff" * 1200,
+            b"INVITE\r\n\r\n",
+            b"SIP/2.0 999 \r\n\r\n",
+            b"GET / HTTP/1.1\r\n\r\n",
+        ):
             transport.sendto(garbage)
         transport.sendto(
             b"OPTIONS sip:95598@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:9;branch=z9hG4bKx;"
@@ -76,28 +82,43 @@ async def test_an_unknown_access_code_gets_404_and_a_record(bench: Bench) -> Non
     assert report.record["outcome"] == "refused"
 
 
-async def test_a_call_returns_to_the_queue_when_the_phone_is_not_there(bench: Bench) -> None:
+async def test_a_call_returns_to_the_queue_when_the_phone_is_gone(bench: Bench) -> None:
     number = bench.caller_number()
+    gone = Sipp(bench.directory("gone"))
+    try:
+        password = bench.phone_password("1001")
+        await gone.start("register", bench.server, service="1001", au="1001", ap=password)
+        await gone.succeeded("register")
+    finally:
+        await gone.stop()
     async with bench.phone(number) as caller:
         call = caller.dial(bench.platform.access_url("96000"), bench.platform.sip)
         await call.wait_answered(5)
         await call.press("1")
-        async with bench.toolbar("1001") as absent:
-            await absent.reached(pb.AGENT_STATE_RINGING)
+        async with bench.toolbar("1001") as toolbar:
+            await toolbar.reached(pb.AGENT_STATE_RINGING)
             await wait_until(
-                lambda: absent.state == pb.AGENT_STATE_NOT_READY, 10, "1001 put to not ready"
+                lambda: toolbar.state == pb.AGENT_STATE_NOT_READY, 10, "1001 put to not ready"
             )
             async with (
                 bench.phone("1002", register=True, auto_answer=True) as phone,
-                bench.toolbar("1002"),
+                bench.toolbar("1002") as second,
             ):
-                second = await phone.next_call(10)
-                await second.wait_answered(5)
+                agent = await phone.next_call(10)
+                await second.reached(pb.AGENT_STATE_TALKING)
                 call.hang_up()
-                await second.wait_ended(5)
+                await agent.wait_ended(5)
     report = await bench.record_of(number)
     assert report.record["agent"] == "1002"
     assert report.record["offers"] == 2
+    assert len(report.visits) == 1
+
+
+async def test_no_agent_is_ready_without_a_phone(bench: Bench) -> None:
+    async with bench.toolbar("1005", ready=False) as toolbar:
+        result = await toolbar.client.ready()
+        assert not result.accepted
+        assert result.code == "phone_not_registered"
 
 
 async def test_a_call_returns_to_the_queue_when_nobody_picks_up(bench: Bench) -> None:
@@ -118,7 +139,7 @@ async def test_a_call_returns_to_the_queue_when_nobody_picks_up(bench: Bench) ->
         assert (await toolbar.client.ready()).accepted
         again = await deaf.next_call(10)
         again.answer()
-        await again.wait_answered(5)
+        await wait_until(lambda: toolbar.state == pb.AGENT_STATE_TALKING, 5, "talking")
         call.hang_up()
     report = await bench.record_of(number)
     assert report.record["offers"] == 2
@@ -140,9 +161,9 @@ async def test_a_killed_store_is_restarted_and_the_call_goes_on(bench: Bench, st
         assert not call.is_over
         await wait_until(bench.is_healthy, 20, "healthy again")
         await call.press("1")
-        async with bench.toolbar("1004"):
+        async with bench.toolbar("1004") as toolbar:
             agent = await phone.next_call(15)
-            await agent.wait_answered(5)
+            await toolbar.reached(pb.AGENT_STATE_TALKING)
             call.hang_up()
             await agent.wait_ended(5)
     report = await bench.record_of(number, timeout_s=30)

@@ -9,10 +9,10 @@ import pytest
 
 from cti import audio
 from cti95598.agents.v1 import agents_pb2 as pb
+from loadtest.rtp_capture import write_capture
 from tests.peers.baresip import Baresip
 from tests.peers.bench import Bench, Toolbar, dual_channel, hears
 from tests.peers.linphone import Linphone
-from loadtest.rtp_capture import write_capture
 from tests.peers.sipp import Sipp
 from tests.peers.waiting import wait_until
 
