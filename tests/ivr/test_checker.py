@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from ivr.loader import load_file
+from ivr.nodes import KINDS
 from ivr.problems import Severity
-from ivr.spoken import LANGUAGES
+from ivr.source import Source
+from ivr.spoken import LANGUAGES, Format
 from tests.ivr.desk import Desk
 
 BAD = sorted((Path(__file__).parent / "bad").glob("*.yaml"))
@@ -84,6 +86,24 @@ def test_our_own_flows_are_clean() -> None:
         assert loaded.flow is not None
         assert loaded.problems == []
         assert set(loaded.flow.languages) == set(LANGUAGES)
+
+
+def test_the_example_of_the_documentation_is_the_file() -> None:
+    page = Path("docs/flows.md").read_text(encoding="utf-8")
+    example = page.partition("```yaml\n")[2].partition("```")[0]
+    file = Path("flows/examples/first.yaml").read_text(encoding="utf-8")
+    assert Source(example).data == Source(file).data
+
+
+def test_the_documentation_names_every_field_and_way_of_reading() -> None:
+    page = Path("docs/flows.md").read_text(encoding="utf-8")
+    for kind, model in KINDS.items():
+        section = page.partition(f"### {kind} ")[2].partition("\n##")[0]
+        fields = {info.alias or name for name, info in model.model_fields.items()}
+        for field in fields - {"kind", "note"}:
+            assert field in section, f"{kind}.{field}"
+    for form in Format:
+        assert f"`{form}`" in page
 
 
 async def test_numbers_and_names_need_no_quotes(tmp_path: Path) -> None:
