@@ -376,8 +376,10 @@ class Node:
         for one in self.settings.sip.listen:
             try:
                 host, port = await endpoint.listen(one.transport, one.host, one.port)
-            except OSError as error:
-                raise cannot_listen("sip", one.host, one.port, error) from error
+            except PlatformError as error:
+                if isinstance(error.__cause__, OSError):
+                    raise cannot_listen("sip", one.host, one.port, error.__cause__) from error
+                raise
             self.addresses[f"sip/{one.transport}"] = f"{_host(host)}:{port}"
 
 

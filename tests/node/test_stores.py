@@ -77,14 +77,16 @@ async def test_nothing_is_left_of_a_killed_parent(tmp_path: Path) -> None:
     holder = await asyncio.create_subprocess_exec(
         sys.executable, "-c", _HOLDER, str(tmp_path), stdout=subprocess.PIPE
     )
-    assert holder.stdout is not None
-    async with asyncio.timeout(30):
-        while not (line := await holder.stdout.readline()).startswith(b"PIDS"):
-            assert line, "the holder ended"
-    pids = [int(pid) for pid in line.split()[1:]]
-    assert all(is_alive(pid) for pid in pids)
-    holder.kill()
-    await holder.wait()
+    try:
+        assert holder.stdout is not None
+        async with asyncio.timeout(30):
+            while not (line := await holder.stdout.readline()).startswith(b"PIDS"):
+                assert line, "the holder ended"
+        pids = [int(pid) for pid in line.split()[1:]]
+        assert all(is_alive(pid) for pid in pids)
+    finally:
+        holder.kill()
+        await holder.wait()
     # A new instance waits for the old one's servers by the lock they hold.
     async with running_stores(tmp_path) as stores:
         assert not any(is_alive(pid) for pid in pids)
