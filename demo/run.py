@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import shutil
 import signal
 import sys
@@ -38,7 +37,7 @@ def main() -> None:
     options = parser.parse_args()
     try:
         passed = asyncio.run(_demo(options.data))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         console.print("\n已中断 · interrupted")
         sys.exit(130)
     sys.exit(0 if passed else 1)
@@ -46,7 +45,7 @@ def main() -> None:
 
 async def _demo(data: Path) -> bool:
     story = Story()
-    _stop_on_terminate()
+    _stop_in_order()
     try:
         async with AsyncExitStack() as leaving:
             # The time a first start needs for its stores and prompts is not the demo's.
@@ -85,6 +84,10 @@ async def _perform(platform: RunningPlatform, story: Story) -> None:
 
 async def _start(platform: RunningPlatform, story: Story) -> None:
     story.tell("启动平台与业务系统", "starting the platform and the business system")
+    if not any(platform.directory.prompts.rglob("*.wav")):
+        story.tell(
+            "首次启动:合成全部提示音,约需半分钟", "first start: making all prompts from text"
+        )
     await platform.start()
     ports = platform.ports
     story.tell(
@@ -110,10 +113,13 @@ def _fresh(directory: Path) -> Path:
     return directory
 
 
-def _stop_on_terminate() -> None:
-    """Let SIGTERM stop the children in order, as Ctrl-C does."""
+def _stop_in_order() -> None:
+    """Let Ctrl-C and SIGTERM end the demo by way of its `finally`s, so that children stop."""
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, os.kill, os.getpid(), signal.SIGINT)
+    demo = asyncio.current_task(loop)
+    assert demo is not None  # noqa: S101 - called from a coroutine
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, demo.cancel)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import socket
 import sys
 import tempfile
@@ -144,7 +145,7 @@ def agent_command(
         )
         phone = (settings, server, phone_password) if softphone else None
         done = asyncio.run(_work(options, password, phone))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         raise typer.Exit(130) from None
     except PlatformError as error:
         _console.print(f"失败:{error.failure.zh} · failed: {error}")
@@ -212,6 +213,9 @@ def _local_ip(server: Hop) -> str:
 async def _work(
     options: _Options, password: str, phone: tuple[PhoneSettings, Hop, str] | None
 ) -> bool:
+    working = asyncio.current_task()
+    if working is not None:  # so that a terminated toolbar signs out
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, working.cancel)
     async with AsyncExitStack() as leaving:
         client = ToolbarClient(options.grpc_address)
         leaving.push_async_callback(client.aclose)
@@ -317,6 +321,8 @@ class _Toolbar:
         _console.print(_STATE_WORDS[pb.AGENT_STATE_SIGNED_OUT])
 
     async def _follow(self) -> None:
+        # What is automatic ends where the agent, or an unanswered call, says 示忙.
+        due = {pb.AGENT_STATE_NOT_READY}
         async for event in self._client.events():
             changed = event.state != self._state
             self._state = event.state
@@ -326,11 +332,9 @@ class _Toolbar:
             if changed:
                 reason = f"({event.reason})" if event.reason else ""
                 _console.print(f"状态 state: {_STATE_WORDS.get(event.state, '?')}{reason}")
-            if self._options.auto_ready and event.state in {
-                pb.AGENT_STATE_NOT_READY,
-                pb.AGENT_STATE_AFTER_CALL_WORK,
-            }:
+            if self._options.auto_ready and event.state in due:
                 await self._run("ready", "")
+            due = {pb.AGENT_STATE_AFTER_CALL_WORK}
             if event.state == pb.AGENT_STATE_SIGNED_OUT:
                 return
 

@@ -239,7 +239,7 @@ async def _press_all(call: PhoneCall, presses: tuple[Press, ...], diary: _Diary)
         else:
             try:
                 await call.wait_pause(_PROMPT_TIMEOUT_S, since_ms=since_ms)
-            except TimeoutError:
+            except (TimeoutError, PlatformError):
                 diary.note(f"未按键 {press.keys}", "not pressed: no prompt came to an end")
                 return
         await call.press(press.keys)

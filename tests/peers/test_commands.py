@@ -36,7 +36,7 @@ async def test_call_and_agent_talk(bench: Bench) -> None:
         await agent.printed("状态 state: 示闲 ready")
         await caller.start([
             *CTI95598, "call", bench.platform.access_url("96000"), "--from", number,
-            "--press", "1", "--tone", "440", "--record", "caller.wav",
+            "--press", "1", "--tone", "440", "--record", "caller.wav", "--transport", "tcp",
         ])  # fmt: skip
         await caller.printed("接通 · answered")
         await caller.printed("pressed 1", timeout_s=20)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -19,6 +20,10 @@ from tests.peers.waiting import wait_until
 pytestmark = [pytest.mark.peer, pytest.mark.asyncio(loop_scope="session")]
 
 CALLER_HZ, AGENT_HZ = 440, 1000
+
+needs_raw_sockets = pytest.mark.skipif(
+    os.geteuid() != 0, reason="sipp replays captured packets as root only"
+)
 
 
 async def conversation_recorded(bench: Bench, toolbar: Toolbar, begun: float) -> None:
@@ -74,6 +79,7 @@ async def test_our_phones(bench: Bench, tones: dict[int, Path]) -> None:
     assert [row["flow_node"] for row in report.steps] == ["welcome", "wait", "rate", "bye"]
 
 
+@needs_raw_sockets
 async def test_sipp_calls_our_phone(bench: Bench, tones: dict[int, Path]) -> None:
     number, begun = bench.caller_number(), time.time()
     directory = bench.directory("sipp-caller")
@@ -102,6 +108,7 @@ async def test_sipp_calls_our_phone(bench: Bench, tones: dict[int, Path]) -> Non
     assert report.record["cause"] == "caller_hung_up"
 
 
+@needs_raw_sockets
 async def test_sipp_is_an_agents_phone(bench: Bench, tones: dict[int, Path]) -> None:
     number, begun = bench.caller_number(), time.time()
     directory = bench.directory("sipp-agent")
