@@ -363,7 +363,7 @@ class _Toolbar:
             return
         if not result.accepted:
             self._show_refusal(name, result)
-        elif name == "signout":
+        elif name == "signout" and self._state != pb.AGENT_STATE_SIGNED_OUT:
             self._state = pb.AGENT_STATE_SIGNED_OUT
             _console.print(_STATE_WORDS[self._state])
 
