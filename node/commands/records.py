@@ -24,7 +24,11 @@ from recording.integrity import Integrity, verify
 from reports.database import DATABASE_ERRORS
 from reports.queries import CALENDAR, CallReport, RecordQueries, Row
 
+_WIDTH_OF_A_FILE = 160
+
 _console = Console(highlight=False)
+if not _console.is_terminal:
+    _console = Console(highlight=False, width=_WIDTH_OF_A_FILE)
 
 _INTEGRITY_WORDS = {
     Integrity.INTACT: "完整 · intact",
@@ -209,8 +213,8 @@ def _facts(record: Row) -> Sequence[tuple[str, str]]:
 
 def _table(title: str, columns: Sequence[Column], rows: Sequence[Row]) -> Table:
     table = Table(title=title, title_justify="left")
-    for heading, _ in columns:
-        table.add_column(heading)
+    for heading, name in columns:
+        table.add_column(heading, no_wrap=name == "call_id", overflow="fold")
     for row in rows:
         table.add_row(*(_cell(name, row[name]) for _, name in columns))
     return table
