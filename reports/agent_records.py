@@ -59,7 +59,10 @@ VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING
 """
 _END_OFFER = """
 UPDATE agent_offer SET ended_at = $4, ring_ms = $5, outcome = $6
-WHERE tenant = $1 AND ticket = $2 AND agent = $3 AND ended_at IS NULL
+WHERE tenant = $1 AND event_id = (
+    SELECT event_id FROM agent_offer
+    WHERE tenant = $1 AND ticket = $2 AND agent = $3 AND ended_at IS NULL AND offered_at <= $4
+    ORDER BY offered_at LIMIT 1)
 """
 # A session that its node could not end was over after the agent's last change of state.
 _END_LOST_SESSIONS = """
@@ -84,13 +87,14 @@ class AgentRecords:
     async def apply(self, connection: SqlConnection, events: Sequence[Event]) -> None:
         """Write the rows that the events change."""
         await self._write_logs(connection, events)
+        offered = [_offered(e) for e in events if e.HasField("agent_offered")]
+        if offered:
+            await connection.executemany(_OFFER, offered)
+        ended = [_offer_ended(e) for e in events if e.HasField("agent_offer_ended")]
+        if ended:
+            await connection.executemany(_END_OFFER, ended)
         for event in events:
-            kind = event.WhichOneof("body")
-            if kind == "agent_offered":
-                await self._offered(connection, event)
-            elif kind == "agent_offer_ended":
-                await self._offer_ended(connection, event)
-            elif kind == "agent_state_changed":
+            if event.HasField("agent_state_changed"):
                 await self._session(connection, event)
 
     async def _write_logs(self, connection: SqlConnection, events: Sequence[Event]) -> None:
@@ -146,31 +150,6 @@ class AgentRecords:
         for changes in (states, ratings, security, alarms):
             await changes.write(connection)
 
-    async def _offered(self, connection: SqlConnection, event: Event) -> None:
-        offer = event.agent_offered
-        await connection.execute(
-            _OFFER,
-            event.tenant,
-            event.id,
-            event.call_id,
-            offer.ticket,
-            offer.agent,
-            offer.queue,
-            event_time(event),
-        )
-
-    async def _offer_ended(self, connection: SqlConnection, event: Event) -> None:
-        end = event.agent_offer_ended
-        await connection.execute(
-            _END_OFFER,
-            event.tenant,
-            end.ticket,
-            end.agent,
-            event_time(event),
-            end.ring_ms,
-            end.outcome,
-        )
-
     async def _session(self, connection: SqlConnection, event: Event) -> None:
         change = event.agent_state_changed
         if change.from_state == change.to_state:
@@ -183,3 +162,21 @@ class AgentRecords:
             )
         elif change.to_state == SIGNED_OUT:
             await connection.execute(_SIGN_OUT, event.tenant, change.agent, at)
+
+
+def _offered(event: Event) -> tuple[object, ...]:
+    offer = event.agent_offered
+    return (
+        event.tenant,
+        event.id,
+        event.call_id,
+        offer.ticket,
+        offer.agent,
+        offer.queue,
+        event_time(event),
+    )
+
+
+def _offer_ended(event: Event) -> tuple[object, ...]:
+    end = event.agent_offer_ended
+    return (event.tenant, end.ticket, end.agent, event_time(event), end.ring_ms, end.outcome)
