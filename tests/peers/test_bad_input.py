@@ -8,6 +8,7 @@ import signal
 
 import pytest
 
+from cti import audio
 from cti.phone import Phone, PhoneSettings
 from cti95598.agents.v1 import agents_pb2 as pb
 from domain.failures import Code, PlatformError
@@ -147,20 +148,28 @@ async def test_a_call_returns_to_the_queue_when_nobody_picks_up(bench: Bench) ->
 
 
 @pytest.mark.parametrize("store", ["redis-server", "postgres"])
-async def test_a_killed_store_is_restarted_and_the_call_goes_on(bench: Bench, store: str) -> None:
+async def test_a_caller_waits_on_while_a_store_is_killed_and_restarted(
+    bench: Bench, store: str
+) -> None:
     number = bench.caller_number()
     async with (
         bench.phone("1004", register=True, auto_answer=True) as phone,
         bench.phone(number) as caller,
     ):
-        call = caller.dial(bench.platform.access_url("96000"), bench.platform.sip)
+        call = caller.dial(
+            bench.platform.access_url("96000"),
+            bench.platform.sip,
+            record=bench.directory("caller") / "heard.wav",
+        )
         await call.wait_answered(5)
+        await call.press("1")
+        await call.wait_heard(lambda heard: music_ms(heard) > 1000, 10)
         pid = bench.child(store)
         os.kill(pid, signal.SIGKILL)
         await wait_until(lambda: bench.child(store) not in {0, pid}, 30, f"{store} restarted")
-        assert not call.is_over
+        at_restart_ms = call.heard().duration_ms
+        await call.wait_heard(lambda heard: music_ms(heard.between(at_restart_ms)) > 1000, 10)
         await wait_until(bench.is_healthy, 20, "healthy again")
-        await call.press("1")
         async with bench.toolbar("1004") as toolbar:
             agent = await phone.next_call(15)
             await toolbar.reached(pb.AGENT_STATE_TALKING)
@@ -168,3 +177,10 @@ async def test_a_killed_store_is_restarted_and_the_call_goes_on(bench: Bench, st
             await agent.wait_ended(5)
     report = await bench.record_of(number, timeout_s=30)
     assert report.record["agent"] == "1004"
+    assert [row["flow_node"] for row in report.steps] == ["welcome", "wait"]
+
+
+def music_ms(heard: audio.Sound) -> int:
+    """How long something has been heard without a pause, up to now."""
+    spans = audio.sound_spans(heard)
+    return spans[-1].duration_ms if spans else 0
