@@ -71,7 +71,11 @@ lint: setup-check ## Linters and types
 check: lint test ## Linters, types and all tests: what CI runs
 
 bench: setup-tests ## Repeat the figures of docs/benchmarks.md
-	$(RUN)/python -m loadtest
+	$(RUN)/python -m loadtest.bench_sip
+	$(RUN)/python -m loadtest ivr --rate 150 --seconds 60
+	$(RUN)/python -m loadtest queue --rate 50 --seconds 60 --agents 300
+	$(RUN)/python -m loadtest rtp --calls 500 --seconds 20
+	$(RUN)/python -m loadtest rtp --calls 1000 --seconds 20
 
 clean: ## Remove what set-up and runs have made, but not recordings and records in .data
 	rm -rf $(VENV) cti95598 media/target cti/_media*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis

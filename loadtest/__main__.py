@@ -12,10 +12,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from loadtest.concurrent_rtp import concurrent_run
 from loadtest.runs import Result, ivr_run, queue_run
 
 app = typer.Typer(help="Bounded load on a platform of its own, on loopback.", no_args_is_help=True)
 _console = Console()
+_PACED_SHARE = 0.99
 _PARTS = ("python", "media", "redis", "postgres")
 
 Rate = Annotated[int, typer.Option(help="New calls a second.", min=1, max=2000)]
@@ -37,6 +39,33 @@ def queue(
 ) -> None:
     """Callers who go to a queue, are answered by an agent's phone, recorded, and hung up on."""
     _show(lambda data: queue_run(data, rate=rate, seconds=seconds, agents=agents, talk_ms=talk_ms))
+
+
+@app.command()
+def rtp(
+    calls: Annotated[int, typer.Option(help="Calls at once.", min=1, max=8000)] = 500,
+    seconds: Seconds = 20,
+) -> None:
+    """Calls with sound both ways: music from the platform, a tone from each caller."""
+    with tempfile.TemporaryDirectory(prefix="cti95598-load-") as data:
+        result = asyncio.run(concurrent_run(Path(data), calls=calls, seconds=seconds))
+    table = Table("figure", "value", title=f"{result.calls} calls for {result.seconds:.0f} s")
+    table.add_row("packets sent, of those due", f"{result.sent_share:.2%}")
+    table.add_row("sent within 1 ms of the deadline", f"{result.within('sent_within_1_ms'):.2%}")
+    within_5_ms = result.within("sent_within_1_ms", "sent_within_5_ms")
+    table.add_row("sent within 5 ms of the deadline", f"{within_5_ms:.2%}")
+    table.add_row("rounds skipped", str(result.counts["skipped_rounds"]))
+    table.add_row("packets lost on the way to callers", str(result.lost_at_callers))
+    table.add_row("worst jitter at a caller", f"{result.worst_jitter_ms:.1f} ms")
+    table.add_row(
+        "media CPU a packet sent and one received", f"{result.media_us_per_packet:.2f} µs"
+    )
+    for part in _PARTS:
+        share = result.cpu_s.get(part, 0.0) / result.seconds
+        table.add_row(f"CPU of {part}", f"{share:.1%} of a core")
+    _console.print(table)
+    if within_5_ms < _PACED_SHARE:
+        raise typer.Exit(1)
 
 
 def _show(run: Callable[[Path], Coroutine[None, None, Result]]) -> None:
