@@ -51,6 +51,7 @@ class Evidence:
     agent_heard: Path
     sip_call_id: str = ""
     bill: dict[str, JsonValue] = field(default_factory=dict)
+    summary_before: pb.SummaryResponse | None = None
     summary: pb.SummaryResponse | None = None
 
 
@@ -94,9 +95,10 @@ class Performance:
             await call.wait_answered(_PATIENCE_S)
             await self._self_service(call)
             async with self._toolbar() as (toolbar, events):
+                evidence.summary_before = await toolbar.summary()
                 await self._reach_agent(call, agent_phone, toolbar, events)
                 await self._rate(call)
-                evidence.summary = await self._day(toolbar)
+                evidence.summary = await self._day(toolbar, evidence.summary_before.ratings)
                 story.tell("坐席签出", "the agent signs out")
 
     async def _agent_phone(self, leaving: AsyncExitStack) -> Phone:
@@ -276,13 +278,13 @@ class Performance:
             leaving.callback(following.cancel)
             yield client, events
 
-    async def _day(self, toolbar: ToolbarClient) -> pb.SummaryResponse:
-        """Return the agent's figures as soon as the rating is among them, or as they are then."""
+    async def _day(self, toolbar: ToolbarClient, ratings_before: int) -> pb.SummaryResponse:
+        """Return the agent's figures once the rating is among them, or as they are at last."""
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + _PATIENCE_S / 2
         while True:
             summary = await toolbar.summary()
-            if summary.ratings or loop.time() > deadline_s:
+            if summary.ratings > ratings_before or loop.time() > deadline_s:
                 return summary
             await asyncio.sleep(0.3)
 

@@ -230,16 +230,23 @@ def _check_ends(story: Story, evidence: Evidence) -> None:
 
 def _tell_summary(story: Story, evidence: Evidence) -> None:
     story.heading("坐席小结", "The agent's summary")
-    summary = evidence.summary
-    if summary is None:
+    before, after = evidence.summary_before, evidence.summary
+    if before is None or after is None:
         story.check(False, "坐席小结", "agent's summary", "none came")
         return
-    story.line(summary_line(AGENT, summary))
+    story.line(summary_line(AGENT, after))
+    # The agent may have had other calls today; this one has to have been added.
+    gained = {
+        "answered": after.calls_answered - before.calls_answered,
+        "rated": after.ratings - before.ratings,
+        "stars": after.rating_sum - before.rating_sum,
+    }
+    talk_ms = after.talk_ms - before.talk_ms
     story.check(
-        summary.calls_answered >= 1 and summary.ratings >= 1 and summary.talk_ms >= TALK_MS,
+        gained == {"answered": 1, "rated": 1, "stars": RATING} and talk_ms >= TALK_MS,
         "坐席小结",
         "agent's summary",
-        f"{summary.calls_answered} answered, {summary.ratings} rated",
+        f"this call added {gained}, {_seconds(talk_ms)} of talk",
     )
 
 

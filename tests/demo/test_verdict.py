@@ -49,8 +49,11 @@ class Case:
             audio.write_wav(directory / "caller.wav", after(100, AGENT_HZ)),
             audio.write_wav(directory / "agent.wav", after(100, CALLER_HZ)),
             sip_call_id="x",
+            summary_before=pb.SummaryResponse(
+                calls_answered=3, ratings=2, rating_sum=6, talk_ms=1000
+            ),
             summary=pb.SummaryResponse(
-                calls_answered=1, ratings=1, rating_sum=5, talk_ms=TALK_MS + 100
+                calls_answered=4, ratings=3, rating_sum=11, talk_ms=TALK_MS + 1100
             ),
         )
         self.record: dict[str, Any] = {
@@ -175,6 +178,11 @@ def test_a_deaf_caller_fails(case: Case) -> None:
 
 def test_a_missing_summary_fails(case: Case) -> None:
     case.evidence.summary = None
+    assert case.failed() == {"agent's summary"}
+
+
+def test_a_summary_that_lacks_this_call_fails(case: Case) -> None:
+    case.evidence.summary = case.evidence.summary_before
     assert case.failed() == {"agent's summary"}
 
 
