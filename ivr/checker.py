@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from domain.yaml_source import Place, YamlSource
 from ivr.context import RESERVED
 from ivr.flow import Header
 from ivr.model import Node, Prompt, prompts_of, variables_read
@@ -16,7 +17,6 @@ from ivr.nodes.menu import MenuNode
 from ivr.nodes.queue import QueueNode
 from ivr.problems import Problem, Severity, Words
 from ivr.service_rules import service_warnings
-from ivr.source import Place, Source
 
 _MOST_LEVELS = 5  # DL/T service standard: no caller is led deeper
 
@@ -33,7 +33,7 @@ class Draft:
     header: Header
     nodes: dict[str, Node]
     broken: dict[str, Any]
-    source: Source
+    source: YamlSource
     edges: dict[str, list[tuple[str, Place, str]]] = field(default_factory=dict)
 
     def problem(

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints
 
+from domain.yaml_source import Place, YamlSource
 from ivr.model import FlowModel, Language, Name, Node, Target
-from ivr.source import Place, Source
 
 
 class Header(FlowModel):
@@ -45,7 +45,7 @@ class Flow:
     languages: tuple[str, ...]
     start: str
     steps: Mapping[str, Step]
-    source: Source
+    source: YamlSource
 
     def line(self, node: str, place: Place) -> int:
         """Return the line of a field of a node."""

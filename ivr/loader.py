@@ -12,12 +12,12 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from domain.yaml_source import Place, YamlSource, YamlSyntaxError
 from ivr.checker import Draft, check
 from ivr.flow import Flow, Header, Step
 from ivr.model import Node
 from ivr.nodes import KINDS
 from ivr.problems import Problem, Severity, Words
-from ivr.source import Place, Source, SourceError
 
 _LARGEST_FILE_BYTES = 1024 * 1024
 
@@ -48,10 +48,10 @@ def load_file(file: Path, *, queues: Collection[str] | None = None) -> Loaded:
         if file.stat().st_size > _LARGEST_FILE_BYTES:
             return _unread(file, 0, "文件超过 1 MB", "the file is over 1 MB")
         text = file.read_text(encoding="utf-8")
-        source = Source(text)
+        source = YamlSource(text, numbers=True)
     except (OSError, UnicodeDecodeError) as error:
         return _unread(file, 0, f"读不了文件({error})", f"cannot read the file ({error})")
-    except SourceError as error:
+    except YamlSyntaxError as error:
         return _unread(file, error.line, error.zh, error.en)
     if not isinstance(source.data, dict):
         return _unread(file, 1, "文件不是“名字: 内容”的结构", "the file is not a mapping")
@@ -59,7 +59,7 @@ def load_file(file: Path, *, queues: Collection[str] | None = None) -> Loaded:
 
 
 def _load(
-    file: Path, text: str, source: Source, data: dict[str, Any], queues: Collection[str] | None
+    file: Path, text: str, source: YamlSource, data: dict[str, Any], queues: Collection[str] | None
 ) -> Loaded:
     name = str(data.get("flow", ""))
     faults = _Faults(file, source)
@@ -132,7 +132,7 @@ def _build_node(name: str, raw: object, faults: _Faults) -> Node | None:
 class _Faults:
     """Turns what pydantic found into problems."""
 
-    def __init__(self, file: Path, source: Source) -> None:
+    def __init__(self, file: Path, source: YamlSource) -> None:
         self.file = file
         self.source = source
         self.problems: list[Problem] = []

@@ -16,9 +16,9 @@ from pydantic import (
     model_validator,
 )
 
+from domain.yaml_source import Place
 from ivr.expressions import Expression, Template
 from ivr.problems import Words, model_fault
-from ivr.source import Place
 from ivr.spoken import LANGUAGES
 
 if TYPE_CHECKING:

@@ -31,15 +31,8 @@ from cti.settings import (
 )
 from domain.failures import Code, PlatformError
 from domain.ids import NodeId, TenantId
-from node.yaml_lines import (
-    LinedYaml,
-    Problem,
-    YamlPath,
-    YamlSyntaxError,
-    load_yaml,
-    path_text,
-    validation_problems,
-)
+from domain.yaml_source import Place, YamlSource, YamlSyntaxError
+from node.config_problems import Problem, place_text, validation_problems
 from routing.settings import Id, QueueSettings
 
 DEMO_CONFIG = Path(__file__).parent / "defaults" / "demo.yaml"
@@ -153,7 +146,7 @@ def load_config(path: Path) -> Config:
     try:
         if path.stat().st_size > _MAX_FILE_BYTES:
             raise ConfigError([Problem(file, 1, "", "the file is too large", "shorten it")])
-        document = load_yaml(path.read_text(encoding="utf-8"))
+        source = YamlSource(path.read_text(encoding="utf-8"), numbers=False)
     except OSError as error:
         reason = f"the file cannot be read: {error.strerror}"
         raise ConfigError([Problem(file, 1, "", reason, "correct --config")]) from None
@@ -161,15 +154,16 @@ def load_config(path: Path) -> Config:
         line = error.object[: error.start].count(b"\n") + 1
         raise ConfigError([Problem(file, line, "", "not UTF-8", "save it as UTF-8")]) from None
     except YamlSyntaxError as error:
-        raise ConfigError([error.problem(file)]) from None
-    if not isinstance(document.value, dict):
+        problem = Problem(file, error.line, "", error.en, "correct the YAML there")
+        raise ConfigError([problem]) from None
+    if not isinstance(source.data, dict):
         raise ConfigError([Problem(file, 1, "", "the file holds no settings", "see docs")])
     try:
-        settings = PlatformSettings.model_validate(document.value)
+        settings = PlatformSettings.model_validate(source.data)
     except ValidationError as error:
-        raise ConfigError(validation_problems(error, document, file)) from None
+        raise ConfigError(validation_problems(error, source, file)) from None
     config = Config(settings, path.resolve())
-    problems = list(_CrossCheck(config, document, file).problems())
+    problems = list(_CrossCheck(config, source, file).problems())
     if problems:
         raise ConfigError(problems)
     return config
@@ -178,9 +172,9 @@ def load_config(path: Path) -> Config:
 class _CrossCheck:
     """What one field alone cannot tell: names that must exist, and names that must differ."""
 
-    def __init__(self, config: Config, document: LinedYaml, file: str) -> None:
+    def __init__(self, config: Config, source: YamlSource, file: str) -> None:
         self._config = config
-        self._document = document
+        self._source = source
         self._file = file
 
     def problems(self) -> Iterator[Problem]:
@@ -198,15 +192,15 @@ class _CrossCheck:
         except PlatformError as error:
             yield self._at(("tenants",), error.detail, "give each call one place to go")
 
-    def _at(self, path: YamlPath, reason: str, remedy: str) -> Problem:
-        line = self._document.line_of(path)
-        return Problem(self._file, line, path_text(path), reason, remedy)
+    def _at(self, path: Place, reason: str, remedy: str) -> Problem:
+        line = self._source.line(path)
+        return Problem(self._file, line, place_text(path), reason, remedy)
 
-    def _twice(self, path: YamlPath, field: str, names: Iterable[str]) -> Iterator[Problem]:
+    def _twice(self, path: Place, field: str, names: Iterable[str]) -> Iterator[Problem]:
         seen: dict[str, int] = {}
         for at, name in enumerate(names):
             if name in seen:
-                first = self._document.line_of((*path, seen[name], field))
+                first = self._source.line((*path, seen[name], field))
                 where = (*path, at, field)
                 yield self._at(where, f"{name!r} is there already, at line {first}", "rename one")
             seen.setdefault(name, at)
@@ -217,7 +211,7 @@ class _CrossCheck:
                 ("flows",), f"{self._config.flows} is not a directory", "correct the path"
             )
 
-    def _tenant(self, path: YamlPath, tenant: TenantSettings) -> Iterator[Problem]:
+    def _tenant(self, path: Place, tenant: TenantSettings) -> Iterator[Problem]:
         yield from self._twice((*path, "queues"), "id", (q.id for q in tenant.queues))
         yield from self._twice((*path, "agents"), "id", (a.id for a in tenant.agents))
         queues = {queue.id for queue in tenant.queues}
@@ -242,9 +236,9 @@ class _CrossCheck:
 
     def _phones(self) -> Iterator[Problem]:
         """A phone is known by user and domain, and each is one agent's."""
-        owners: dict[tuple[str, str], YamlPath] = {}
+        owners: dict[tuple[str, str], Place] = {}
         for at, tenant in enumerate(self._config.settings.tenants):
-            places: list[tuple[str, YamlPath]] = [
+            places: list[tuple[str, Place]] = [
                 (agent.phone, ("tenants", at, "agents", nth, "phone"))
                 for nth, agent in enumerate(tenant.agents)
             ]
@@ -254,7 +248,7 @@ class _CrossCheck:
             for phone, path in places:
                 key = (tenant.sip_domain.lower(), phone)
                 if key in owners:
-                    line = self._document.line_of(owners[key])
+                    line = self._source.line(owners[key])
                     reason = f"phone {phone!r} is used already, at line {line}"
                     yield self._at(path, reason, "use another, or give the tenant a sip_domain")
                 owners.setdefault(key, path)

@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from domain.yaml_source import Place
 from ivr.context import Context
 from ivr.expressions import Expression
 from ivr.model import FlowModel, Node, Target
-from ivr.source import Place
 
 
 class Case(FlowModel):

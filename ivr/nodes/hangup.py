@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
+from domain.yaml_source import Place
 from ivr.context import Context
 from ivr.model import Node, Prompt
-from ivr.source import Place
 
 
 class HangupNode(Node):

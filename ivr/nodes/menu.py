@@ -7,9 +7,9 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from domain.yaml_source import Place
 from ivr.context import Context
 from ivr.model import FlowModel, Key, Milliseconds, Node, Prompt, Target
-from ivr.source import Place
 
 
 class MenuExits(FlowModel):

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from domain.yaml_source import YamlSource
 from ivr.loader import load_file
 from ivr.nodes import KINDS
 from ivr.problems import Severity
-from ivr.source import Source
 from ivr.spoken import LANGUAGES, Format
 from tests.ivr.desk import Desk
 
@@ -92,7 +92,7 @@ def test_the_example_of_the_documentation_is_the_file() -> None:
     page = Path("docs/flows.md").read_text(encoding="utf-8")
     example = page.partition("```yaml\n")[2].partition("```")[0]
     file = Path("flows/examples/first.yaml").read_text(encoding="utf-8")
-    assert Source(example).data == Source(file).data
+    assert YamlSource(example, numbers=True).data == YamlSource(file, numbers=True).data
 
 
 def test_the_documentation_names_every_field_and_way_of_reading() -> None:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from node.config import DEMO_CONFIG, ConfigError, load_config
-from node.yaml_lines import YamlSyntaxError, load_yaml
 
 GOOD = """\
 node: n1
@@ -122,16 +118,3 @@ def test_the_same_phone_may_be_in_two_tenants_with_domains(place: Path) -> None:
     with_domain = second.replace("id: two", "id: two\n    sip_domain: two.example")
     place.write_text(f"{head}tenants:\n{tenant}{with_domain}")
     assert len(load_config(place).settings.tenants) == 2
-
-
-@given(st.text())
-def test_no_text_raises_anything_but_a_syntax_error(text: str) -> None:
-    with suppress(YamlSyntaxError):
-        load_yaml(text)
-
-
-def test_aliases_of_aliases_are_bounded() -> None:
-    lines = ["a0: &a0 [x, x]"]
-    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 9)]
-    with pytest.raises(YamlSyntaxError, match="too large"):
-        load_yaml("\n".join(lines))
