@@ -83,13 +83,13 @@ class YamlSource:
             raise YamlSyntaxError(
                 line, f"不能用标签 {node.tag}", f"the tag {node.tag} is not allowed"
             )
-        if isinstance(node, yaml.MappingNode):
-            return self._mapping(node, place)
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(node)
         if isinstance(node, yaml.SequenceNode):
             return [self._build(item, (*place, at)) for at, item in enumerate(node.value)]
-        return self._scalar(node)
+        return self._mapping(node, place)
 
-    def _mapping(self, node: yaml.MappingNode, place: Place) -> YamlValue:
+    def _mapping(self, node: yaml.Node, place: Place) -> YamlValue:
         mapping: dict[str, YamlValue] = {}
         for key, value in node.value:
             line = key.start_mark.line + 1
@@ -102,7 +102,7 @@ class YamlSource:
             mapping[name] = self._build(value, (*place, name))
         return mapping
 
-    def _scalar(self, node: yaml.Node) -> YamlValue:
+    def _scalar(self, node: yaml.ScalarNode) -> YamlValue:
         text = str(node.value)
         is_quoted = bool(node.style)  # the C parser says "" of a plain scalar
         if is_quoted or node.tag == f"{_STANDARD_TAG}str":
