@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
-import httpx
+import aiohttp
 
 from agents.toolbar_client import ToolbarClient
 from cti import audio
@@ -244,8 +244,11 @@ class Performance:
     async def _ask_bill(self) -> dict[str, JsonValue]:
         """Ask the business system ourselves, to know what has to be heard."""
         path = f"/accounts/{CUSTOMER_NUMBER}/bill"
-        async with httpx.AsyncClient(base_url=self._platform.business_url) as client:
-            return cast("dict[str, JsonValue]", (await client.get(path)).json())
+        async with (
+            aiohttp.ClientSession(self._platform.business_url) as client,
+            client.get(path) as response,
+        ):
+            return cast("dict[str, JsonValue]", await response.json())
 
     @asynccontextmanager
     async def _toolbar(self) -> AsyncIterator[tuple[ToolbarClient, asyncio.Queue[pb.AgentEvent]]]:

@@ -12,7 +12,7 @@ from structlog.types import EventDict, Processor, WrappedLogger
 
 _MAX_FILE_BYTES = 20 * 1024 * 1024
 _KEPT_FILES = 5
-_QUIET = ("asyncio", "grpc", "httpx", "httpcore", "uvicorn", "uvicorn.access")
+_QUIET = ("asyncio", "grpc", "uvicorn", "uvicorn.access")
 # Whatever a log call names so is not written, whoever calls.
 _SECRET_WORDS = ("password", "secret", "token", "ha1", "authorization", "credential")
 _HIDDEN = "***"

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import httpx
+import aiohttp
 import pytest
 import yaml
 
@@ -79,9 +79,11 @@ class Serve:
             await self._reader
         return status
 
-    async def health(self) -> httpx.Response:
-        async with httpx.AsyncClient() as client:
-            return await client.get(f"http://127.0.0.1:{self.ports[2]}/healthz")
+    async def health(self) -> tuple[int, bool]:
+        """The status of /healthz, and whether it says that calls are taken."""
+        url = f"http://127.0.0.1:{self.ports[2]}/healthz"
+        async with aiohttp.ClientSession() as client, client.get(url) as response:
+            return response.status, (await response.json())["takes_calls"]
 
     def children(self) -> list[int]:
         found = []
@@ -147,8 +149,7 @@ async def test_serves_reloads_and_ends_in_order(tmp_path: Path) -> None:
     async with platform(tmp_path) as serve:
         for words in ("sip/udp", "sip/tcp", "grpc", "http", "linphonec", "baresip", "sipp"):
             assert words in serve.output
-        health = await serve.health()
-        assert (health.status_code, health.json()["takes_calls"]) == (200, True)
+        assert await serve.health() == (200, True)
         for transport in ("udp", "tcp"):
             assert (await options(serve.ports[0], transport)).startswith(b"SIP/2.0 200")
 
@@ -158,7 +159,7 @@ async def test_serves_reloads_and_ends_in_order(tmp_path: Path) -> None:
         serve.process.send_signal(signal.SIGHUP)
         await serve.says("surprise")
         await serve.says("the present configuration stays")
-        assert (await serve.health()).status_code == 200
+        assert await serve.health() == (200, True)
 
         config = yaml.safe_load(good)
         config["tenants"][0]["agents"].append({"id": "2001", "phone": "2001", "queues": ["bill"]})
@@ -183,7 +184,7 @@ async def test_a_spoilt_flow_keeps_the_last_good_one(tmp_path: Path) -> None:
         serve.process.send_signal(signal.SIGHUP)
         await serve.says("hello.yaml")
         await serve.says("were read again")
-        assert (await serve.health()).json()["takes_calls"]
+        assert await serve.health() == (200, True)
 
 
 async def test_nothing_is_left_of_a_killed_platform(tmp_path: Path) -> None:
@@ -238,7 +239,7 @@ async def test_only_what_is_asked_for_is_served(tmp_path: Path) -> None:
     await serve.start("--services", "reports,http")
     try:
         await serve.says("READY")
-        assert (await serve.health()).status_code == 503
+        assert await serve.health() == (503, False)
         assert "sip/udp" not in serve.output
     finally:
         serve.process.send_signal(signal.SIGTERM)

@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import aiohttp
 import asyncpg
-import httpx
 
 from agents.toolbar_client import ToolbarClient
 from cti import audio
@@ -94,14 +94,18 @@ class Bench:
     async def is_healthy(self) -> bool:
         try:
             await self._get("/healthz")
-        except httpx.HTTPError:
+        except (aiohttp.ClientError, TimeoutError):
             return False
         return True
 
     async def _get(self, path: str) -> str:
         url = f"http://127.0.0.1:{self.platform.ports.http}"
-        async with httpx.AsyncClient(base_url=url, timeout=5) as client:
-            return (await client.get(path)).raise_for_status().text
+        timeout = aiohttp.ClientTimeout(total=5)
+        async with (
+            aiohttp.ClientSession(url, timeout=timeout, raise_for_status=True) as client,
+            client.get(path) as response,
+        ):
+            return await response.text()
 
     def child(self, program: str) -> int:
         """The process id of a store of the platform, 0 while there is none."""
