@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from cti.sip.headers import Headers
 from cti.sip.message import Request, Response
 from cti.sip.timers import Timer, Timers
@@ -178,10 +180,12 @@ def acknowledge(request: Request, response: Response) -> Request:
     return ack
 
 
-def cancel(request: Request) -> Request:
+def cancel(request: Request, headers: Iterable[tuple[str, str]] = ()) -> Request:
     """Build the CANCEL of an INVITE that was sent (9.1)."""
     cancelling = _follow_up(request, "CANCEL")
     cancelling.headers.copy_from(request.headers, "To")
+    for name, value in headers:
+        cancelling.headers.add(name, value)
     return cancelling
 
 

@@ -75,7 +75,7 @@ class ServerTransaction:
 class ClientTransaction:
     """A request that waits for its responses."""
 
-    __slots__ = ("_live", "hop", "on_failure", "on_response", "request")
+    __slots__ = ("_live", "cancel_headers", "hop", "on_failure", "on_response", "request")
 
     def __init__(
         self,
@@ -89,13 +89,16 @@ class ClientTransaction:
         self.hop = live.hop
         self.on_response = on_response
         self.on_failure = on_failure
+        self.cancel_headers: tuple[tuple[str, str], ...] = ()
+        """What the CANCEL says besides, such as its Reason (RFC 3326)."""
         self._live = live
 
-    def cancel(self) -> None:
+    def cancel(self, headers: Iterable[tuple[str, str]] = ()) -> None:
         """Give an INVITE up: CANCEL goes out after a provisional response (RFC 3261 9.1).
 
         The outcome comes as usual: mostly a 487, sometimes a 2xx that was faster.
         """
+        self.cancel_headers = tuple(headers)
         self._live.endpoint.cancel(self._live)
 
 
@@ -418,7 +421,8 @@ class SipEndpoint:
     def _send_cancel(self, live: _Live) -> None:
         user = live.user
         if isinstance(user, ClientTransaction):
-            self._start_client(cancel(user.request), live.hop, _ignore_response, _ignore_failure)
+            request = cancel(user.request, user.cancel_headers)
+            self._start_client(request, live.hop, _ignore_response, _ignore_failure)
 
     # Timers: one heap, one call of the loop
 

@@ -538,7 +538,9 @@ class InviteSession:
             self._finish(end, partial(self._bye, code))
         else:
             end = SessionEnd(by_peer=False, status=487, code=code)
-            self._finish(end, self._release if self._client is None else self._client.cancel)
+            client = self._client
+            cancel = partial(client.cancel, [reason_header(code)]) if client else self._release
+            self._finish(end, cancel)
 
     def _fail(self, code: Code) -> None:
         """End the session because the signalling did."""

@@ -226,10 +226,11 @@ def test_cancel_after_the_final_response_does_nothing() -> None:
 
 
 def test_cancel_has_the_branch_and_number_of_the_invite() -> None:
-    cancelling = cancel(INVITE)
+    cancelling = cancel(INVITE, [("Reason", "Q.850;cause=16")])
     assert cancelling.top_via == INVITE.top_via
     assert cancelling.cseq == (1, "CANCEL")
     assert cancelling.headers.get("To") == INVITE.headers.get("To")
+    assert cancelling.headers.get("Reason") == "Q.850;cause=16"
 
 
 # Non-INVITE client

@@ -72,6 +72,8 @@ async def test_cancelled(node: Node, peer: RawPeer, before_ringing: bool) -> Non
         session.end(Code.NO_ANSWER)
     cancel = await peer.expect("CANCEL")
     assert cancel.headers.get("Via") == invite.headers.get("Via")
+    cause = 16 if before_ringing else 19
+    assert cancel.headers.get("Reason") == f"Q.850;cause={cause}"
     peer.reply(cancel, 200)
     peer.reply(invite, 487)
     await peer.expect("ACK")
