@@ -345,9 +345,8 @@ class Phone:
         self.on_call: Callable[[PhoneCall], None] | None = None
         self._router = router
         self._incoming: asyncio.Queue[PhoneCall] = asyncio.Queue()
-        timers = Timers(t1_s=settings.t1_s)
-        self._endpoint = SipEndpoint(user_agent="cti95598 phone", timers=timers)
-        self._user_agent = UserAgent(self._endpoint, on_invite=self._on_invite, timers=timers)
+        self._endpoint = SipEndpoint(user_agent="cti95598 phone", timers=Timers(t1_s=settings.t1_s))
+        self._user_agent = UserAgent(self._endpoint, on_invite=self._on_invite)
         self._registered: tuple[Hop, Credentials] | None = None
         self._refresh: asyncio.Task[None] | None = None
 

@@ -343,7 +343,6 @@ class Node:
                 min_expires_s=settings.sip.register_expires_min_s,
                 max_expires_s=settings.sip.register_expires_max_s,
             ),
-            advertised_host=settings.sip.advertised_host,
         )
         self._stack.push_async_callback(user_agent.aclose)
         runner = FlowRunner(

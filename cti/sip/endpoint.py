@@ -142,7 +142,8 @@ class SipEndpoint:
         self.on_ack: Callable[[Request, Hop], None] = _ignore_ack
         """Takes the ACK of a 2xx."""
         self._user_agent = user_agent
-        self._timers = timers or Timers()
+        self.timers = timers or Timers()
+        """Those of its transactions; the core repeats its 2xx by the same."""
         self._advertised_host = advertised_host
         self._max_transactions = max_transactions
         self._transports = Transports(self, limits or ConnectionLimits())
@@ -243,7 +244,7 @@ class SipEndpoint:
         on_response: Callable[[Response], None],
         on_failure: Callable[[Code], None],
     ) -> ClientTransaction:
-        machine = client_machine(request, reliable=hop.transport != "udp", timers=self._timers)
+        machine = client_machine(request, reliable=hop.transport != "udp", timers=self.timers)
         live = _Live(self, machine, hop)
         user = live.user = ClientTransaction(live, request, on_response, on_failure)
         self._clients[machine.key] = live
@@ -345,7 +346,7 @@ class SipEndpoint:
         elif self._closed or self.transaction_count >= self._max_transactions:
             self._refuse_statelessly(request, source, 503, headers=[("Retry-After", "5")])
         else:
-            machine = server_machine(request, reliable=hop.transport != "udp", timers=self._timers)
+            machine = server_machine(request, reliable=hop.transport != "udp", timers=self.timers)
             live = _Live(self, machine, hop)
             live.user = ServerTransaction(live, request)
             self._servers[key] = live

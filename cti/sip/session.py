@@ -18,7 +18,6 @@ from cti.sip.digest import Credentials
 from cti.sip.endpoint import ClientTransaction, ServerTransaction, SipEndpoint
 from cti.sip.message import Request, Response, response_to
 from cti.sip.session_description import SDP_TYPE, describes, description_of
-from cti.sip.timers import Timers
 from cti.sip.transport import Hop
 from domain.failures import Code
 
@@ -108,7 +107,6 @@ class SessionHost(Protocol):
     """The user agent, as its sessions see it."""
 
     endpoint: SipEndpoint
-    timers: Timers
     capabilities: tuple[tuple[str, str], ...]
     """Allow, Supported and the like, for INVITE and its responses."""
 
@@ -224,7 +222,7 @@ class InviteSession:
     def _send_2xx(self, server: ServerTransaction, sdp: bytes) -> None:
         response = self._response(server.request, 200, sdp)
         self._answer = UnacknowledgedAnswer(
-            server, response, self._host.timers, self._on_ack_missing
+            server, response, self._host.endpoint.timers, self._on_ack_missing
         )
         server.respond(response)
 
@@ -501,7 +499,7 @@ class InviteSession:
         """Let the two sides try again at different times (14.1)."""
         units = 210 + secrets.randbelow(191) if self.direction == "out" else secrets.randbelow(201)
         # In units of 10 ms with the usual T1 of 500 ms, in proportion with another.
-        delay_s = units * 0.01 * self._host.timers.t1_s / 0.5
+        delay_s = units * 0.01 * self._host.endpoint.timers.t1_s / 0.5
         self._timer = asyncio.get_running_loop().call_later(delay_s, self._glare_is_over)
 
     def _glare_is_over(self) -> None:

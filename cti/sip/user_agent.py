@@ -13,7 +13,6 @@ from cti.sip.message import Headers, Request, Response, SipSyntaxError, new_tag,
 from cti.sip.registrar import RegisterOrder, Registrar
 from cti.sip.session import InviteSession, SessionObserver, SessionObserverBase
 from cti.sip.session_description import SDP_TYPE, describes
-from cti.sip.timers import Timers
 from cti.sip.transport import Hop
 from cti.sip.uri import NameAddr, SipUri
 from domain.failures import Code, PlatformError
@@ -40,13 +39,9 @@ class UserAgent:
         *,
         on_invite: Callable[[InviteSession], None],
         registrar: Registrar | None = None,
-        advertised_host: str | None = None,
         contact_user: str = "",
-        timers: Timers | None = None,
     ) -> None:
         self.endpoint = endpoint
-        self.timers = timers or Timers()
-        """Those of the endpoint, for what the core repeats itself."""
         methods = _METHODS if registrar is None else (*_METHODS, "REGISTER")
         self.capabilities: tuple[tuple[str, str], ...] = (
             ("Allow", ", ".join(methods)),
@@ -55,7 +50,6 @@ class UserAgent:
         self._methods = frozenset(methods)
         self._on_invite = on_invite
         self._registrar = registrar
-        self._advertised_host = advertised_host
         self._contact_user = contact_user
         self._sessions: dict[SessionKey, InviteSession] = {}
         self._invites: dict[InviteKey, InviteSession] = {}
@@ -281,7 +275,7 @@ class UserAgent:
             host, port = "invalid", 5060  # nothing can be sent either; the request will fail
         uri = SipUri(
             user=self._contact_user if user is None else user,
-            host=self._advertised_host or host,
+            host=host,
             port=port,
             params={} if hop.transport == "udp" else {"transport": hop.transport},
         )

@@ -34,7 +34,7 @@ class Node:
     def __init__(self) -> None:
         self.endpoint = SipEndpoint(user_agent="test", timers=FAST)
         self.incoming: asyncio.Queue[tuple[InviteSession, Recorder]] = asyncio.Queue()
-        self.agent = WatchedAgent(self.endpoint, on_invite=self._on_invite, timers=FAST)
+        self.agent = WatchedAgent(self.endpoint, on_invite=self._on_invite)
         self.address = ("127.0.0.1", 0)
 
     async def listen(self, transport: str = "udp") -> None:

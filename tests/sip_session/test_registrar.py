@@ -335,7 +335,7 @@ async def test_a_slow_store_is_not_waited_for_at_the_end() -> None:
 
     node.store.apply = never  # type: ignore[method-assign,assignment]
     client = SipEndpoint(user_agent="client", timers=FAST)
-    agent = UserAgent(client, on_invite=lambda _session: None, timers=FAST)
+    agent = UserAgent(client, on_invite=lambda _session: None)
     await client.listen("udp", "127.0.0.1", 0)
     pending = asyncio.ensure_future(register(agent, node))
     await asyncio.wait_for(asked.wait(), 5)
