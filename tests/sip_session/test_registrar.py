@@ -250,7 +250,6 @@ class RegistrarNode(Node):
         self.agent = type(self.agent)(
             self.endpoint,
             on_invite=self._on_invite,
-            timers=FAST,
             registrar=Registrar(
                 realm=REALM,
                 directory=Directory(),
