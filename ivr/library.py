@@ -17,9 +17,8 @@ _log = structlog.get_logger(__name__)
 class FlowLibrary:
     """Gives flows by name. `load` may be called again while calls run."""
 
-    def __init__(self, directory: Path, *, queues: Collection[str] | None = None) -> None:
+    def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self._queues = queues
         self._flows: dict[str, Flow] = {}
 
     def get(self, name: str) -> Flow | None:
@@ -30,14 +29,17 @@ class FlowLibrary:
         """Return all flows in use."""
         return list(self._flows.values())
 
-    def load(self) -> list[Problem]:
-        """Read all files; a flow with errors stays as it was, one without a file goes."""
+    def load(self, *, queues: Collection[str] | None = None) -> list[Problem]:
+        """Read all files; a flow with errors stays as it was, one without a file goes.
+
+        `queues` are the names that exist, None when not known.
+        """
         loaded: dict[str, Flow] = {}
         kept: dict[str, Flow] = {}
         problems: list[Problem] = []
         by_file = {flow.file: flow for flow in self._flows.values()}
         for file in flow_files([self.directory]):
-            result = load_file(file, queues=self._queues)
+            result = load_file(file, queues=queues)
             problems += result.problems
             if result.flow is None:
                 former = self._flows.get(result.name) or by_file.get(file)

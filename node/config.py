@@ -114,6 +114,11 @@ class PlatformSettings(_Settings):
         """The node's name as its type."""
         return NodeId(self.node)
 
+    @property
+    def queue_ids(self) -> frozenset[str]:
+        """The queues of all tenants, who share the flows."""
+        return frozenset(queue.id for tenant in self.tenants for queue in tenant.queues)
+
     def access(self) -> list[TenantAccess]:
         """Trunks and access codes of all tenants."""
         return [TenantAccess(t.tenant_id, t.trunks, t.access_codes) for t in self.tenants]

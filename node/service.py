@@ -263,7 +263,7 @@ class Node:
             log.warning("flow problem", problem=remark)
 
     async def _load_flows(self) -> list[str]:
-        problems = self._flows.load()
+        problems = self._flows.load(queues=self.settings.queue_ids)
         problems += await self._prompts.warm(self._flows.flows())
         return [str(problem) for problem in problems if problem.is_error]
 

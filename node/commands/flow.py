@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ivr.loader import Loaded, flow_files, load_file
+from node.config import ConfigError, load_config
 
 
 def flow_check(
@@ -15,6 +16,15 @@ def flow_check(
         list[Path],
         typer.Argument(help="流程文件或目录 · flow files or directories", exists=True),
     ],
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            "-c",
+            metavar="FILE",
+            help="配置文件,检查队列是否存在 · configuration whose queues the flows must name",
+        ),
+    ] = None,
     strict: Annotated[
         bool,
         typer.Option(help="提醒也算不通过 · fail on warnings, too"),
@@ -26,7 +36,8 @@ def flow_check(
 
     Ends with status 0 when the flows can be used and 1 when there are errors.
     """
-    results = [load_file(file) for file in flow_files(paths)]
+    queues = None if config is None else _queues_of(config)
+    results = [load_file(file, queues=queues) for file in flow_files(paths)]
     if not results:
         typer.echo("没有找到流程文件(*.yaml)\nno flow files (*.yaml) found")
         raise typer.Exit(1)
@@ -40,6 +51,15 @@ def flow_check(
         typer.echo(f"流程名“{name}”在多个文件中出现\n    flow {name!r} is in several files")
     failed = any(r.flow is None or (strict and r.problems) for r in results)
     raise typer.Exit(1 if failed or twice else 0)
+
+
+def _queues_of(config: Path) -> frozenset[str]:
+    try:
+        return load_config(config).settings.queue_ids
+    except ConfigError as error:
+        for problem in error.problems:
+            typer.echo(problem, err=True)
+        raise typer.Exit(1) from None
 
 
 def _summary(result: Loaded) -> str:

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from ivr.library import FlowLibrary
 from node.commands.flow import flow_check
+from node.config import DEMO_CONFIG
 
 GOOD = "flow: {name}\nstart: a\nnodes:\n  a: {{kind: hangup, text: {text}}}\n"
 
@@ -45,6 +46,21 @@ def test_the_last_good_version_stays(tmp_path: Path) -> None:
     assert library.load() == []
     assert library.get("one") is None
     assert [flow.name for flow in library.flows()] == ["two"]
+
+
+def test_a_queue_that_has_gone_is_named(tmp_path: Path) -> None:
+    exits = ", ".join(f"{name}: b" for name in ("served", "timeout", "full", "no_agents", "error"))
+    put(
+        tmp_path, "one.yaml",
+        f"flow: one\nstart: a\nnodes:\n  a: {{kind: queue, queue: bill, exits: {{{exits}}}}}\n"
+        "  b: {kind: hangup, text: 再见}\n",
+    )  # fmt: skip
+    library = FlowLibrary(tmp_path)
+    assert not [p for p in library.load(queues={"bill"}) if p.is_error]
+    served = library.get("one")
+    (problem,) = [p for p in library.load(queues={"fault"}) if p.is_error]
+    assert (problem.rule, problem.line, problem.node) == ("unknown_queue", 4, "a")
+    assert library.get("one") is served
 
 
 def test_two_files_cannot_hold_the_same_flow(tmp_path: Path) -> None:
@@ -85,6 +101,16 @@ def test_command_names_every_fault(command: typer.Typer) -> None:
     assert result.exit_code == 1
     assert "tests/ivr/bad/unknown_target.yaml:10: 错误 [hello]" in result.output
     assert "tests/ivr/bad/deaf_loop.yaml:6: 错误 [ask]" in result.output
+
+
+def test_command_knows_the_queues_of_a_configuration(command: typer.Typer, tmp_path: Path) -> None:
+    flows = ["flows", "tests/ivr/bad/unknown_queue.yaml", "--config"]
+    result = CliRunner().invoke(command, [*flows, str(DEMO_CONFIG)])
+    assert result.exit_code == 1
+    assert result.output.count("没有队列") == 1
+    result = CliRunner().invoke(command, [*flows, str(put(tmp_path, "c.yaml", "node: n1\n"))])
+    assert result.exit_code == 1
+    assert "tenants: the field is missing" in result.output
 
 
 def test_command_can_be_strict(command: typer.Typer) -> None:
