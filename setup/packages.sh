@@ -18,6 +18,18 @@ need() {
   missing+=("$package")
 }
 
+has_libpython() {
+  "$(find_venv_python)" - <<'PYTHON' 2>/dev/null
+import pathlib
+import sys
+import sysconfig
+
+name = sysconfig.get_config_var("LDLIBRARY")
+places = map(sysconfig.get_config_var, ("LIBDIR", "LIBPL"))
+sys.exit(not any(pathlib.Path(place, name).exists() for place in places))
+PYTHON
+}
+
 need build-essential cc
 need espeak-ng espeak-ng
 need sox sox
@@ -35,6 +47,8 @@ for group in "$@"; do
       need sip-tester sipp
       need baresip-core baresip
       need linphone-cli linphonec
+      # The crate's own tests are programs that link libpython.
+      has_libpython || missing+=(libpython3-dev)
       ;;
     linters)
       rust=$(find_rust)

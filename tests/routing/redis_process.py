@@ -14,6 +14,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from node.stores.redis_server import redis_program
+
 
 class RedisProcess:
     """A redis-server on a private socket, nothing kept on disk."""
@@ -25,7 +27,7 @@ class RedisProcess:
     def start(self) -> None:
         self._process = subprocess.Popen(
             [
-                "/usr/bin/redis-server", "--port", "0", "--unixsocket", str(self.socket),
+                redis_program(), "--port", "0", "--unixsocket", str(self.socket),
                 "--save", "", "--appendonly", "no", "--loglevel", "warning",
             ],
             stdout=subprocess.DEVNULL,
