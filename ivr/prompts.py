@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+import structlog
+
 from cti.call import Clip
 from domain.failures import PlatformError
 from ivr.expressions import Hole, Lookup
@@ -25,6 +27,8 @@ from ivr.speech_cache import SpeechCache
 from ivr.spoken import LANGUAGES, Format, speak, vocabulary
 from ivr.synthesis import Synthesizer
 from ivr.wording import Piece, cut
+
+_log = structlog.get_logger(__name__)
 
 _CALL_WAITS_S = 4.0  # for speech that is not ready
 _LONGEST_TEXT = 500
@@ -90,20 +94,33 @@ class PromptStore:
         path = self._recordings.music(name)
         return () if path is None else (path,)
 
-    async def warm(self, flows: Iterable[Flow]) -> list[Problem]:
+    async def warm(
+        self, flows: Iterable[Flow], *, tell: Callable[[str], None] = _log.info
+    ) -> list[Problem]:
         """Make ready all that the flows are known to play; await it before taking calls.
 
         Call it again, with all flows, when flows or recordings have changed. What fails is
-        reported, and skipped in calls.
+        reported, and skipped in calls. Where speech has to be made, which takes a while, `tell` is
+        given a line for people before and after.
         """
         await self._recordings.scan()
         problems: list[Problem] = []
         uses = [(flow, use) for flow in flows for use in self._uses(flow, problems)]
-        failures = await self._speech.hold(use.piece for _, use in uses)
+        pieces = list(dict.fromkeys(use.piece for _, use in uses))
+        missing = self._speech.missing(pieces)
+        if missing:
+            tell(
+                f"正在准备 {missing} 段提示音,首次约一分钟"
+                f" · preparing prompts: {missing}, about a minute at the first start"
+            )
+        failures = await self._speech.hold(pieces)
+        if missing:
+            made = missing - len(failures)
+            tell(f"已备好 {made} 段提示音 · prompts made: {made}")
         for flow, use in uses:
             if use.node and use.piece in failures:
                 problems.append(_unmade(flow, use.line, use.node, failures[use.piece].detail))
-        return problems
+        return list(dict.fromkeys(problems))  # a line may hold several pieces
 
     async def aclose(self) -> None:
         """Stop what is being made."""

@@ -7,7 +7,7 @@ import hashlib
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,16 +74,19 @@ class SpeechCache:
         self._keep(piece, path)
         return path
 
-    async def hold(self, pieces: Iterable[Piece]) -> dict[Piece, PlatformError]:
+    def missing(self, pieces: Iterable[Piece]) -> int:
+        """Count the pieces that have yet to be made."""
+        return sum(not self._path(piece).exists() for piece in pieces)
+
+    async def hold(self, pieces: Sequence[Piece]) -> dict[Piece, PlatformError]:
         """Make these pieces ready and keep them, in place of those held before.
 
         Return what failed.
         """
-        wanted = list(dict.fromkeys(pieces))
-        outcomes = await asyncio.gather(*map(self._made_once, wanted), return_exceptions=True)
+        outcomes = await asyncio.gather(*map(self._made_once, pieces), return_exceptions=True)
         held: dict[Piece, Path] = {}
         failures: dict[Piece, PlatformError] = {}
-        for piece, outcome in zip(wanted, outcomes, strict=True):
+        for piece, outcome in zip(pieces, outcomes, strict=True):
             if isinstance(outcome, Path):
                 held[piece] = outcome
                 if (kept := self._loose.pop(piece, None)) is not None:
@@ -141,7 +144,7 @@ class SpeechCache:
         if len(self._failed_until_s) > 1000:
             self._failed_until_s.clear()
         self._failed_until_s[piece] = self._clock() + _FAILURE_REMEMBERED_S
-        _log.warning("speech was not made", language=piece.language, error=str(error))
+        _log.info("speech was not made", language=piece.language, error=str(error))
 
     def _path(self, piece: Piece) -> Path:
         fingerprint = self._synthesizer.fingerprint(piece.language)

@@ -68,6 +68,7 @@ log = structlog.get_logger(__name__)
 
 _REDIS_CONNECT_S = 2.0
 _PROMPTS = "prompts"
+_MOST_UNMADE = 10  # places that are named; without espeak-ng it would be all of them
 
 
 class Service(StrEnum):
@@ -91,13 +92,16 @@ class Node:
         directory: DataDirectory,
         *,
         services: Collection[Service] = ALL_SERVICES,
+        tell: Callable[[str], None] = log.info,
     ) -> None:
+        """Make a node; `tell` takes lines for people about what takes long."""
         self.addresses: dict[str, str] = {}
         """Where it listens, once it has started."""
         self._config = config
         self._admission = Admission(config.settings.access(), config.settings.limits)
         self._directory = directory
         self._services = frozenset(services)
+        self._tell = tell
         self._stack = AsyncExitStack()
         self._is_started = False
 
@@ -264,8 +268,12 @@ class Node:
 
     async def _load_flows(self) -> list[str]:
         problems = self._flows.load(queues=self.settings.queue_ids)
-        problems += await self._prompts.warm(self._flows.flows())
-        return [str(problem) for problem in problems if problem.is_error]
+        unmade = await self._prompts.warm(self._flows.flows(), tell=self._tell)
+        remarks = [str(problem) for problem in problems if problem.is_error]
+        remarks += map(str, unmade[:_MOST_UNMADE])
+        if (more := len(unmade) - _MOST_UNMADE) > 0:
+            remarks.append(f"另有 {more} 处语音没有做成 · speech not made: {more} more places")
+        return remarks
 
     def _missing_flows(self) -> list[str]:
         wanted = {code.flow for tenant in self.settings.tenants for code in tenant.access_codes}

@@ -91,7 +91,7 @@ async def _serve(
     load: Callable[[], Config],
 ) -> int:
     signals = _Signals()
-    node = Node(config, directory, services=services)
+    node = Node(config, directory, services=services, tell=_tell)
     await _unless_stopped(node.start(), signals)
     if signals.stop.is_set():
         await node.stop()
@@ -205,6 +205,10 @@ def _services(text: str) -> frozenset[Service]:
             param_hint="--services",
         )
     return frozenset(Service(name) for name in names)
+
+
+def _tell(line: str) -> None:
+    _console.print(line, markup=False)
 
 
 def _complain(*lines: str) -> None:

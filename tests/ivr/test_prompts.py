@@ -158,6 +158,22 @@ async def _warmed(tmp_path: Path) -> tuple[PromptStore, SilentSynthesizer, FlowL
     return store, synthesizer, library
 
 
+async def test_people_are_told_while_prompts_are_made(tmp_path: Path) -> None:
+    store, synthesizer, library = await _warmed(tmp_path)
+    told: list[str] = []
+    await store.warm(library.flows(), tell=told.append)
+    count = len(synthesizer.texts)
+    assert count > 100
+    assert [f": {count}" in line for line in told] == [True, True]
+    await store.warm(library.flows(), tell=told.append)
+    assert len(told) == 2  # nothing was left to make
+    (tmp_path / "flows/test.yaml").write_text(FLOW.replace("Hello", "Good day"), encoding="utf-8")
+    library.load()
+    synthesizer.fails = True
+    await store.warm(library.flows(), tell=told.append)
+    assert [line.rpartition(": ")[2].partition(",")[0] for line in told[2:]] == ["1", "0"]
+
+
 async def test_all_that_a_flow_says_is_ready_before_calls(tmp_path: Path) -> None:
     store, synthesizer, library = await _warmed(tmp_path)
     problems = await store.warm(library.flows())

@@ -161,10 +161,14 @@ async def test_serves_reloads_and_ends_in_order(tmp_path: Path) -> None:
         await serve.says("the present configuration stays")
         assert await serve.health() == (200, True)
 
+        assert "prompts" not in serve.output
+        (serve.flows / "hello.yaml").write_text(_FLOW.replace("hangup", "hangup, text: 您好再见"))
         config = yaml.safe_load(good)
         config["tenants"][0]["agents"].append({"id": "2001", "phone": "2001", "queues": ["bill"]})
         serve.config.write_text(yaml.safe_dump(config, allow_unicode=True))
         serve.process.send_signal(signal.SIGHUP)
+        await serve.says("preparing prompts: 1")
+        await serve.says("prompts made: 1")
         await serve.says("were read again")
         plain = read_plain_passwords(serve.data / "demo-credentials.yaml")
         assert "2001" in plain.agents["demo"]
