@@ -13,16 +13,16 @@ from agents.desk import AgentDesk
 from agents.live_agent import LiveAgent
 from agents.notices import SLOW, Notice
 from agents.state import AgentState
-from agents.summary import SummaryFigures
 from cti95598.agents.v1 import agents_pb2 as pb
 from cti95598.agents.v1.agents_pb2_grpc import (
     AgentServiceServicer,
     add_AgentServiceServicer_to_server,
 )
+from domain.agent_day import AgentDay
 from domain.failures import CATALOGUE, PlatformError
 from domain.ids import AgentId, TenantId
 
-SummaryOf = Callable[[TenantId, AgentId], Awaitable[SummaryFigures]]
+SummaryOf = Callable[[TenantId, AgentId], Awaitable[AgentDay]]
 
 _STATES: dict[AgentState, pb.AgentState.ValueType] = {
     AgentState.SIGNED_OUT: pb.AGENT_STATE_SIGNED_OUT,

@@ -1,4 +1,4 @@
-"""Plain data an agent sees: the pop-up of a call, and the figures of the day."""
+"""What the toolbar pops up for a call."""
 
 from __future__ import annotations
 
@@ -38,18 +38,3 @@ class CallSummary:
             },
             path=tuple(call.path),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class SummaryFigures:
-    """One agent's figures of today."""
-
-    calls_offered: int = 0
-    calls_answered: int = 0
-    talk_ms: int = 0
-    after_call_work_ms: int = 0
-    ready_ms: int = 0
-    not_ready_ms: int = 0
-    signed_in_ms: int = 0
-    ratings: int = 0
-    rating_sum: int = 0

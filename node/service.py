@@ -6,7 +6,6 @@ import asyncio
 import os
 from collections.abc import Callable, Collection
 from contextlib import AsyncExitStack
-from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 
@@ -25,7 +24,6 @@ from agents.distribution import QueueDistribution
 from agents.passwords import PasswordCheck
 from agents.service import AgentService
 from agents.settings import AgentSettings
-from agents.summary import SummaryFigures
 from cti.admission import Admission
 from cti.call import CallInfo
 from cti.call_control import CallControl
@@ -35,6 +33,7 @@ from cti.sip.endpoint import SipEndpoint
 from cti.sip.registrar import Registrar
 from cti.sip.session import InviteSession
 from cti.sip.user_agent import UserAgent
+from domain.agent_day import AgentDay
 from domain.events import EventStamp
 from domain.failures import Code, PlatformError
 from domain.ids import AgentId, TenantId
@@ -318,18 +317,17 @@ class Node:
 
     async def _start_toolbars(self) -> None:
         settings = self.settings.grpc
-        service = AgentService(self._desk, self._summary)
+        service = AgentService(self._desk, self._agent_day)
         server = ToolbarServer(service, settings.host, settings.port)
         host, port = await server.start()
         self._stack.push_async_callback(server.stop)
         self.addresses["grpc"] = f"{_host(host)}:{port}"
 
-    async def _summary(self, tenant: TenantId, agent: AgentId) -> SummaryFigures:
+    async def _agent_day(self, tenant: TenantId, agent: AgentId) -> AgentDay:
         try:
-            day = await self.records.agent_day(tenant, agent)
+            return await self.records.agent_day(tenant, agent)
         except DATABASE_ERRORS as error:
             raise PlatformError(Code.STORE_UNAVAILABLE, "records") from error
-        return SummaryFigures(**asdict(day))
 
     async def _start_calls(self) -> None:
         settings = self.settings

@@ -10,6 +10,8 @@ from zoneinfo import ZoneInfo
 
 import asyncpg
 
+from domain.agent_day import AgentDay
+
 CALENDAR = ZoneInfo("Asia/Shanghai")
 
 Row = Mapping[str, Any]
@@ -25,21 +27,6 @@ class CallReport:
     legs: list[Row]
     conversations: list[Row]
     recordings: list[Row]
-
-
-@dataclass(frozen=True, slots=True)
-class AgentDay:
-    """An agent's figures of one day, as far as they are in the records."""
-
-    calls_offered: int = 0
-    calls_answered: int = 0
-    talk_ms: int = 0
-    after_call_work_ms: int = 0
-    ready_ms: int = 0
-    not_ready_ms: int = 0
-    signed_in_ms: int = 0
-    ratings: int = 0
-    rating_sum: int = 0
 
 
 _AGENT_DAY = """

@@ -10,9 +10,9 @@ import grpc
 import pytest
 
 from agents.service import AgentService
-from agents.summary import SummaryFigures
 from cti95598.agents.v1 import agents_pb2 as pb
 from cti95598.agents.v1.agents_pb2_grpc import AgentServiceStub
+from domain.agent_day import AgentDay
 from domain.failures import Code, PlatformError
 from domain.ids import AgentId, TenantId
 from tests.agents.conftest import Centre
@@ -46,10 +46,10 @@ class Toolbar:
         return self.stub.Events(pb.EventsRequest(), metadata=self.metadata, timeout=20)
 
 
-async def figures(tenant: TenantId, agent: AgentId) -> SummaryFigures:
+async def figures(tenant: TenantId, agent: AgentId) -> AgentDay:
     if agent == "1002":
         raise PlatformError(Code.STORE_UNAVAILABLE)
-    return SummaryFigures(calls_offered=3, calls_answered=2, ratings=1, rating_sum=5)
+    return AgentDay(calls_offered=3, calls_answered=2, ratings=1, rating_sum=5)
 
 
 @pytest.fixture
