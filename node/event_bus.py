@@ -108,11 +108,16 @@ class EventBus:
                 self._note(up=True)
             except (RedisError, OSError, TimeoutError, _StreamFullError) as error:
                 self._note(up=False, reason=str(error) or type(error).__name__)
-                self._wake.set()
-                self._spill()
-                if self._stopping:
-                    return
-                await asyncio.sleep(_RETRY_S)
+            except Exception:
+                log.exception("events cannot be written for a fault of ours")
+                self._note(up=False, reason="internal error")
+            else:
+                continue
+            self._wake.set()
+            self._spill()
+            if self._stopping:
+                return
+            await asyncio.sleep(_RETRY_S)
 
     def _is_idle(self) -> bool:
         return not (self._in_flight or self._spool or self._memory)
