@@ -7,7 +7,6 @@ trims the silence at both ends and brings speech to one level.
 from __future__ import annotations
 
 import asyncio
-import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -69,11 +68,6 @@ class EspeakSynthesizer:
 async def convert_sound(source: Path, target: Path, *, timeout_s: float = 60.0) -> None:
     """Write any WAV as PCM16 mono 8 kHz; PlatformError PROMPT_FAILED."""
     await _sox("sox", source, target, ["rate", "8000"], timeout_s)
-
-
-def missing_programs() -> list[str]:
-    """Return the programs that are not installed."""
-    return [name for name in ("espeak-ng", "sox") if shutil.which(name) is None]
 
 
 def _has_sound(speech: Path) -> bool:

@@ -151,11 +151,6 @@ class InviteSession:
         self._waiting_offer: bytes | None = None
         self._timer: asyncio.TimerHandle | None = None
 
-    @property
-    def remote_target(self) -> str:
-        """The URI that requests of this session go to."""
-        return self._dialog.target if self._dialog else self.request.uri
-
     # Incoming: RFC 3261 13.3
 
     def receive(self, server: ServerTransaction) -> None:
@@ -353,11 +348,6 @@ class InviteSession:
             return None
         self._attempts += 1
         return authorized_again(request, response, self._credentials, cseq=cseq)
-
-    def cancel(self) -> None:
-        """Give up an outgoing call that was not answered."""
-        if self.state is not SessionState.CONFIRMED:
-            self.end(Code.CALLER_ABANDONED)
 
     # Both: RFC 3261 12.2, 14, 15
 

@@ -19,7 +19,7 @@ from ivr.music import write_waiting_music
 from ivr.prompts import PromptStore
 from ivr.recordings import is_telephone_wav
 from ivr.speech_cache import SpeechCache
-from ivr.synthesis import EspeakSynthesizer, missing_programs
+from ivr.synthesis import EspeakSynthesizer
 from ivr.wording import Piece
 from tests.ivr.desk import SilentSynthesizer, write_wav
 
@@ -122,10 +122,6 @@ async def test_a_synthesizer_that_fails_hangs_or_is_silent(
     with pytest.raises(PlatformError, match=reason) as caught:
         await broken.synthesize("您好", "zh", tmp_path / "a.wav")
     assert caught.value.code is Code.PROMPT_FAILED
-
-
-def test_programs_are_installed() -> None:
-    assert missing_programs() == []
 
 
 FLOW = """

@@ -64,7 +64,7 @@ async def test_cancelled(node: Node, peer: RawPeer, before_ringing: bool) -> Non
     session, told = node.call(peer)
     invite = await peer.expect("INVITE")
     if before_ringing:
-        session.cancel()
+        session.end(Code.CALLER_ABANDONED)
         peer.reply(invite, 180)
     else:
         peer.reply(invite, 180)
@@ -87,7 +87,7 @@ async def test_a_200_that_crosses_the_cancel_is_ended(node: Node, peer: RawPeer)
     invite = await peer.expect("INVITE")
     peer.reply(invite, 180)
     await told.expect("progress", 180, b"")
-    session.cancel()
+    session.end(Code.CALLER_ABANDONED)
     await peer.expect("CANCEL")
     peer.reply(invite, 200, body=ANSWER)
     await peer.expect("ACK")
@@ -100,7 +100,7 @@ async def test_a_cancel_that_nobody_answers(node: Node, peer: RawPeer) -> None:
     session, told = node.call(peer)
     peer.reply(await peer.expect("INVITE"), 180)
     await told.expect("progress", 180, b"")
-    session.cancel()
+    session.end(Code.CALLER_ABANDONED)
     await told.end()
     await node.forgotten()
 

@@ -20,7 +20,6 @@ _ACTS: dict[str, Callable[[InviteSession], None]] = {
     "ring": lambda session: session.ring() if session.direction == "in" else None,
     "accept": lambda session: session.accept(ANSWER) if session.direction == "in" else None,
     "reject": lambda session: session.reject(Code.BUSY) if session.direction == "in" else None,
-    "cancel": lambda session: session.cancel() if session.direction == "out" else None,
     "reinvite": lambda session: session.reinvite(OFFER),
     "talk": lambda session: session.notify_talk(lambda _taken: None),
     "end": lambda session: session.end(Code.FLOW_ENDED),
