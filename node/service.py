@@ -167,8 +167,6 @@ class Node:
         self._phones.load(after.tenants, credentials)
         self._agents.load(*_agents_and_queues(after))
         self._acd.configure(self._agents.queue_ids())
-        self._queue_names.clear()
-        self._queue_names |= _queue_names(after)  # the library checks flows against this set
         self._config = config
         remarks = [
             f"{name}: takes effect after a restart"
@@ -263,8 +261,7 @@ class Node:
             synthesizer=EspeakSynthesizer(),
         )
         self._stack.push_async_callback(self._prompts.aclose)
-        self._queue_names = _queue_names(self.settings)
-        self._flows = FlowLibrary(self._config.flows, queues=self._queue_names)
+        self._flows = FlowLibrary(self._config.flows)
         for remark in await self._load_flows():
             log.warning("flow problem", problem=remark)
 
@@ -404,10 +401,6 @@ def _agents_and_queues(
     agents = {tenant.tenant_id: tenant.agents for tenant in settings.tenants}
     queues = {tenant.tenant_id: tenant.queues for tenant in settings.tenants}
     return agents, queues
-
-
-def _queue_names(settings: PlatformSettings) -> set[str]:
-    return {queue.id for tenant in settings.tenants for queue in tenant.queues}
 
 
 def _business_urls(settings: PlatformSettings) -> list[object]:
