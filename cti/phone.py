@@ -351,7 +351,7 @@ class Phone:
         self._refresh: asyncio.Task[None] | None = None
 
     async def open(self) -> tuple[str, int]:
-        """Bind the phone's socket and return its address; OSError where that is not possible."""
+        """Bind the phone's socket and return its address; PlatformError where it cannot."""
         settings = self.settings
         return await self._endpoint.listen(
             settings.transport, settings.local_ip, settings.local_port

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import typer
 
 from node.commands.agent import agent_command
@@ -9,6 +11,7 @@ from node.commands.call import call_command
 from node.commands.flow import flow_check
 from node.commands.records import records_command
 from node.commands.serve import serve_command
+from node.logs import configure_logs
 
 app = typer.Typer(
     name="cti95598",
@@ -30,6 +33,7 @@ app.add_typer(flow_app, name="flow")
 
 def main() -> None:
     """Run the command."""
+    configure_logs(None, level=logging.WARNING)  # until a command says otherwise
     app()
 
 

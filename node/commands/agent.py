@@ -30,6 +30,7 @@ from cti.rtp_port import MediaRouter
 from cti.sip.transport import Hop
 from cti95598.agents.v1 import agents_pb2 as pb
 from domain.failures import PlatformError
+from node.commands.far_host import address_of
 from node.credentials import read_plain_passwords
 
 _PASSWORD_VARIABLE = "CTI95598_PASSWORD"  # noqa: S105 - the variable's name
@@ -150,6 +151,9 @@ def agent_command(
     except PlatformError as error:
         _console.print(f"失败:{error.failure.zh} · failed: {error}")
         raise typer.Exit(1) from error
+    except TimeoutError as error:
+        _console.print(f"软电话无法注册:没有响应 · nothing answers SIP at {sip_address}")
+        raise typer.Exit(1) from error
     except grpc.aio.AioRpcError as error:
         _console.print(
             f"无法连接平台 {grpc_address} · no platform is reachable by gRPC there: "
@@ -200,7 +204,7 @@ def _hop(address: str) -> Hop:
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal():
         raise typer.BadParameter(f"--sip {address}: write HOST:PORT")
-    return Hop("udp", host, int(port))
+    return Hop("udp", address_of(host), int(port))
 
 
 def _local_ip(server: Hop) -> str:

@@ -19,6 +19,7 @@ from cti.sip.session import SessionEnd
 from cti.sip.transport import Hop
 from cti.sip.uri import SipUri
 from domain.failures import CATALOGUE, Code, PlatformError
+from node.commands.far_host import address_of
 
 _ANSWER_TIMEOUT_S = 60.0
 _PROMPT_TIMEOUT_S = 120.0
@@ -74,7 +75,7 @@ def call_command(
     ] = None,
     duration: Annotated[
         float | None,
-        typer.Option(help="Hang up after this many seconds of call; else the far end does."),
+        typer.Option(min=0, help="Hang up after this many seconds; else the far end does."),
     ] = None,
     transport: Annotated[str, typer.Option(help="udp or tcp.")] = "udp",
     local_ip: Annotated[str, typer.Option(help="Address to call from.")] = "127.0.0.1",
@@ -94,6 +95,7 @@ def call_command(
         raise typer.BadParameter(str(error)) from error
     if transport not in {"udp", "tcp"}:
         raise typer.BadParameter(f"--transport {transport}: udp or tcp")
+    far_ip = address_of(target.host)
     if record is not None:
         record.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(prefix="cti95598-call-") as scratch:
@@ -107,15 +109,15 @@ def call_command(
             user=from_number,
             local_ip=local_ip,
             transport=transport,
-            t1_s=_LOOPBACK_T1_S if target.host.startswith("127.") else T1_S,
+            t1_s=_LOOPBACK_T1_S if far_ip.startswith("127.") else T1_S,
         )
-        server = Hop("tcp" if transport == "tcp" else "udp", target.host, target.port or 5060)
+        server = Hop("tcp" if transport == "tcp" else "udp", far_ip, target.port or 5060)
         try:
             answered = asyncio.run(_call(settings, server, uri, plan, loop_tone=tone is not None))
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
-        except OSError as error:
-            _console.print(f"无法使用 {local_ip}: {error.strerror} · cannot use that address")
+        except PlatformError as error:
+            _console.print(f"失败:{error.failure.zh} · failed: {error.detail}")
             raise typer.Exit(1) from error
     if answered and record is not None:
         _console.print(f"录音 recording: {record}")

@@ -28,6 +28,8 @@ log = structlog.get_logger(__name__)
 _BAD_CONFIGURATION = 78  # EX_CONFIG of sysexits.h
 _FORCED = 130
 
+_PORT_MAX = 65535
+
 _console = Console(highlight=False, soft_wrap=True)
 
 
@@ -54,10 +56,15 @@ def serve_command(
         ),
     ] = ",".join(Service),
     sip_port: Annotated[
-        int | None, typer.Option(help="SIP port (UDP and TCP), instead of the file's.")
+        int | None,
+        typer.Option(min=0, max=_PORT_MAX, help="SIP port (UDP and TCP), instead of the file's."),
     ] = None,
-    grpc_port: Annotated[int | None, typer.Option(help="gRPC port, instead of the file's.")] = None,
-    http_port: Annotated[int | None, typer.Option(help="HTTP port, instead of the file's.")] = None,
+    grpc_port: Annotated[
+        int | None, typer.Option(min=0, max=_PORT_MAX, help="gRPC port, instead of the file's.")
+    ] = None,
+    http_port: Annotated[
+        int | None, typer.Option(min=0, max=_PORT_MAX, help="HTTP port, instead of the file's.")
+    ] = None,
 ) -> None:
     """启动平台 · Start the platform and stay until Ctrl-C.
 
@@ -78,7 +85,6 @@ def serve_command(
         _complain(*(str(problem) for problem in error.problems))
         raise typer.Exit(_BAD_CONFIGURATION) from None
     except PlatformError as error:
-        log.debug("cannot run", exc_info=True)
         _complain(error.detail or str(error))
         raise typer.Exit(1) from None
     raise typer.Exit(status)

@@ -248,3 +248,24 @@ async def test_only_what_is_asked_for_is_served(tmp_path: Path) -> None:
     finally:
         serve.process.send_signal(signal.SIGTERM)
         assert await serve.ends() == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["--data", "/dev/null"], 1, "data directory /dev/null: "),
+        (["--data", "/dev/null/x"], 1, "data directory /dev/null/x: "),
+        (["--sip-port", "65536"], 2, "--sip-port"),
+        (["--grpc-port", "-1"], 2, "--grpc-port"),
+    ],
+)
+async def test_a_wrong_command_line_is_told_without_a_traceback(
+    tmp_path: Path, arguments: list[str], status: int, words: str
+) -> None:
+    serve = Serve(tmp_path)
+    serve.write_config()
+    await serve.start(*arguments)
+    assert await serve.ends() == status
+    assert words in serve.output
+    assert "Traceback" not in serve.output
+    assert len(serve.output.splitlines()) < 10

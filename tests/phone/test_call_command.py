@@ -41,6 +41,8 @@ def test_other_presses_are_refused_with_the_remedy(text: str) -> None:
         (["sip:95598@127.0.0.1", "--tone", "5"], "between 20 and 3999"),
         (["sip:95598@127.0.0.1", "--press", "1@soon"], "write keys"),
         (["sip:95598@127.0.0.1", "--transport", "tls"], "udp or tcp"),
+        (["sip:95598@127.0.0.1", "--duration", "-1"], "--duration"),
+        (["sip:95598@nowhere.invalid"], "no such host"),
         (["sip:95598@127.0.0.1", "--play", "stereo.wav"], "2 channels"),
         (["sip:95598@127.0.0.1", "--play", "text.wav"], "not a WAV file"),
     ],
@@ -55,3 +57,10 @@ def test_a_wrong_command_line_says_what_is_wrong(
     result = CliRunner(env={"TERM": "dumb", "COLUMNS": "300"}).invoke(app, arguments)
     assert result.exit_code == 2
     assert words in result.output
+
+
+def test_an_address_that_is_not_ours_is_told_without_a_traceback() -> None:
+    result = CliRunner().invoke(app, ["sip:95598@localhost", "--local-ip", "192.0.2.1"])
+    assert result.exit_code == 1
+    assert "192.0.2.1" in result.output
+    assert isinstance(result.exception, SystemExit)
