@@ -100,7 +100,7 @@ class CallControl:
         """Hang up all calls and wait until their last events are published, or for so long."""
         self.drain()
         for call, _ in list(self._calls.values()):
-            call.end(Code.NODE_DRAINING)
+            call.end(Code.NODE_STOPPED)
         if not self._calls:
             return
         self._empty.clear()

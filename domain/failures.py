@@ -27,6 +27,10 @@ class Code(StrEnum):
     NODE_DRAINING = "node_draining"
     OVERLOADED = "overloaded"
 
+    # Calls that went with their node
+    NODE_STOPPED = "node_stopped"
+    NODE_LOST = "node_lost"
+
     # Signalling and media
     SIP_MALFORMED = "sip_malformed"
     SDP_MALFORMED = "sdp_malformed"
@@ -127,6 +131,10 @@ CATALOGUE: dict[Code, Failure] = dict([
            "节点正在停止接入", "node takes no new calls"),
     _entry(Code.OVERLOADED, 503, "RESOURCE_EXHAUSTED", 42, _NO,
            "系统过载", "platform is overloaded"),
+    _entry(Code.NODE_STOPPED, 503, "UNAVAILABLE", 41, _BAD,
+           "节点停止,通话中断", "node was stopped during the call"),
+    _entry(Code.NODE_LOST, 503, "UNAVAILABLE", 41, _BAD,
+           "节点异常终止,通话中断", "node died during the call"),
     _entry(Code.SIP_MALFORMED, 400, "INVALID_ARGUMENT", 111, _NO,
            "SIP 消息格式错误", "SIP message is malformed"),
     _entry(Code.SDP_MALFORMED, 400, "INVALID_ARGUMENT", 111, _NO,

@@ -33,6 +33,7 @@ from cti.sip.endpoint import SipEndpoint
 from cti.sip.registrar import Registrar
 from cti.sip.session import InviteSession
 from cti.sip.user_agent import UserAgent
+from cti95598.events.v1.events_pb2 import NodeStarted
 from domain.agent_day import AgentDay
 from domain.events import EventStamp
 from domain.failures import Code, PlatformError
@@ -331,6 +332,8 @@ class Node:
 
     async def _start_calls(self) -> None:
         settings = self.settings
+        for tenant in settings.tenants:
+            self._events.publish(tenant.tenant_id, NodeStarted())
         media = RtpEngine(port_min=settings.media.port_min, port_max=settings.media.port_max)
         self._stack.push_async_callback(media.aclose)
         self._stack.enter_context(MediaMetrics(media.figures))

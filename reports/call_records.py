@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from cti95598.events.v1.events_pb2 import Event
+from cti95598.events.v1.events_pb2 import CallEnded, Event
 from domain.failures import CATALOGUE, Code, Outcome
 from reports.projection import (
     MEDIA_COLUMNS,
@@ -109,6 +109,20 @@ _CONVERSATIONS = Table(
 )
 
 
+# A call that its node could not end was over after its last event.
+_END_LOST_CALLS = """
+WITH lost AS (
+    SELECT call_id, (
+        SELECT max(at) FROM event_log l
+        WHERE l.tenant = c.tenant AND l.call_id = c.call_id AND l.call_id <> '') AS last_seen
+    FROM call_record c
+    WHERE tenant = $1 AND node = $2 AND arrived_at < $3 AND ended_at IS NULL)
+UPDATE call_record c SET ended_at = last_seen, cause = $4, counted_as = $5, ended_by = 'platform',
+    duration_ms = extract(epoch FROM last_seen - arrived_at) * 1000
+FROM lost WHERE c.tenant = $1 AND c.call_id = lost.call_id
+"""
+
+
 class CallRecords:
     """Projection of everything that belongs to a call."""
 
@@ -127,6 +141,16 @@ class CallRecords:
             batch.conversations,
         ):
             await changes.write(connection)
+        for event in events:
+            if event.HasField("node_started"):
+                await connection.execute(
+                    _END_LOST_CALLS,
+                    event.tenant,
+                    event.node,
+                    event_time(event),
+                    Code.NODE_LOST,
+                    CATALOGUE[Code.NODE_LOST].outcome,
+                )
 
 
 class _Batch:
@@ -181,6 +205,8 @@ class _Batch:
             duration_ms=body.duration_ms,
             **media_values(body.media),
         )
+        if body.by == CallEnded.PARTY_PLATFORM:  # who was hung up on in a queue did not give up
+            self.calls.row(event.tenant, event.call_id, abandoned=False)
 
     def flow_started(self, event: Event) -> None:
         body = event.flow_started

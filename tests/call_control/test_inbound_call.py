@@ -11,7 +11,7 @@ import pytest
 from cti.call import Call, Collected, CollectEnd
 from cti.media import PortId
 from cti.sdp import Direction, build_offer
-from domain.failures import Code, PlatformError
+from domain.failures import CATALOGUE, Code, Outcome, PlatformError
 from tests.call_control.conftest import Bench, answered, idle
 from tests.fakes.session import FakeSession
 from tests.fakes.turn import turn
@@ -286,6 +286,16 @@ async def test_silence_ends_the_call_but_not_on_hold(bench: Bench) -> None:
     await bench.settle()
     assert bench.sink.cause("call_ended") == Code.MEDIA_TIMEOUT
     assert session.ended_with is Code.MEDIA_TIMEOUT
+
+
+async def test_a_call_cut_short_by_the_nodes_end_counts_as_failed(bench: Bench) -> None:
+    bench.handler = answered(idle)
+    session = bench.invite()
+    await bench.until(lambda: "call_answered" in bench.sink.names)
+    await asyncio.wait_for(bench.control.aclose(), 5)
+    assert session.ended_with is Code.NODE_STOPPED
+    assert bench.sink.cause("call_ended") == Code.NODE_STOPPED
+    assert CATALOGUE[Code.NODE_STOPPED].outcome is Outcome.FAILED
 
 
 async def test_a_handler_that_never_ends_does_not_keep_the_record_back(

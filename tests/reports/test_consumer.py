@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from google.protobuf.message import Message
+from prometheus_client import REGISTRY
 
 import recording
 import reports
@@ -179,12 +180,47 @@ async def test_a_call_becomes_its_record(stores: RunningStores) -> None:
         await write(stores, whole_call())
         await until(counts(stores, "event_log", 22))
     check_whole_call(await report_of(stores))
+    took_s = REGISTRY.get_sample_value("events_store_seconds_sum")
+    assert took_s is not None
+    assert took_s > 0.0005  # the time of a transaction, and not of making a coroutine
     queries = RecordQueries(stores.pool)
     day = await queries.agent_day("demo", "1001")
     assert (day.calls_offered, day.calls_answered, day.talk_ms) == (1, 1, 5_000)
     assert (day.ratings, day.rating_sum) == (1, 5)
     assert (await queries.agent_day("demo", "1002")).calls_answered == 0
     assert [row["call_id"] for row in await queries.latest_calls(5)] == [CALL]
+
+
+async def test_a_call_that_went_with_its_node_gets_an_end(stores: RunningStores) -> None:
+    *begun, _ = whole_call()
+    keeper = Keeper()
+    other = EventStamp(NodeId("n2"), keeper)
+    other.publish(DEMO, pb.CallArrived(caller="13800138000"), call_id=CallId("elsewhere"))
+    EventStamp(NodeId("n1"), keeper).publish(DEMO, pb.NodeStarted())
+    async with running(consumer_of(stores)):
+        await write(stores, begun)
+        await write(stores, keeper.events)
+        await until(counts(stores, "event_log", len(begun) + 2))
+    record = (await report_of(stores)).record
+    assert (record["cause"], record["outcome"]) == ("node_lost", "failed")
+    assert record["ended_at"] is not None
+    assert record["duration_ms"] >= 0
+    report = await RecordQueries(stores.pool).call("elsewhere")
+    assert report is not None
+    assert report.record["ended_at"] is None
+
+
+async def test_who_is_hung_up_on_in_a_queue_has_not_given_up(stores: RunningStores) -> None:
+    keeper = Keeper()
+    stamp = EventStamp(NodeId("n1"), keeper)
+    stamp.publish(DEMO, pb.CallArrived(caller="13800138000"), call_id=CALL)
+    stamp.publish(DEMO, pb.CallDequeued(queue="bill", outcome="abandoned"), call_id=CALL)
+    ended = pb.CallEnded(by=pb.CallEnded.PARTY_PLATFORM, sip_status=200)
+    stamp.publish(DEMO, ended, call_id=CALL, cause=Code.NODE_STOPPED)
+    async with running(consumer_of(stores)):
+        await write(stores, keeper.events)
+        await until(counts(stores, "event_log", 3))
+    assert (await report_of(stores)).record["outcome"] == "failed"
 
 
 async def test_events_read_twice_count_once(stores: RunningStores) -> None:
