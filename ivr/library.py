@@ -42,7 +42,7 @@ class FlowLibrary:
             result = load_file(file, queues=queues)
             problems += result.problems
             if result.flow is None:
-                former = self._flows.get(result.name) or by_file.get(file)
+                former = by_file.get(file) or self._flows.get(result.name)
                 if former is not None:
                     kept[former.name] = former
             elif (twin := loaded.get(result.flow.name)) is not None:

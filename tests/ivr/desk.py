@@ -101,7 +101,8 @@ class Desk:
         flows = directory / "flows"
         if isinstance(flow, str):
             flows.mkdir(exist_ok=True)
-            (flows / "flow.yaml").write_text(flow, encoding="utf-8")
+            name = flow.partition("flow: ")[2].split()[0]
+            (flows / f"{name}.yaml").write_text(flow, encoding="utf-8")
             self.library = FlowLibrary(flows)
         else:
             self.library = FlowLibrary(flow)

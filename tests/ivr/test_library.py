@@ -64,14 +64,26 @@ def test_a_queue_that_has_gone_is_named(tmp_path: Path) -> None:
 
 
 def test_two_files_cannot_hold_the_same_flow(tmp_path: Path) -> None:
-    put(tmp_path, "a.yaml", GOOD.format(name="one", text="您好甲"))
-    put(tmp_path, "b.yaml", GOOD.format(name="one", text="您好乙"))
+    put(tmp_path, "a/one.yaml", GOOD.format(name="one", text="您好甲"))
+    put(tmp_path, "b/one.yaml", GOOD.format(name="one", text="您好乙"))
     library = FlowLibrary(tmp_path)
     (problem,) = library.load()
-    assert (problem.rule, problem.file.name, problem.line) == ("flow_twice", "b.yaml", 1)
+    assert (problem.rule, problem.file.parent.name, problem.line) == ("flow_twice", "b", 1)
     flow = library.get("one")
     assert flow is not None
-    assert flow.file.name == "a.yaml"
+    assert flow.file.parent.name == "a"
+
+
+def test_a_flow_that_takes_another_name_stays_what_it_was(tmp_path: Path) -> None:
+    one = put(tmp_path, "one.yaml", GOOD.format(name="one", text="您好甲"))
+    put(tmp_path, "two.yaml", GOOD.format(name="two", text="您好乙"))
+    library = FlowLibrary(tmp_path)
+    assert library.load() == []
+    served = [library.get("one"), library.get("two")]
+    one.write_text(GOOD.format(name="two", text="您好甲"), encoding="utf-8")
+    (problem,) = library.load()
+    assert (problem.rule, problem.file, problem.line) == ("file_name", one, 1)
+    assert [library.get("one"), library.get("two")] == served
 
 
 def test_an_empty_directory_holds_no_flows(tmp_path: Path) -> None:
@@ -122,8 +134,8 @@ def test_command_can_be_strict(command: typer.Typer) -> None:
 def test_command_wants_files_and_names_of_their_own(command: typer.Typer, tmp_path: Path) -> None:
     assert CliRunner().invoke(command, [str(tmp_path)]).exit_code == 1
     assert CliRunner().invoke(command, [str(tmp_path / "none")]).exit_code == 2
-    put(tmp_path, "a.yaml", GOOD.format(name="one", text="您好甲"))
-    put(tmp_path, "b.yaml", GOOD.format(name="one", text="您好乙"))
+    put(tmp_path, "a/one.yaml", GOOD.format(name="one", text="您好甲"))
+    put(tmp_path, "b/one.yaml", GOOD.format(name="one", text="您好乙"))
     result = CliRunner().invoke(command, [str(tmp_path)])
     assert result.exit_code == 1
     assert "在多个文件中出现" in result.output

@@ -151,7 +151,7 @@ async def test_prompts_that_cannot_be_made_are_skipped(tmp_path: Path) -> None:
 
 async def test_a_call_keeps_the_flow_it_began_with(tmp_path: Path) -> None:
     desk = Desk(tmp_path, FLOW)
-    file = tmp_path / "flows" / "flow.yaml"
+    file = tmp_path / "flows" / "test.yaml"
 
     class Reloading(ScriptedQueues):
         async def serve(self, call: Call, request: QueueCall) -> QueueResult:
