@@ -78,8 +78,8 @@ def _load(
     if header.flow != file.stem:  # access codes name a flow, and people look for its file
         faults.say(
             "file_name", "", ("flow",),
-            Words(f"流程名“{header.flow}”与文件名不同", f"flow {header.flow!r} is not the file's name"),
-            Words(f"写 flow: {file.stem},或改文件名", f"write flow: {file.stem}, or rename the file"),
+            Words("流程名与文件名不同", "the flow is not named as its file"),
+            Words(f"写 flow: {file.stem},或改文件名", f"write flow: {file.stem}, or rename it"),
         )  # fmt: skip
     draft = Draft(file, header, nodes, broken, source)
     problems = [*faults.problems, *check(draft, queues)]

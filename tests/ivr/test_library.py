@@ -79,11 +79,11 @@ def test_a_flow_that_takes_another_name_stays_what_it_was(tmp_path: Path) -> Non
     put(tmp_path, "two.yaml", GOOD.format(name="two", text="您好乙"))
     library = FlowLibrary(tmp_path)
     assert library.load() == []
-    served = [library.get("one"), library.get("two")]
+    served = {flow.name: flow.version for flow in library.flows()}
     one.write_text(GOOD.format(name="two", text="您好甲"), encoding="utf-8")
     (problem,) = library.load()
     assert (problem.rule, problem.file, problem.line) == ("file_name", one, 1)
-    assert [library.get("one"), library.get("two")] == served
+    assert {flow.name: flow.version for flow in library.flows()} == served
 
 
 def test_an_empty_directory_holds_no_flows(tmp_path: Path) -> None:
