@@ -9,6 +9,9 @@ import re
 
 import yaml
 
+from domain.words import Words
+from domain.yaml_hints import hint_at
+
 YamlValue = str | int | float | bool | None | list["YamlValue"] | dict[str, "YamlValue"]
 Place = tuple[str | int, ...]
 """The way to a value from the top: ("nodes", "greeting", "text")."""
@@ -25,14 +28,17 @@ _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,14})")
 _DECIMAL = re.compile(r"-?(0|[1-9][0-9]{0,14})\.[0-9]{1,15}")
 
 
+_MEND = Words("改正该处的 YAML 写法", "mend the YAML there")
+
+
 class YamlSyntaxError(Exception):
     """The text is no YAML that we accept; `line` counts from 1."""
 
-    def __init__(self, line: int, zh: str, en: str) -> None:
-        super().__init__(f"line {line}: {en}")
+    def __init__(self, line: int, reason: Words, remedy: Words = _MEND) -> None:
+        super().__init__(f"line {line}: {reason.en}")
         self.line = line
-        self.zh = zh
-        self.en = en
+        self.reason = reason
+        self.remedy = remedy
 
 
 class YamlSource:
@@ -49,18 +55,13 @@ class YamlSource:
         try:
             root = yaml.compose(text, Loader=yaml.CSafeLoader)
         except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            reason = " ".join(part for part in (error.context, error.problem) if part)
-            line = mark.line + 1 if mark else 1
-            raise YamlSyntaxError(
-                line, f"不是正确的 YAML:{reason}", f"not YAML: {reason}"
-            ) from None
+            raise _explained(text, error) from None
         except yaml.reader.ReaderError as error:
             line = text.count("\n", 0, int(error.position)) + 1
-            zh, en = "不能有控制字符", "a control character is not allowed"
-            raise YamlSyntaxError(line, zh, en) from None
+            reason = Words("不能有控制字符", "a control character is not allowed")
+            raise YamlSyntaxError(line, reason, Words("删去它", "remove it")) from None
         except RecursionError:
-            raise YamlSyntaxError(1, "嵌套太深", "the document is too deep") from None
+            raise YamlSyntaxError(1, Words("嵌套太深", "the document is too deep")) from None
         self.data: YamlValue = None if root is None else self._build(root, ())
 
     def line(self, place: Place) -> int:
@@ -78,11 +79,10 @@ class YamlSource:
         self._lines.setdefault(place, line)
         if len(self._lines) > _MOST_VALUES or len(place) > _DEEPEST:
             en = "the document is too large or too deep"
-            raise YamlSyntaxError(line, "文件太大或引用层层嵌套", en)
+            raise YamlSyntaxError(line, Words("文件太大或引用层层嵌套", en))
         if node.tag.removeprefix(_STANDARD_TAG) not in _TAGS:
-            raise YamlSyntaxError(
-                line, f"不能用标签 {node.tag}", f"the tag {node.tag} is not allowed"
-            )
+            reason = Words(f"不能用标签 {node.tag}", f"the tag {node.tag} is not allowed")
+            raise YamlSyntaxError(line, reason, Words("删去它", "remove it"))
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node)
         if isinstance(node, yaml.SequenceNode):
@@ -94,10 +94,11 @@ class YamlSource:
         for key, value in node.value:
             line = key.start_mark.line + 1
             if not isinstance(key, yaml.ScalarNode):
-                raise YamlSyntaxError(line, "键必须是一个词", "a key must be plain text")
+                raise YamlSyntaxError(line, Words("键必须是一个词", "a key must be plain text"))
             name = str(key.value)
             if name in mapping:
-                raise YamlSyntaxError(line, f"“{name}”重复出现", f"the key {name!r} is given twice")
+                reason = Words(f"“{name}”重复出现", f"the key {name!r} is given twice")
+                raise YamlSyntaxError(line, reason, Words("改名或删去一个", "rename or remove one"))
             self._lines[*place, name] = line
             mapping[name] = self._build(value, (*place, name))
         return mapping
@@ -116,3 +117,13 @@ class YamlSource:
         if _INTEGER.fullmatch(text):
             return int(text)
         return float(text) if _DECIMAL.fullmatch(text) else text
+
+
+def _explained(text: str, error: yaml.MarkedYAMLError) -> YamlSyntaxError:
+    """Say what the parser found, in the words of who wrote the text where that is possible."""
+    lines = [mark.line + 1 for mark in (error.problem_mark, error.context_mark) if mark] or [1]
+    found = " ".join(part for part in (error.context, error.problem) if part)
+    hint = hint_at(text, lines, found)
+    if hint is not None:
+        return YamlSyntaxError(hint.line, hint.reason, hint.remedy)
+    return YamlSyntaxError(lines[0], Words(f"不是正确的 YAML:{found}", f"not YAML: {found}"))

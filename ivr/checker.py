@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from domain.words import Words
 from domain.yaml_source import Place, YamlSource
 from ivr.context import RESERVED
 from ivr.flow import Header
 from ivr.model import Node, Prompt, prompts_of, variables_read
 from ivr.nodes.menu import MenuNode
 from ivr.nodes.queue import QueueNode
-from ivr.problems import Problem, Severity, Words
+from ivr.problems import Problem, Severity
 from ivr.service_rules import service_warnings
 
 _MOST_LEVELS = 5  # DL/T service standard: no caller is led deeper

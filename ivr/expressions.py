@@ -18,7 +18,8 @@ from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from cti.call import JsonValue
-from ivr.problems import Words, model_fault
+from domain.words import Words
+from ivr.problems import model_fault
 from ivr.spoken import Format
 
 Lookup = Callable[[str], JsonValue]

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import structlog
 
+from domain.words import Words
 from ivr.flow import Flow
 from ivr.loader import flow_files, load_file
-from ivr.problems import Problem, Severity, Words
+from ivr.problems import Problem, Severity
 
 _log = structlog.get_logger(__name__)
 

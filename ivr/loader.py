@@ -12,12 +12,14 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from domain.validation_words import validation_words
+from domain.words import Words
 from domain.yaml_source import Place, YamlSource, YamlSyntaxError
 from ivr.checker import Draft, check
 from ivr.flow import Flow, Header, Step
 from ivr.model import Node
 from ivr.nodes import KINDS
-from ivr.problems import Problem, Severity, Words
+from ivr.problems import Problem, Severity
 
 _LARGEST_FILE_BYTES = 1024 * 1024
 
@@ -46,15 +48,22 @@ def load_file(file: Path, *, queues: Collection[str] | None = None) -> Loaded:
     """Read and check one flow; `queues` are the names that exist, None when not known."""
     try:
         if file.stat().st_size > _LARGEST_FILE_BYTES:
-            return _unread(file, 0, "文件超过 1 MB", "the file is over 1 MB")
+            reason = Words("文件超过 1 MB", "the file is over 1 MB")
+            return _unread(file, 0, reason, Words("缩短它", "shorten it"))
         text = file.read_text(encoding="utf-8")
         source = YamlSource(text, numbers=True)
-    except (OSError, UnicodeDecodeError) as error:
-        return _unread(file, 0, f"读不了文件({error})", f"cannot read the file ({error})")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        reason = Words("文件不是 UTF-8 编码", "the file is not UTF-8")
+        return _unread(file, line, reason, Words("另存为 UTF-8 编码", "save it as UTF-8"))
+    except OSError as error:
+        reason = Words(f"读不了文件({error.strerror})", f"cannot read the file ({error.strerror})")
+        return _unread(file, 0, reason, Words("检查文件名和权限", "check its name and permissions"))
     except YamlSyntaxError as error:
-        return _unread(file, error.line, error.zh, error.en)
+        return _unread(file, error.line, error.reason, error.remedy)
     if not isinstance(source.data, dict):
-        return _unread(file, 1, "文件不是“名字: 内容”的结构", "the file is not a mapping")
+        reason = Words("文件不是“名字: 内容”的结构", "the file does not hold `name: value` lines")
+        return _unread(file, 1, reason, Words("见 docs/flows.md 的例子", "see docs/flows.md"))
     return _load(file, text, source, source.data, queues)
 
 
@@ -187,11 +196,8 @@ def _explain(detail: ErrorDetails, field: str, model: type[BaseModel]) -> tuple[
             reason,
             Words(_instead(last, known, "zh"), _instead(last, known, "en")),
         )
-    message = detail["msg"]
-    reason = Words(
-        f"“{field}”的值不合要求({message})", f"the value of {field!r} is wrong ({message})"
-    )
-    return "value", reason, Words("按说明改正", "see docs/flows.md for what it may be")
+    wrong, remedy = validation_words(detail)
+    return "value", Words(f"“{field}”{wrong.zh}", f"{field!r}: {wrong.en}"), remedy
 
 
 def _instead(word: str, known: Iterable[str], language: str) -> str:
@@ -202,7 +208,6 @@ def _instead(word: str, known: Iterable[str], language: str) -> str:
     return f"did you mean {close[0]}" if close else f"use one of {', '.join(names)}"
 
 
-def _unread(file: Path, line: int, zh: str, en: str) -> Loaded:
-    remedy = Words("改正该处的 YAML 写法", "mend the YAML there")
-    problem = Problem(Severity.ERROR, "yaml", file, line, "", Words(zh, en), remedy)
+def _unread(file: Path, line: int, reason: Words, remedy: Words) -> Loaded:
+    problem = Problem(Severity.ERROR, "yaml", file, line, "", reason, remedy)
     return Loaded(file, "", None, [problem])

@@ -16,9 +16,10 @@ from pydantic import (
     model_validator,
 )
 
+from domain.words import Words
 from domain.yaml_source import Place
 from ivr.expressions import Expression, Template
-from ivr.problems import Words, model_fault
+from ivr.problems import model_fault
 from ivr.spoken import LANGUAGES
 
 if TYPE_CHECKING:

@@ -8,20 +8,14 @@ from pathlib import Path
 
 from pydantic_core import PydanticCustomError
 
+from domain.words import Words
+
 
 class Severity(StrEnum):
     """An error keeps the flow from being taken into use; a warning does not."""
 
     ERROR = "error"
     WARNING = "warning"
-
-
-@dataclass(frozen=True, slots=True)
-class Words:
-    """One sentence in both languages."""
-
-    zh: str
-    en: str
 
 
 @dataclass(frozen=True, slots=True)

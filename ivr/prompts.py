@@ -18,10 +18,11 @@ import structlog
 
 from cti.call import Clip
 from domain.failures import PlatformError
+from domain.words import Words
 from ivr.expressions import Hole, Lookup
 from ivr.flow import Flow
 from ivr.model import Prompt, leaves, prompts_of
-from ivr.problems import Problem, Severity, Words
+from ivr.problems import Problem, Severity
 from ivr.recordings import Recordings
 from ivr.speech_cache import SpeechCache
 from ivr.spoken import LANGUAGES, Format, speak, vocabulary

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from domain.words import Words
 from ivr.expressions import Hole
 from ivr.model import Prompt, prompts_of
 from ivr.nodes.hangup import HangupNode
@@ -12,7 +13,7 @@ from ivr.nodes.menu import MenuNode
 from ivr.nodes.play import PlayNode
 from ivr.nodes.queue import QueueNode
 from ivr.nodes.say import SayNode
-from ivr.problems import Problem, Words
+from ivr.problems import Problem
 
 if TYPE_CHECKING:
     from ivr.checker import Draft

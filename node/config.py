@@ -31,6 +31,7 @@ from cti.settings import (
 )
 from domain.failures import Code, PlatformError
 from domain.ids import NodeId, TenantId
+from domain.words import Words
 from domain.yaml_source import Place, YamlSource, YamlSyntaxError
 from node.config_problems import Problem, place_text, validation_problems
 from routing.settings import Id, QueueSettings
@@ -150,19 +151,21 @@ def load_config(path: Path) -> Config:
     file = str(path)
     try:
         if path.stat().st_size > _MAX_FILE_BYTES:
-            raise ConfigError([Problem(file, 1, "", "the file is too large", "shorten it")])
+            raise _unread(file, 1, "文件太大", "the file is too large", "缩短它", "shorten it")
         source = YamlSource(path.read_text(encoding="utf-8"), numbers=False)
     except OSError as error:
-        reason = f"the file cannot be read: {error.strerror}"
-        raise ConfigError([Problem(file, 1, "", reason, "correct --config")]) from None
+        why = error.strerror
+        zh, en = f"读不了文件:{why}", f"the file cannot be read: {why}"
+        raise _unread(file, 1, zh, en, "改正 --config", "correct --config") from None
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
-        raise ConfigError([Problem(file, line, "", "not UTF-8", "save it as UTF-8")]) from None
+        zh = "另存为 UTF-8 编码"
+        raise _unread(file, line, "不是 UTF-8 编码", "not UTF-8", zh, "save it as UTF-8") from None
     except YamlSyntaxError as error:
-        problem = Problem(file, error.line, "", error.en, "correct the YAML there")
-        raise ConfigError([problem]) from None
+        raise ConfigError([Problem(file, error.line, "", error.reason, error.remedy)]) from None
     if not isinstance(source.data, dict):
-        raise ConfigError([Problem(file, 1, "", "the file holds no settings", "see docs")])
+        zh, en = "文件里没有配置", "the file holds no settings"
+        raise _unread(file, 1, zh, en, f"参照 {DEMO_CONFIG}", f"see {DEMO_CONFIG}")
     try:
         settings = PlatformSettings.model_validate(source.data)
     except ValidationError as error:
@@ -172,6 +175,10 @@ def load_config(path: Path) -> Config:
     if problems:
         raise ConfigError(problems)
     return config
+
+
+def _unread(file: str, line: int, zh: str, en: str, remedy_zh: str, remedy_en: str) -> ConfigError:
+    return ConfigError([Problem(file, line, "", Words(zh, en), Words(remedy_zh, remedy_en))])
 
 
 class _CrossCheck:
@@ -195,9 +202,13 @@ class _CrossCheck:
         try:
             Admission(self._config.settings.access())
         except PlatformError as error:
-            yield self._at(("tenants",), error.detail, "give each call one place to go")
+            yield self._at(
+                ("tenants",),
+                Words(f"来电的去向有冲突({error.detail})", error.detail),
+                Words("让每个来电只有一个去向", "give each call one place to go"),
+            )
 
-    def _at(self, path: Place, reason: str, remedy: str) -> Problem:
+    def _at(self, path: Place, reason: Words, remedy: Words) -> Problem:
         line = self._source.line(path)
         return Problem(self._file, line, place_text(path), reason, remedy)
 
@@ -207,14 +218,17 @@ class _CrossCheck:
             if name in seen:
                 first = self._source.line((*path, seen[name], field))
                 where = (*path, at, field)
-                yield self._at(where, f"{name!r} is there already, at line {first}", "rename one")
+                reason = Words(
+                    f"“{name}”在第 {first} 行已有", f"{name!r} is there already, at line {first}"
+                )
+                yield self._at(where, reason, Words("改名其中一个", "rename one"))
             seen.setdefault(name, at)
 
     def _flows(self) -> Iterator[Problem]:
         if not self._config.flows.is_dir():
-            yield self._at(
-                ("flows",), f"{self._config.flows} is not a directory", "correct the path"
-            )
+            place = self._config.flows
+            reason = Words(f"{place} 不是目录", f"{place} is not a directory")
+            yield self._at(("flows",), reason, Words("改正路径", "correct the path"))
 
     def _tenant(self, path: Place, tenant: TenantSettings) -> Iterator[Problem]:
         yield from self._twice((*path, "queues"), "id", (q.id for q in tenant.queues))
@@ -226,17 +240,21 @@ class _CrossCheck:
                     known = ", ".join(sorted(queues)) or "none"
                     yield self._at(
                         (*path, "agents", at, "queues", nth),
-                        f"there is no queue {queue!r}",
-                        f"use one of: {known}; or add the queue",
+                        Words(f"没有队列“{queue}”", f"there is no queue {queue!r}"),
+                        Words(
+                            f"用其中之一:{known};或增加队列",
+                            f"use one of: {known}; or add the queue",
+                        ),
                     )
         if not self._config.flows.is_dir():
             return
         for at, code in enumerate(tenant.access_codes):
-            if not (self._config.flows / f"{code.flow}.yaml").is_file():
+            file = self._config.flows / f"{code.flow}.yaml"
+            if not file.is_file():
                 yield self._at(
                     (*path, "access_codes", at, "flow"),
-                    f"there is no flow {code.flow!r}",
-                    f"add {self._config.flows / (code.flow + '.yaml')} or correct the name",
+                    Words(f"没有流程“{code.flow}”", f"there is no flow {code.flow!r}"),
+                    Words(f"增加文件 {file},或改正名字", f"add {file} or correct the name"),
                 )
 
     def _phones(self) -> Iterator[Problem]:
@@ -254,8 +272,17 @@ class _CrossCheck:
                 key = (tenant.sip_domain.lower(), phone)
                 if key in owners:
                     line = self._source.line(owners[key])
-                    reason = f"phone {phone!r} is used already, at line {line}"
-                    yield self._at(path, reason, "use another, or give the tenant a sip_domain")
+                    yield self._at(
+                        path,
+                        Words(
+                            f"话机“{phone}”在第 {line} 行已有",
+                            f"phone {phone!r} is used already, at line {line}",
+                        ),
+                        Words(
+                            "换一个,或给租户写 sip_domain",
+                            "use another, or give the tenant a sip_domain",
+                        ),
+                    )
                 owners.setdefault(key, path)
 
     def _ports(self) -> Iterator[Problem]:
@@ -266,6 +293,8 @@ class _CrossCheck:
         )
         for (host, port), count in taken.items():
             if count > 1 and port:
-                yield self._at(
-                    (), f"{host}:{port} over TCP is given {count} times", "use different ports"
+                reason = Words(
+                    f"TCP {host}:{port} 用了 {count} 次",
+                    f"{host}:{port} over TCP is given {count} times",
                 )
+                yield self._at((), reason, Words("用不同的端口", "use different ports"))

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
+from domain.validation_words import validation_words
+from domain.words import Words
 from domain.yaml_source import Place, YamlSource
 
 
@@ -16,52 +19,51 @@ class Problem:
     file: str
     line: int
     path: str
-    reason: str
-    remedy: str = ""
+    reason: Words
+    remedy: Words
 
     def __str__(self) -> str:
-        place = (
-            f"{self.file}:{self.line}: {self.path}: " if self.path else f"{self.file}:{self.line}: "
+        place = f" [{self.path}]" if self.path else ""
+        return (
+            f"{self.file}:{self.line}: 错误{place} {self.reason.zh}。改法:{self.remedy.zh}。\n"
+            f"    error{place}: {self.reason.en}. Remedy: {self.remedy.en}."
         )
-        return place + self.reason + (f"; {self.remedy}" if self.remedy else "")
 
 
-# What pydantic says, in the words of the person who edits the file, and what to do about it.
-_REASONS: dict[str, tuple[str, str]] = {
-    "missing": ("the field is missing", "add it"),
-    "extra_forbidden": ("there is no such field", "remove it or correct its spelling"),
-    "string_type": ("text is expected", "write a text"),
-    "int_type": ("a whole number is expected", "write a whole number"),
-    "int_parsing": ("a whole number is expected", "write a whole number"),
-    "bool_type": ("true or false is expected", "write true or false"),
-    "bool_parsing": ("true or false is expected", "write true or false"),
-    "list_type": ("a list is expected", "write one entry a line, each behind a dash"),
-    "dict_type": ("named fields are expected", "write `name: value` lines, indented"),
-    "model_type": ("named fields are expected", "write `name: value` lines, indented"),
-    "model_attributes_type": ("named fields are expected", "write `name: value` lines, indented"),
-}
+_MISSING = Words("缺少此项", "the field is missing"), Words("补上它", "add it")
+_UNKNOWN = (
+    Words("没有这一项", "there is no such field"),
+    Words("删去它,或改正拼写", "remove it or correct its spelling"),
+)
 
 
 def validation_problems(error: ValidationError, source: YamlSource, file: str) -> list[Problem]:
     """Translate pydantic's errors."""
-    problems = []
+    problems: dict[Place, Problem] = {}
     for fault in error.errors(include_url=False):
-        place = _written(source, fault["loc"])
-        reason, remedy = _REASONS.get(fault["type"], ("", ""))
-        if not reason:
-            reason = fault["msg"].removeprefix("Value error, ")
-        problems.append(Problem(file, source.line(place), place_text(place), reason, remedy))
-    return problems
+        place = _written(source, fault)
+        if place in problems:
+            continue  # one problem a place, though each member of a union complains
+        reason, remedy = _words(fault)
+        problems[place] = Problem(file, source.line(place), place_text(place), reason, remedy)
+    return list(problems.values())
 
 
-def _written(source: YamlSource, location: Place) -> Place:
+def _words(fault: ErrorDetails) -> tuple[Words, Words]:
+    if fault["type"] == "missing":
+        return _MISSING
+    return _UNKNOWN if fault["type"] == "extra_forbidden" else validation_words(fault)
+
+
+def _written(source: YamlSource, fault: ErrorDetails) -> Place:
     """Drop what pydantic adds to a location (tags of unions) and the document does not hold."""
     place: Place = ()
-    for at, part in enumerate(location):
-        last = at == len(location) - 1
-        if source.has((*place, part)) or last:
+    *inside, last = fault["loc"] or ("",)
+    for part in inside:
+        if source.has((*place, part)):
             place = (*place, part)
-    return place
+    is_written = source.has((*place, last)) or fault["type"] == "missing"
+    return (*place, last) if is_written else place
 
 
 def place_text(place: Place) -> str:

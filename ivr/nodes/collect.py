@@ -7,10 +7,11 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from cti.call import CollectEnd
+from domain.words import Words
 from ivr.context import Context
 from ivr.expressions import Expression
 from ivr.model import FlowModel, Key, Milliseconds, Name, Node, Prompt, Target
-from ivr.problems import Words, model_fault
+from ivr.problems import model_fault
 
 _TERMINATOR_WAIT_MS = 1000  # short: who pressed the last digit waits for the answer
 

@@ -7,10 +7,11 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from domain.failures import Code
+from domain.words import Words
 from ivr.context import Context
 from ivr.expressions import Template, as_text
 from ivr.model import FlowModel, Key, Milliseconds, Node, Prompt, Target
-from ivr.problems import Words, model_fault
+from ivr.problems import model_fault
 from ivr.queueing import QueueCall, QueueOutcome
 from ivr.recordings import WAITING
 

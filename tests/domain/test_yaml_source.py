@@ -58,7 +58,52 @@ def test_what_is_refused_is_named_with_its_line(
     with pytest.raises(YamlSyntaxError, match=words) as caught:
         YamlSource(text, numbers=numbers)
     assert caught.value.line == line
-    assert caught.value.zh
+    assert caught.value.reason.zh
+    assert caught.value.remedy.zh
+
+
+FLOW = """\
+flow: first
+nodes:
+  hello:
+    kind: play
+    text: {zh: 您好，欢迎：请讲。, en: "Hello, and welcome."}
+    next: menu
+  menu:
+    kind: menu
+    choices: {"1": bye, "0": bye}
+  bye:
+    kind: hangup
+    text: {zh: 再见。, en: Goodbye.}
+"""
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "line", "reason"),
+    [
+        ("    kind: play", "\tkind: play", 4, "Tab"),
+        ("    kind: hangup", "　　kind: hangup", 11, "全角空格"),
+        ("    kind: hangup", "  \u00a0 kind: hangup", 11, "特殊空格"),
+        ("kind: menu", "kind：menu", 8, "中文冒号"),
+        ("  bye:\n", "  bye ：\n", 10, "中文冒号"),
+        ("kind: hangup", "kind:hangup", 11, "没有空格"),
+        ("kind: play", "kind play", 4, "没有冒号"),
+        ('welcome."}', "welcome.}", 5, "引号没有成对"),
+        ('"0": bye}', '"0": bye', 9, "括号没有成对"),
+        ("bye, ", "bye，", 9, "中文标点"),
+        ("    next: menu", "   next: menu", 6, "缩进"),
+        ("  hello:", "  - hello:", 7, "“- ”"),
+    ],
+)
+def test_common_mistakes_are_told_where_they_were_made(
+    good: str, bad: str, line: int, reason: str
+) -> None:
+    assert good in FLOW
+    with pytest.raises(YamlSyntaxError) as caught:
+        YamlSource(FLOW.replace(good, bad, 1), numbers=True)
+    assert reason in caught.value.reason.zh
+    assert caught.value.line == line
+    assert "YAML" not in caught.value.remedy.zh
 
 
 def test_aliases_of_aliases_are_bounded() -> None:

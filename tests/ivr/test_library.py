@@ -122,7 +122,7 @@ def test_command_knows_the_queues_of_a_configuration(command: typer.Typer, tmp_p
     assert result.output.count("没有队列") == 1
     result = CliRunner().invoke(command, [*flows, str(put(tmp_path, "c.yaml", "node: n1\n"))])
     assert result.exit_code == 1
-    assert "tenants: the field is missing" in result.output
+    assert "[tenants]: the field is missing" in result.output
 
 
 def test_command_can_be_strict(command: typer.Typer) -> None:

@@ -233,7 +233,7 @@ async def test_a_bad_configuration_is_refused_with_every_fault(tmp_path: Path) -
     await serve.start()
     assert await serve.ends() == 78
     assert "platform.yaml:" in serve.output
-    assert "surprise: there is no such field" in serve.output
+    assert "[surprise]: there is no such field" in serve.output
     assert "Traceback" not in serve.output
 
 
