@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import asdict
+from urllib.parse import unquote
 
 import grpc
 import grpc.aio
@@ -62,7 +63,7 @@ class AgentService(AgentServiceServicer):
                 request.password,
                 phone=request.device,
                 take_over=request.take_over,
-                source=context.peer(),
+                source=peer_address(context.peer()),
             )
         except PlatformError as error:
             return pb.SignInResponse(result=_refused(error, AgentState.SIGNED_OUT))
@@ -182,3 +183,9 @@ def _event(notice: Notice) -> pb.AgentEvent:
     if notice.call is not None:
         event.call.CopyFrom(pb.CallSummary(**asdict(notice.call)))
     return event
+
+
+def peer_address(peer: str) -> str:
+    """Return the IP address of a peer that gRPC names `ipv4:1.2.3.4:5` or `ipv6:%5B::1%5D:5`."""
+    kind, _, rest = unquote(peer).partition(":")
+    return rest.rpartition(":")[0].strip("[]") if kind in {"ipv4", "ipv6"} else peer

@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import pytest
 
-from agents.service import AgentService
+from agents.service import AgentService, peer_address
 from cti95598.agents.v1 import agents_pb2 as pb
 from cti95598.agents.v1.agents_pb2_grpc import AgentServiceStub
 from domain.agent_day import AgentDay
@@ -153,3 +153,15 @@ async def test_a_toolbar_that_vanishes_starts_the_grace(centre: Centre, toolbar:
     live = centre.desk.session(response.token)
     stream.cancel()
     await until(lambda: live._grace_timer is not None)
+
+
+@pytest.mark.parametrize(
+    ("peer", "address"),
+    [
+        ("ipv4:192.0.2.1:4711", "192.0.2.1"),
+        ("ipv6:%5B2001:db8::1%5D:4711", "2001:db8::1"),
+        ("unix:/run/toolbar.sock", "unix:/run/toolbar.sock"),
+    ],
+)
+def test_security_events_name_the_address_of_a_toolbar(peer: str, address: str) -> None:
+    assert peer_address(peer) == address
