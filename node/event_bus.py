@@ -66,6 +66,7 @@ class EventBus:
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
         self._is_up = True
+        EVENT_STORE_UP.set(1)
 
     @property
     def is_up(self) -> bool:

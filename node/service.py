@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 from contextlib import AsyncExitStack
 from enum import StrEnum
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import asyncpg
 import structlog
@@ -69,6 +70,12 @@ log = structlog.get_logger(__name__)
 _REDIS_CONNECT_S = 2.0
 _PROMPTS = "prompts"
 _MOST_UNMADE = 10  # places that are named; without espeak-ng it would be all of them
+
+
+_FLOWS_WITH_ERRORS = (
+    "有错误的流程未生效,有上一个正确版本的沿用它 · "
+    "flows with errors are not used; their last good version stays"
+)
 
 
 class Service(StrEnum):
@@ -204,6 +211,10 @@ class Node:
             if isinstance(result, BaseException):
                 raise result
         self._redis = self._redis_client(redis_url)
+        if urlsplit(self.database_url).scheme not in {"postgres", "postgresql"}:
+            raise PlatformError(
+                Code.CONFIG_INVALID, "DATABASE_URL: write postgresql://USER:PASSWORD@HOST/DATABASE"
+            )
         try:
             self._pool = await asyncpg.create_pool(self.database_url, min_size=0, max_size=4)
         except (ValueError, asyncpg.InterfaceError) as error:
@@ -270,6 +281,8 @@ class Node:
         problems = self._flows.load(queues=self.settings.queue_ids)
         unmade = await self._prompts.warm(self._flows.flows(), tell=self._tell)
         remarks = [str(problem) for problem in problems if problem.is_error]
+        if remarks:
+            remarks.append(_FLOWS_WITH_ERRORS)
         remarks += map(str, unmade[:_MOST_UNMADE])
         if (more := len(unmade) - _MOST_UNMADE) > 0:
             remarks.append(f"另有 {more} 处语音没有做成 · speech not made: {more} more places")

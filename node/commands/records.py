@@ -44,7 +44,7 @@ _CALLS: Sequence[Column] = (
     ("通话 call", "call_id"),
     ("来电时间 arrived", "arrived_at"),
     ("主叫 caller", "caller"),
-    ("接入码 code", "access_code"),
+    ("被叫 called", "called"),
     ("队列 queue", "queue"),
     ("坐席 agent", "agent"),
     ("时长 duration", "duration_ms"),
@@ -168,7 +168,8 @@ async def _print_call(report: CallReport) -> None:
         if value:
             facts.add_row(heading, value)
     _console.print(facts)
-    _console.print(_table("进线轨迹 · path", _STEPS, report.steps))
+    if report.steps:
+        _console.print(_table("进线轨迹 · path", _STEPS, report.steps))
     if report.visits:
         _console.print(_table("排队 · queues", _VISITS, report.visits))
     if report.legs:
@@ -181,7 +182,8 @@ async def _print_call(report: CallReport) -> None:
             f"右声道 right: {recording['right_party'] or '-'}, "
             f"{_seconds(recording['duration_ms'])}, {_INTEGRITY_WORDS[state]}"
         )
-        _console.print(f"  SHA-256 {recording['sha256']}", soft_wrap=True)
+        if recording["sha256"]:
+            _console.print(f"  SHA-256 {recording['sha256']}", soft_wrap=True)
 
 
 def _facts(record: Row) -> Sequence[tuple[str, str]]:

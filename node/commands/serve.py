@@ -177,6 +177,8 @@ def _announce(node: Node, directory: DataDirectory) -> None:
     health = node.health()
     state = "可以接听来电 · takes calls" if health.takes_calls else "; ".join(health.reasons)
     _console.print(f"READY  {node.settings.node}  {state}", markup=False)
+    for trouble in health.impaired:
+        _console.print(f"  注意 note  {trouble}", markup=False)
     _console.print(f"  数据 data  {directory.root}", markup=False)
     for name, address in node.addresses.items():
         _console.print(f"  {name:<9}  {address}", markup=False)

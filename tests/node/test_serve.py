@@ -187,6 +187,7 @@ async def test_a_spoilt_flow_keeps_the_last_good_one(tmp_path: Path) -> None:
         (serve.flows / "hello.yaml").write_text("flow: hello\nnodes: {}\n")
         serve.process.send_signal(signal.SIGHUP)
         await serve.says("hello.yaml")
+        await serve.says("their last good version stays")
         await serve.says("were read again")
         assert await serve.health() == (200, True)
 
@@ -248,6 +249,18 @@ async def test_only_what_is_asked_for_is_served(tmp_path: Path) -> None:
     finally:
         serve.process.send_signal(signal.SIGTERM)
         assert await serve.ends() == 0
+
+
+async def test_a_database_url_of_another_kind_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "mysql://user:hidden@127.0.0.1/x")
+    serve = Serve(tmp_path)
+    serve.write_config()
+    await serve.start()
+    assert await serve.ends() == 1
+    assert "DATABASE_URL: write postgresql://" in serve.output
+    assert "hidden" not in serve.output
 
 
 @pytest.mark.parametrize(
