@@ -5,10 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
+from prometheus_client import Counter
+
 from cti.media import MediaEngine, MediaEvent, PortClosed, PortId, RecordingEnded, RecordingId
-from cti.sdp import Negotiated, answer, build_offer, negotiated, parse_sdp
+from cti.sdp import Negotiated, Sdp, answer, build_offer, negotiated, parse_sdp
+from domain.failures import PlatformError
 
 MediaListener = Callable[[MediaEvent], None]
+
+_MALFORMED = Counter("sdp_malformed_total", "Session descriptions that could not be read")
 
 
 class MediaRouter:
@@ -70,7 +75,7 @@ class RtpPort:
 
     def answer(self, offer: bytes) -> bytes:
         """Answer the party's offer; PlatformError SDP_MALFORMED or NO_COMMON_CODEC."""
-        parsed = parse_sdp(offer)
+        parsed = _read(offer)
         self._version += 1
         body, self.agreed = answer(
             parsed,
@@ -91,7 +96,7 @@ class RtpPort:
 
     def take_answer(self, body: bytes) -> None:
         """Read the answer to the last offer; PlatformError SDP_MALFORMED or NO_COMMON_CODEC."""
-        self.agreed = negotiated(parse_sdp(self._offer), parse_sdp(body))
+        self.agreed = negotiated(parse_sdp(self._offer), _read(body))
 
     def connect(self) -> None:
         """Let media flow as last agreed; PlatformError SDP_MALFORMED when there is no such way."""
@@ -114,3 +119,12 @@ class RtpPort:
     def close(self) -> None:
         """Close the port; PortClosed follows."""
         self._engine.close_port(self.port_id)
+
+
+def _read(body: bytes) -> Sdp:
+    """Parse what a peer sent; what cannot be read is counted."""
+    try:
+        return parse_sdp(body)
+    except PlatformError:
+        _MALFORMED.inc()
+        raise

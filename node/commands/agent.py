@@ -91,7 +91,11 @@ def agent_command(
         typer.Option(help="Passwords that the platform made at its first start, if there."),
     ] = Path(".data/demo-credentials.yaml"),
     device: Annotated[
-        str, typer.Option(help="SIP user of the phone; default: the one in the configuration.")
+        str,
+        typer.Option(
+            help="SIP user of the phone; default: the agent's number, and with --no-softphone the "
+            "one in the configuration."
+        ),
     ] = "",
     softphone: Annotated[
         bool, typer.Option(help="Register a softphone of our own, or use another phone.")
@@ -124,7 +128,7 @@ def agent_command(
     options = _Options(
         agent=agent,
         tenant=tenant,
-        device=device or agent,
+        device=device or (agent if softphone else ""),
         grpc_address=grpc_address,
         take_over=take_over,
         auto_ready=auto_ready,

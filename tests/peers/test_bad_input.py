@@ -10,6 +10,9 @@ import pytest
 
 from cti import audio
 from cti.phone import Phone, PhoneSettings
+from cti.sip.endpoint import SipEndpoint
+from cti.sip.session import SessionEnd, SessionObserverBase
+from cti.sip.user_agent import UserAgent
 from cti95598.agents.v1 import agents_pb2 as pb
 from domain.failures import Code, PlatformError
 from tests.peers.bench import Bench
@@ -57,6 +60,89 @@ async def test_malformed_sip_is_answered_or_dropped_and_counted(bench: Bench) ->
         return await bench.metric("sip_malformed_total") >= before + 5
 
     await wait_until(counted, 5, "five malformed messages counted")
+    assert "Traceback" not in bench.platform_log()
+
+
+class Caller(SessionObserverBase):
+    """A caller who sends a description of the test's own, and waits for the end."""
+
+    def __init__(self) -> None:
+        self.ended: asyncio.Future[SessionEnd] = asyncio.get_running_loop().create_future()
+
+    def on_ended(self, end: SessionEnd) -> None:
+        self.ended.set_result(end)
+
+
+@pytest.mark.parametrize(
+    ("sdp", "status", "cause", "counted"),
+    [
+        (b"v=0\r\nm=audio nonsense\r\n", 400, "sdp_malformed", 1),
+        (
+            (
+                b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
+                b"m=audio 4000 RTP/AVP 18\r\n"
+            ),
+            488,
+            "no_common_codec",
+            0,
+        ),
+    ],
+)
+async def test_a_description_of_no_use_gets_its_status_and_a_record(
+    bench: Bench, sdp: bytes, status: int, cause: str, counted: int
+) -> None:
+    before = await bench.metric("sdp_malformed_total")
+    endpoint = SipEndpoint(user_agent="test")
+    user_agent = UserAgent(endpoint, on_invite=lambda session: session.reject(status=486))
+    await endpoint.listen("udp", "127.0.0.1", 0)
+    number = bench.caller_number()
+    try:
+        caller = Caller()
+        user_agent.invite(
+            bench.platform.access_url("96000"),
+            from_=f"sip:{number}@127.0.0.1",
+            hop=bench.platform.sip,
+            sdp=sdp,
+            observer=caller,
+        )
+        end = await asyncio.wait_for(caller.ended, 5)
+    finally:
+        await endpoint.aclose()
+    assert end.status == status
+    record = (await bench.record_of(number)).record
+    assert (record["cause"], record["sip_status"]) == (cause, status)
+    assert await bench.metric("sdp_malformed_total") == before + counted
+    assert "Traceback" not in bench.platform_log()
+
+
+async def test_damaged_and_foreign_rtp_is_counted_and_not_heard(bench: Bench) -> None:
+    before = await bench.metric("media_packets_invalid")
+    sent = await bench.metric("media_packets_sent")
+    async with bench.phone(bench.caller_number()) as phone:
+        call = phone.dial(bench.platform.access_url("96000"), bench.platform.sip)
+        await call.wait_answered(5)
+
+        async def connected() -> bool:
+            return await bench.metric("media_packets_sent") > sent
+
+        await wait_until(connected, 5, "RTP from the platform")
+        transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+            Datagrams, local_addr=("127.0.0.1", 0)
+        )
+        try:
+            ports = bench.platform.ports
+            for port in range(ports.rtp_min + ports.rtp_min % 2, ports.rtp_max, 2):
+                for garbage in (b"", b"\x80", b"\xff" * 40, bytes(1500)):
+                    transport.sendto(garbage, ("127.0.0.1", port))
+        finally:
+            transport.close()
+
+        async def invalid_seen() -> bool:
+            return await bench.metric("media_packets_invalid") > before
+
+        await wait_until(invalid_seen, 5, "damaged RTP counted")
+        assert not call.is_over
+        call.hang_up()
     assert "Traceback" not in bench.platform_log()
 
 
