@@ -37,6 +37,15 @@ def test_first_start_makes_passwords_that_are_right(
     assert not credentials.verify_agent("other", "1001", password)
 
 
+def test_a_configuration_without_agents_starts_as_well(
+    settings: PlatformSettings, files: tuple[Path, Path]
+) -> None:
+    nobody = [tenant.model_copy(update={"agents": []}) for tenant in settings.tenants]
+    for _ in range(2):
+        credentials = ensure_credentials(settings.model_copy(update={"tenants": nobody}), *files)
+        assert not credentials.verify_agent("demo", "1001", "any")
+
+
 def test_phones_hashes_are_those_of_digest(
     settings: PlatformSettings, files: tuple[Path, Path]
 ) -> None:

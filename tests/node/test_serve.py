@@ -14,11 +14,14 @@ import aiohttp
 import pytest
 import yaml
 
+from cti.phone import Phone, PhoneSettings
+from cti.rtp_port import MediaRouter
 from cti.sip.transport import Hop
 from node.config import DEMO_CONFIG
 from node.credentials import read_plain_passwords
 from node.stores.child import wrapped
-from tests.node.running import until
+from tests.fakes.media import FakeMedia
+from tests.node.running import running_stores, until
 
 pytestmark = pytest.mark.stores
 
@@ -249,6 +252,39 @@ async def test_only_what_is_asked_for_is_served(tmp_path: Path) -> None:
     finally:
         serve.process.send_signal(signal.SIGTERM)
         assert await serve.ends() == 0
+
+
+async def test_stores_of_others_replace_the_embedded_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_stores(tmp_path / "stores") as stores:
+        monkeypatch.setenv("REDIS_URL", stores.redis_server.url)
+        monkeypatch.setenv("DATABASE_URL", stores.postgres_server.url)
+        async with platform(tmp_path) as serve:
+            assert await serve.health() == (200, True)
+            assert serve.children() == []
+            await invite_unknown_number(serve.ports[0])
+
+            async def recorded() -> bool:
+                found = await stores.pool.fetchval("SELECT count(*) FROM call_record")
+                return bool(found == 1)
+
+            await until(recorded)
+            assert await stores.redis.exists("{demo}:events")
+            serve.process.send_signal(signal.SIGTERM)
+            assert await serve.ends() == 0
+
+
+async def invite_unknown_number(port: int) -> None:
+    """Call a number that is no access code, and wait for its refusal."""
+    media = MediaRouter(FakeMedia())
+    phone = Phone(PhoneSettings("13800138000"), media)
+    await phone.open()
+    try:
+        call = phone.dial(f"sip:000@127.0.0.1:{port}", Hop("udp", "127.0.0.1", port))
+        assert (await call.wait_ended(5)).status == 404
+    finally:
+        await phone.aclose()
 
 
 async def test_a_database_url_of_another_kind_is_refused(
