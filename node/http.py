@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 
@@ -13,7 +12,7 @@ from fastapi import FastAPI, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from domain.failures import Code, PlatformError
+from node.listeners import bound_listener
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,30 +73,3 @@ class HttpServer:
         self._server.should_exit = self._server.force_exit = True
         if self._task is not None:
             await self._task
-
-
-def bound_listener(purpose: str, host: str, port: int) -> socket.socket:
-    """Bind a TCP socket, or say which port of which section is taken."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio sets TCP_NODELAY only where the protocol is named.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen()
-    except OSError as error:
-        listener.close()
-        raise cannot_listen(purpose, host, port, error) from error
-    return listener
-
-
-def cannot_listen(
-    purpose: str, host: str, port: int, error: OSError | RuntimeError
-) -> PlatformError:
-    """The error of a port that cannot be had, with its remedy."""
-    reason = getattr(error, "strerror", None) or str(error)
-    return PlatformError(
-        Code.CONFIG_INVALID,
-        f"{purpose} cannot listen at {host}:{port}: {reason}; stop what uses the port "
-        f"(ss -lntup 'sport = :{port}' names it), or choose another with --{purpose}-port",
-    )

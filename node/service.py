@@ -48,7 +48,8 @@ from node.config import Config, PlatformSettings
 from node.credentials import ensure_credentials
 from node.data_directory import DataDirectory, InstanceLock
 from node.event_bus import EventBus, stream_name
-from node.http import Health, HttpServer, cannot_listen, gateway
+from node.http import Health, HttpServer, gateway
+from node.listeners import cannot_listen, check_port
 from node.media_metrics import MediaMetrics
 from node.phones import ConfiguredPhones, RegistrationEvents
 from node.stores.migrations import migrate
@@ -119,6 +120,7 @@ class Node:
 
     async def start(self) -> None:
         """Start all parts; the last one lets calls in. Raises PlatformError."""
+        self._check_ports()
         try:
             await self._start_stores()
             self._start_events()
@@ -188,6 +190,17 @@ class Node:
         return remarks + await self._load_flows()
 
     # Parts, in the order in which they start
+
+    def _check_ports(self) -> None:
+        """Tell of a taken port now, not after the stores have started and prompts were made."""
+        settings = self.settings
+        if Service.HTTP in self._services:
+            check_port("http", "tcp", settings.http.host, settings.http.port)
+        if Service.AGENTS in self._services:
+            check_port("grpc", "tcp", settings.grpc.host, settings.grpc.port)
+        if Service.SIP in self._services:
+            for one in settings.sip.listen:
+                check_port("sip", one.transport, one.host, one.port)
 
     async def _start_stores(self) -> None:
         lock = InstanceLock(self._directory)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import grpc.aio
 
 from agents.service import AgentService
-from node.http import bound_listener, cannot_listen
+from node.listeners import bound_listener, cannot_listen
 
 _OPTIONS = (
     # Two instances on one port would share toolbars between them without a word.

@@ -218,6 +218,7 @@ async def test_a_second_instance_names_the_port_that_is_taken(tmp_path: Path) ->
             assert f"{name} cannot listen at 127.0.0.1:{first.ports[at]}" in second.output
             assert f"--{name}-port" in second.output
             assert "Traceback" not in second.output
+            assert not (second.data / "postgres" / "data").exists()
             second.output = ""
 
 
