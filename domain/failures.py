@@ -50,6 +50,8 @@ class Code(StrEnum):
     BUSY = "busy"
     DECLINED = "declined"
     FAR_END_REFUSED = "far_end_refused"
+    TRANSFER_FORBIDDEN = "transfer_forbidden"
+    TRANSFER_TARGET_UNKNOWN = "transfer_target_unknown"
 
     # Flows
     FLOW_MISSING = "flow_missing"
@@ -163,6 +165,10 @@ CATALOGUE: dict[Code, Failure] = dict([
     _entry(Code.BUSY, 486, "UNAVAILABLE", 17, _BAD, "被叫忙", "far end is busy"),
     _entry(Code.DECLINED, 603, "CANCELLED", 21, _BAD, "被叫拒接", "far end declined"),
     _entry(Code.FAR_END_REFUSED, 502, "UNAVAILABLE", 31, _BAD, "对端拒绝", "far end refused"),
+    _entry(Code.TRANSFER_FORBIDDEN, 403, "PERMISSION_DENIED", 21, _NO,
+           "不允许转移此通话", "this call may not be transferred"),
+    _entry(Code.TRANSFER_TARGET_UNKNOWN, 404, "NOT_FOUND", 1, _NO,
+           "转移目标不存在", "there is no such transfer target"),
     _entry(Code.FLOW_MISSING, 480, "NOT_FOUND", 41, _BAD, "流程不存在", "flow does not exist"),
     _entry(Code.FLOW_INVALID, 500, "INVALID_ARGUMENT", 41, _BAD,
            "流程有错误", "flow has errors"),

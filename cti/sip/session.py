@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -70,6 +70,9 @@ class SessionObserver(Protocol):
     def on_talk(self) -> None:
         """The far end asks us to pick up (NOTIFY, event talk)."""
 
+    def on_refer(self, referral: Referral) -> None:
+        """The far end asks us to send it elsewhere (RFC 3515); accept or refuse it, once."""
+
     def on_ended(self, end: SessionEnd) -> None:
         """The session is over; comes once, and last."""
 
@@ -99,6 +102,10 @@ class SessionObserverBase:
     def on_talk(self) -> None:
         """Ignore."""
 
+    def on_refer(self, referral: Referral) -> None:
+        """Refuse (403): not everybody may send calls elsewhere."""
+        referral.refuse(Code.TRANSFER_FORBIDDEN)
+
     def on_ended(self, end: SessionEnd) -> None:
         """Ignore."""
 
@@ -110,8 +117,39 @@ class SessionHost(Protocol):
     capabilities: tuple[tuple[str, str], ...]
     """Allow, Supported and the like, for INVITE and its responses."""
 
+    @property
+    def in_dialog(self) -> Mapping[str, InDialogHandler]:
+        """Takes requests inside a dialog whose method the session itself does not serve."""
+
     def forget(self, session: InviteSession) -> None:
         """Take the session off the tables."""
+
+
+def _ignore(_outcome: object) -> None:
+    """Take the outcome of a request that nobody waits for."""
+
+
+class Referral(Protocol):
+    """A request of the far end to send it elsewhere, until it is accepted or refused."""
+
+    target: str
+    """The Refer-To URI, without its headers."""
+    replaces: tuple[str, str, str] | None
+    """Call-ID, to-tag and from-tag of the dialog to take over (RFC 3891), for an attended one."""
+    referred_by: str
+    """The Referred-By header as sent (RFC 3892), empty without one."""
+
+    def accept(self) -> None:
+        """Answer 202 and tell that the transfer is tried (NOTIFY, sipfrag 100)."""
+
+    def refuse(self, code: Code) -> None:
+        """Answer by the catalogue's status; nothing follows."""
+
+    def progress(self, status: int) -> None:
+        """Tell a provisional status of the new call (NOTIFY)."""
+
+    def finish(self, status: int) -> None:
+        """Tell the final status of the new call (NOTIFY); ends the implicit subscription."""
 
 
 class InviteSession:
@@ -150,6 +188,11 @@ class InviteSession:
         self._forks: set[str] = set()
         self._waiting_offer: bytes | None = None
         self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def remote_tag(self) -> str:
+        """The far end's tag, empty before it is known."""
+        return self._dialog.remote_tag if self._dialog is not None else ""
 
     # Incoming: RFC 3261 13.3
 
@@ -363,7 +406,13 @@ class InviteSession:
         elif not dialog.accepts(request.cseq[0]):
             server.respond(response_to(request, 500, headers=[_retry_soon()]))
         else:
-            _HANDLERS.get(request.method, InviteSession._on_other)(self, server, dialog)
+            own = _HANDLERS.get(request.method)
+            if own is not None:
+                own(self, server, dialog)
+            elif (other := self._host.in_dialog.get(request.method)) is not None:
+                other(self, server, dialog)
+            else:
+                server.respond(response_to(request, 405, headers=self._host.capabilities))
 
     def _on_bye(self, server: ServerTransaction, _dialog: Dialog) -> None:
         server.respond(response_to(server.request, 200))
@@ -410,6 +459,10 @@ class InviteSession:
 
     def _on_notify(self, server: ServerTransaction, _dialog: Dialog) -> None:
         event = (server.request.headers.get("Event") or "").partition(";")[0].strip().lower()
+        other = self._host.in_dialog.get("NOTIFY")
+        if event != _TALK_EVENT and other is not None:
+            other(self, server, _dialog)
+            return
         if event != _TALK_EVENT:
             headers = [("Allow-Events", _TALK_EVENT)]
             server.respond(response_to(server.request, 489, headers=headers))
@@ -420,9 +473,6 @@ class InviteSession:
     def _on_options(self, server: ServerTransaction, _dialog: Dialog) -> None:
         headers = (*self._host.capabilities, ("Accept", SDP_TYPE))
         server.respond(response_to(server.request, 200, headers=headers))
-
-    def _on_other(self, server: ServerTransaction, _dialog: Dialog) -> None:
-        server.respond(response_to(server.request, 405, headers=self._host.capabilities))
 
     def reinvite(self, sdp: bytes) -> None:
         """Offer a change; waits while another INVITE is under way, a later offer replaces it."""
@@ -508,11 +558,28 @@ class InviteSession:
             if response.status >= 200:
                 on_result(response.status < 300)
 
+        self.send("NOTIFY", headers, on_response=on_response, on_failure=lambda _: on_result(False))
+
+    def send(
+        self,
+        method: str,
+        headers: Iterable[tuple[str, str]] = (),
+        body: bytes = b"",
+        content_type: str | None = None,
+        *,
+        on_response: Callable[[Response], None] = _ignore,
+        on_failure: Callable[[Code], None] = _ignore,
+    ) -> None:
+        """Send a request other than INVITE in the dialog; without one the failure is NO_CALL."""
+        dialog = self._dialog
+        if dialog is None:
+            on_failure(Code.NO_CALL)
+            return
         self._host.endpoint.send_request(
-            dialog.request("NOTIFY", headers=headers),
+            dialog.request(method, headers=headers, body=body, content_type=content_type),
             dialog.next_hop(),
             on_response=on_response,
-            on_failure=lambda _code: on_result(False),
+            on_failure=on_failure,
         )
 
     def end(self, code: Code) -> None:
@@ -589,10 +656,6 @@ class InviteSession:
             self._timer = None
 
 
-def _ignore(_outcome: object) -> None:
-    """Take the outcome of a request that nobody waits for."""
-
-
 def _reason(message: Request | Response) -> str:
     return ", ".join(message.headers.rows("Reason"))
 
@@ -602,7 +665,9 @@ def _retry_soon() -> tuple[str, str]:
     return "Retry-After", str(secrets.randbelow(11))
 
 
-_HANDLERS: dict[str, Callable[[InviteSession, ServerTransaction, Dialog], None]] = {
+InDialogHandler = Callable[[InviteSession, ServerTransaction, Dialog], None]
+
+_HANDLERS: dict[str, InDialogHandler] = {
     "BYE": InviteSession._on_bye,  # noqa: SLF001 - the class's own table
     "INFO": InviteSession._on_info,  # noqa: SLF001
     "INVITE": InviteSession._on_reinvite,  # noqa: SLF001

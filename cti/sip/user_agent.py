@@ -11,7 +11,7 @@ from cti.sip.digest import Credentials
 from cti.sip.endpoint import ServerTransaction, SipEndpoint
 from cti.sip.message import Headers, Request, Response, SipSyntaxError, new_tag, response_to
 from cti.sip.registrar import RegisterOrder, Registrar
-from cti.sip.session import InviteSession, SessionObserver, SessionObserverBase
+from cti.sip.session import InDialogHandler, InviteSession, SessionObserver, SessionObserverBase
 from cti.sip.session_description import SDP_TYPE, describes
 from cti.sip.transport import Hop
 from cti.sip.uri import NameAddr, SipUri
@@ -28,6 +28,7 @@ _RETRY_AFTER_S = 5
 
 SessionKey = tuple[str, str]
 InviteKey = tuple[str, str, int]
+OutOfDialogHandler = Callable[[ServerTransaction], None]
 
 
 class UserAgent:
@@ -42,12 +43,13 @@ class UserAgent:
         contact_user: str = "",
     ) -> None:
         self.endpoint = endpoint
-        methods = _METHODS if registrar is None else (*_METHODS, "REGISTER")
-        self.capabilities: tuple[tuple[str, str], ...] = (
-            ("Allow", ", ".join(methods)),
-            ("Allow-Events", "talk"),
-        )
-        self._methods = frozenset(methods)
+        self._methods = _METHODS if registrar is None else (*_METHODS, "REGISTER")
+        self._event_packages: tuple[str, ...] = ("talk",)
+        self._extensions: tuple[str, ...] = ()
+        self.capabilities: tuple[tuple[str, str], ...] = ()
+        self.in_dialog: dict[str, InDialogHandler] = {}
+        self._out_of_dialog: dict[str, OutOfDialogHandler] = {}
+        self._state_capabilities()
         self._on_invite = on_invite
         self._registrar = registrar
         self._contact_user = contact_user
@@ -57,6 +59,39 @@ class UserAgent:
         self._registrations: dict[tuple[str, str], tuple[str, int]] = {}
         endpoint.on_request = self._receive
         endpoint.on_ack = self._receive_ack
+
+    def serve(
+        self,
+        method: str,
+        *,
+        in_dialog: InDialogHandler | None = None,
+        out_of_dialog: OutOfDialogHandler | None = None,
+        event_packages: Iterable[str] = (),
+        extensions: Iterable[str] = (),
+    ) -> None:
+        """Offer a further method; requests with a To tag of no session go `out_of_dialog` too."""
+        if method not in self._methods:
+            self._methods = (*self._methods, method)
+        if in_dialog is not None:
+            self.in_dialog[method] = in_dialog
+        if out_of_dialog is not None:
+            self._out_of_dialog[method] = out_of_dialog
+        self._event_packages = tuple(dict.fromkeys((*self._event_packages, *event_packages)))
+        self._extensions = tuple(dict.fromkeys((*self._extensions, *extensions)))
+        self._state_capabilities()
+
+    def session_of(self, call_id: str, local_tag: str, remote_tag: str) -> InviteSession | None:
+        """Return the session of a dialog, as Replaces names it (RFC 3891 3)."""
+        session = self._sessions.get((call_id, local_tag))
+        return session if session is not None and session.remote_tag == remote_tag else None
+
+    def _state_capabilities(self) -> None:
+        self.capabilities = (
+            ("Allow", ", ".join(self._methods)),
+            ("Allow-Events", ", ".join(self._event_packages)),
+            # An empty Supported says that there are no extensions (RFC 3261 20.37).
+            ("Supported", ", ".join(self._extensions)),
+        )
 
     @property
     def session_count(self) -> int:
@@ -86,18 +121,21 @@ class UserAgent:
         tag = request.to.tag
         if tag is not None:
             session = self._sessions.get((request.call_id, tag))
-            if session is None:
-                server.respond(response_to(request, 481))
-            else:
+            if session is not None:
                 session.handle(server)
+            elif (other := self._out_of_dialog.get(request.method)) is not None:
+                other(server)
+            else:
+                server.respond(response_to(request, 481))
         elif request.method == "INVITE":
             self._receive_invite(server)
         elif request.method == "REGISTER":
             self._receive_register(server)
         elif request.method == "OPTIONS":
-            # An empty Supported says that there are no extensions (20.37).
-            headers = (*self.capabilities, ("Accept", SDP_TYPE), ("Supported", ""))
+            headers = (*self.capabilities, ("Accept", SDP_TYPE))
             server.respond(response_to(request, 200, headers=headers))
+        elif (handler := self._out_of_dialog.get(request.method)) is not None:
+            handler(server)
         else:
             server.respond(response_to(request, 481))
 
@@ -110,8 +148,9 @@ class UserAgent:
         if request.uri.partition(":")[0].lower() not in _URI_SCHEMES:
             return response_to(request, 416)
         required = [each for each in request.headers.get_all("Require") if each]
-        if required:
-            headers = tuple(("Unsupported", each) for each in required)
+        unsupported = [each for each in required if each.lower() not in self._extensions]
+        if unsupported:
+            headers = tuple(("Unsupported", each) for each in unsupported)
             return response_to(request, 420, headers=headers)
         return None
 
