@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
@@ -95,7 +96,7 @@ class Prompt(FlowModel):
         return None
 
 
-class Node(FlowModel):
+class Node(FlowModel, ABC):
     """One step of a flow. Subclasses add their fields, their exits and `run`."""
 
     kind: str
@@ -123,9 +124,9 @@ class Node(FlowModel):
         """Return the variables that are set when the node is left by this exit."""
         return frozenset()
 
+    @abstractmethod
     async def run(self, context: Context) -> str:
         """Do the step and return the exit."""
-        raise NotImplementedError
 
 
 def leaves(value: object, place: Place = ()) -> Iterator[tuple[Place, object]]:

@@ -6,6 +6,7 @@ returns outputs for its owner to carry out in order.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from enum import Enum
 from typing import NamedTuple
 
@@ -69,7 +70,7 @@ NOTHING: Outputs = ()
 Key = tuple[str, ...]
 
 
-class Transaction:
+class Transaction(ABC):
     """What the four machines have in common."""
 
     __slots__ = ("interval_s", "key", "reliable", "state", "timers")
@@ -81,13 +82,13 @@ class Transaction:
         self.timers = timers
         self.interval_s = timers.t1_s
 
+    @abstractmethod
     def fire(self, timer: Timer, now_s: float) -> Outputs:
         """Take a timer; one that means nothing in the present state is ignored."""
-        raise NotImplementedError
 
+    @abstractmethod
     def transport_error(self) -> Outputs:
         """Take the news that the last bytes could not be sent."""
-        raise NotImplementedError
 
     def _terminate(self) -> Outputs:
         self.state = State.TERMINATED
