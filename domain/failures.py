@@ -41,6 +41,7 @@ class Code(StrEnum):
     SIP_TRANSPORT = "sip_transport"
     ACK_MISSING = "ack_missing"
     METHOD_UNSUPPORTED = "method_unsupported"
+    SOURCE_BANNED = "source_banned"
 
     # Phones and far ends
     AUTHENTICATION_FAILED = "authentication_failed"
@@ -155,6 +156,8 @@ CATALOGUE: dict[Code, Failure] = dict([
            "应答后未收到 ACK", "no ACK followed the answer"),
     _entry(Code.METHOD_UNSUPPORTED, 405, "UNIMPLEMENTED", 79, _NO,
            "不支持的 SIP 方法", "SIP method is not supported"),
+    _entry(Code.SOURCE_BANNED, 403, "PERMISSION_DENIED", 21, _NO,
+           "来源地址因滥用被暂时封禁", "source address is shut out for a while"),
     _entry(Code.AUTHENTICATION_FAILED, 401, "UNAUTHENTICATED", 21, _NO,
            "认证失败", "authentication failed"),
     _entry(Code.PHONE_NOT_REGISTERED, 480, "UNAVAILABLE", 20, _BAD,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 
 import uvicorn
-from fastapi import FastAPI, Response
+from fastapi import APIRouter, FastAPI, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
@@ -28,8 +28,8 @@ class Health:
     """What does not work although calls are taken."""
 
 
-def gateway(health: Callable[[], Health]) -> FastAPI:
-    """Build the application."""
+def gateway(health: Callable[[], Health], routers: Iterable[APIRouter] = ()) -> FastAPI:
+    """Build the application; parts of the node bring what they show by routers of their own."""
     app = FastAPI(title="cti95598", docs_url=None, redoc_url=None, openapi_url=None)
 
     @app.get("/healthz")
@@ -41,6 +41,8 @@ def gateway(health: Callable[[], Health]) -> FastAPI:
     async def metrics() -> Response:
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
+    for router in routers:
+        app.include_router(router)
     return app
 
 

@@ -138,6 +138,16 @@ class AgentRecords:
                         source_address=failure.source_address,
                         cause=event.cause,
                     )
+                case "source_banned":
+                    security.row(
+                        event.tenant,
+                        event.id,
+                        at=at,
+                        protocol="sip",
+                        user_name="",
+                        source_address=event.source_banned.source_address,
+                        cause=event.cause,
+                    )
                 case "alarm":
                     alarms.row(
                         event.tenant,
