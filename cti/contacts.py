@@ -30,14 +30,31 @@ _Argument = str | int
 
 
 @dataclass(frozen=True, slots=True)
-class Binding:
-    """One phone of a user, and where requests to it are sent."""
+class Way:
+    """One way to a phone: a request for `uri` goes to `hop`, with `route` as its Route values."""
 
-    contact_uri: str
     hop: Hop
+    route: tuple[str, ...]
+    uri: str
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """One phone of a user, which is rung once however many ways lead to it."""
+
+    ways: tuple[Way, ...]
+    """At least one, the best first; the next is for when no answer at all comes over the first."""
     expires_unix_s: int
-    node: NodeId
-    """The node it registered with; a TCP connection is of use there only."""
+
+    @property
+    def contact_uri(self) -> str:
+        """The Request-URI over the best way."""
+        return self.ways[0].uri
+
+    @property
+    def hop(self) -> Hop:
+        """Where the best way begins."""
+        return self.ways[0].hop
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,12 +241,8 @@ class RedisContactStore:
         transport, host, port, connection = fields["hop"]
         if fields["process"] != self._process:
             connection = 0
-        return Binding(
-            contact_uri=fields["uri"],
-            hop=Hop(transport, host, port, connection),
-            expires_unix_s=fields["expires"],
-            node=NodeId(fields["node"]),
-        )
+        way = Way(Hop(transport, host, port, connection), (), fields["uri"])
+        return Binding((way,), fields["expires"])
 
 
 def _keys(tenant: TenantId, user: str) -> list[str]:

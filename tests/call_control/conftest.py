@@ -12,7 +12,7 @@ import pytest
 from cti.admission import Admission, TenantAccess
 from cti.call import Call, CallHandler, CallInfo
 from cti.call_control import CallControl
-from cti.contacts import Binding
+from cti.contacts import Binding, Way
 from cti.settings import AccessCodeSettings, TrunkSettings
 from cti.sip.transport import Hop
 from cti95598.events.v1.events_pb2 import Event
@@ -55,7 +55,7 @@ class Contacts:
 
 
 def binding(uri: str) -> Binding:
-    return Binding(uri, Hop("udp", "127.0.0.1", 5070), 2_000_000_000, NodeId("node-1"))
+    return Binding((Way(Hop("udp", "127.0.0.1", 5070), (), uri),), 2_000_000_000)
 
 
 class Bench:

@@ -9,7 +9,7 @@ from pathlib import Path
 from cti.admission import Admission
 from cti.call import Call
 from cti.call_control import CallControl
-from cti.contacts import Binding
+from cti.contacts import Binding, Way
 from cti.media_engine import RtpEngine
 from cti.sip.endpoint import SipEndpoint
 from cti.sip.session import InviteSession
@@ -65,8 +65,7 @@ class Platform:
 
     def register(self, *phones: Party) -> None:
         self.bindings = [
-            Binding(phone.contact("1001"), phone.hop, 2_000_000_000, NodeId("node-1"))
-            for phone in phones
+            Binding((Way(phone.hop, (), phone.contact("1001")),), 2_000_000_000) for phone in phones
         ]
 
 

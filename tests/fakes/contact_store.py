@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from cti.contacts import Binding, ContactUpdate
+from cti.contacts import Binding, ContactUpdate, Way
 from domain.failures import Code, PlatformError
-from domain.ids import NodeId, TenantId
+from domain.ids import TenantId
 
 
 class MemoryContactStore:
@@ -29,7 +29,7 @@ class MemoryContactStore:
             bound.pop(change.key, None)
             if change.expires_s:
                 expires = self.unix_s + change.expires_s
-                binding = Binding(change.contact_uri, change.hop, expires, NodeId("test"))
+                binding = Binding((Way(change.hop, (), change.contact_uri),), expires)
                 bound[change.key] = binding, update.call_id, update.cseq
         return await self.lookup(update.tenant, update.user)
 
