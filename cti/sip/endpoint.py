@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-from collections.abc import Callable, Iterable
-from typing import cast
+from collections.abc import Callable, Iterable, Sequence
+from ipaddress import IPv4Network, IPv6Network
+from typing import Protocol, cast
 
 import structlog
 
 from cti.sip.client_transaction import ClientMachine, InviteClient, cancel, client_machine
+from cti.sip.guard import DROP, PASS, Guard
 from cti.sip.message import Request, Response, SipSyntaxError, response_to
 from cti.sip.metrics import (
     INTERNAL_ERRORS,
@@ -21,6 +23,7 @@ from cti.sip.metrics import (
     MessageCounters,
 )
 from cti.sip.server_transaction import InviteServer, ServerMachine, server_machine
+from cti.sip.source import TrustedProxies
 from cti.sip.timers import TimerHeap, Timers
 from cti.sip.transaction import (
     Deliver,
@@ -34,7 +37,7 @@ from cti.sip.transaction import (
     client_key,
     server_key,
 )
-from cti.sip.transport import ConnectionLimits, Hop, Transports
+from cti.sip.transport import TRANSPORTS, ConnectionLimits, Hop, Transports
 from cti.sip.uri import MAGIC_COOKIE, NameAddr, Via
 from domain.failures import Code, PlatformError
 
@@ -43,17 +46,20 @@ log = structlog.get_logger(__name__)
 _TIMER_GRANULARITY_S = 0.01
 _UNANSWERED = frozenset({State.CALLING, State.TRYING})
 _LIVE_STATES = frozenset({State.CALLING, State.TRYING, State.PROCEEDING})
+_LATER = (("Retry-After", "5"),)
 
 
 class ServerTransaction:
     """A request that waits for its responses."""
 
-    __slots__ = ("_live", "_responded_to", "hop", "on_cancel", "on_failure", "request")
+    __slots__ = ("_live", "_responded_to", "hop", "on_cancel", "on_failure", "request", "source")
 
-    def __init__(self, live: _Live, request: Request) -> None:
+    def __init__(self, live: _Live, request: Request, source: str) -> None:
         self.request = request
         self.hop = live.hop
         """Where the request came from and its responses go."""
+        self.source = source
+        """The address of the sender, also where a trusted proxy of ours stands between."""
         self.on_cancel: Callable[[], None] | None = None
         """INVITE only: the client gave up. The CANCEL is answered already, the INVITE is not."""
         self.on_failure: Callable[[Code], None] | None = None
@@ -121,6 +127,19 @@ class _Live:
         self.endpoint.on_send_error(self)
 
 
+class Edge(Protocol):
+    """Takes messages that only pass through this node, before any transaction sees them."""
+
+    branch_prefix: str
+    """How the branches of its own Vias start."""
+
+    def take_request(self, request: Request, source: Hop) -> bool:
+        """Take a request that has a Route; False leaves it to this node."""
+
+    def take_response(self, response: Response) -> bool:
+        """Take a response whose top Via is the edge's; False leaves it to this node."""
+
+
 class SipEndpoint:
     """Sends and receives requests through RFC 3261 transactions over UDP and TCP.
 
@@ -136,11 +155,13 @@ class SipEndpoint:
         advertised_host: str | None = None,
         limits: ConnectionLimits | None = None,
         max_transactions: int = 400_000,
+        trusted_proxies: Sequence[IPv4Network | IPv6Network] = (),
     ) -> None:
         self.on_request: Callable[[ServerTransaction], None] = _refuse
         """Takes every new request but ACK and CANCEL."""
         self.on_ack: Callable[[Request, Hop], None] = _ignore_ack
         """Takes the ACK of a 2xx."""
+        self.edge: Edge | None = None
         self._user_agent = user_agent
         self.timers = timers or Timers()
         """Those of its transactions; the core repeats its 2xx by the same."""
@@ -154,8 +175,18 @@ class SipEndpoint:
         self._wake_s = math.inf
         self._closed = False
         self._client_connections: set[int] = set()
-        self._counters_in = {name: MessageCounters("in", name) for name in ("udp", "tcp")}
-        self._counters_out = {name: MessageCounters("out", name) for name in ("udp", "tcp")}
+        self._trusted_proxies = TrustedProxies(trusted_proxies)
+        self._counters_in = {name: MessageCounters("in", name) for name in TRANSPORTS}
+        self._counters_out = {name: MessageCounters("out", name) for name in TRANSPORTS}
+
+    @property
+    def guard(self) -> Guard | None:
+        """Who decides what is let in."""
+        return self._transports.guard
+
+    @guard.setter
+    def guard(self, guard: Guard | None) -> None:
+        self._transports.guard = guard
 
     # Sockets
 
@@ -218,8 +249,12 @@ class SipEndpoint:
     def send_ack(self, request: Request, hop: Hop) -> None:
         """Send the ACK of a 2xx, without a transaction (RFC 3261 13.2.2.4); adds the top Via."""
         self._complete(request, hop)
-        self._counters_out[hop.transport].count(request)
-        self._transports.send(request.to_bytes(), hop, _ignore_error)
+        self.forward(request, hop)
+
+    def forward(self, message: Request | Response, hop: Hop) -> None:
+        """Send a message as it is, without a transaction."""
+        self._counters_out[hop.transport].count(message)
+        self._transports.send(message.to_bytes(), hop, _ignore_error)
 
     def _complete(self, request: Request, hop: Hop) -> None:
         """Add what every request needs: Via with a fresh branch, Max-Forwards, User-Agent."""
@@ -289,6 +324,8 @@ class SipEndpoint:
     def on_malformed(self, error: SipSyntaxError, source: Hop) -> None:
         """Count what could not be parsed, and answer it when that is possible."""
         MALFORMED.labels(error.kind.value).inc()
+        if self.guard is not None:
+            self.guard.on_malformed(source)
         request = error.partial
         if request is None or request.method == "ACK":
             return
@@ -319,10 +356,16 @@ class SipEndpoint:
         hop = stamp_via(request, source)
         response = response_to(request, status, reason, headers=headers)
         response.headers.set("Server", self._user_agent)
-        self._counters_out[hop.transport].count(response)
-        self._transports.send(response.to_bytes(), hop, _ignore_error)
+        self.forward(response, hop)
 
     def _receive_response(self, response: Response) -> None:
+        edge = self.edge
+        if (
+            edge is not None
+            and response.top_via.branch.startswith(edge.branch_prefix)
+            and edge.take_response(response)
+        ):
+            return
         live = self._clients.get(client_key(response.top_via, response.cseq[1]))
         if live is None:
             # RFC 6026 7.2: what matches no transaction is dropped, not passed to the core.
@@ -333,6 +376,10 @@ class SipEndpoint:
 
     def _receive_request(self, request: Request, source: Hop) -> None:
         method = request.method
+        sender = self._trusted_proxies.source_of(request, source.host)
+        edge = self.edge
+        if edge is not None and "Route" in request.headers and edge.take_request(request, source):
+            return
         hop = stamp_via(request, source)
         key = server_key(request, "INVITE" if method == "ACK" else method)
         live = self._servers.get(key)
@@ -344,13 +391,24 @@ class SipEndpoint:
         elif method == "ACK":
             self.on_ack(request, hop)
         elif self._closed or self.transaction_count >= self._max_transactions:
-            self._refuse_statelessly(request, source, 503, headers=[("Retry-After", "5")])
+            self._refuse_statelessly(request, source, 503, headers=_LATER)
+        elif (verdict := self._judge(request, source, sender, now_s)) != PASS:
+            if verdict != DROP:
+                headers = _LATER if verdict == 503 else ()
+                self._refuse_statelessly(request, source, verdict, headers=headers)
         else:
             machine = server_machine(request, reliable=hop.transport != "udp", timers=self.timers)
             live = _Live(self, machine, hop)
-            live.user = ServerTransaction(live, request)
+            live.user = ServerTransaction(live, request, sender)
             self._servers[key] = live
             self._run(live, machine.start(request, now_s))
+
+    def _judge(self, request: Request, hop: Hop, source: str, now_s: float) -> int:
+        if self.guard is None:
+            return PASS
+        if request.method == "CANCEL" and server_key(request, "INVITE") in self._servers:
+            return PASS  # its INVITE was let in
+        return self.guard.judge(request, hop, source, now_s)
 
     def _deliver_request(self, user: ServerTransaction) -> None:
         try:

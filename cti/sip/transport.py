@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import ip_address
-from typing import Literal, Protocol, cast
+from typing import TYPE_CHECKING, Literal, Protocol, cast, get_args
 
 import structlog
 
@@ -18,9 +18,13 @@ from cti.sip.message import Request, Response, SipSyntaxError, parse_message
 from cti.sip.metrics import TRANSPORT_ERRORS
 from domain.failures import Code, PlatformError
 
+if TYPE_CHECKING:
+    from cti.sip.guard import Guard
+
 log = structlog.get_logger(__name__)
 
-TransportName = Literal["udp", "tcp"]
+TransportName = Literal["udp", "tcp", "tls", "ws", "wss"]
+TRANSPORTS: tuple[TransportName, ...] = get_args(TransportName)
 
 _RECEIVE_BUFFER_BYTES = 4 * 1024 * 1024
 _MAX_UNSENT_BYTES = 1024 * 1024
@@ -33,12 +37,14 @@ class Hop:
 
     `host` is an address without brackets. `connection` names a socket or TCP connection of this
     endpoint, 0 lets the transport choose; one that is gone is replaced by a new one to `host`.
+    `name` is the host name that a TLS peer must prove to have; empty, it must prove the address.
     """
 
     transport: TransportName
     host: str
     port: int
     connection: int = 0
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +87,11 @@ def _address_family(host: str) -> socket.AddressFamily | None:
 class UdpSocket(asyncio.DatagramProtocol):
     """One bound UDP socket."""
 
-    def __init__(self, connection: int, receiver: Receiver) -> None:
-        self.connection = connection
+    def __init__(self, transports: Transports) -> None:
+        self.connection = transports.new_connection_id()
         self.family = socket.AF_INET
         self.address = ("", 0)
-        self._receiver = receiver
+        self._transports = transports
         self._transport: asyncio.DatagramTransport | None = None
         self._congested = False
         self._send_failed = False
@@ -99,13 +105,17 @@ class UdpSocket(asyncio.DatagramProtocol):
         # Keep-alives: line breaks, NULs, or STUN, whose first two bits are zero (RFC 5389 6).
         if len(data) <= _KEEP_ALIVE_BYTES or data[0] < 0x04:
             return
+        guard = self._transports.guard
+        if guard is not None and guard.is_banned(addr[0]):
+            return
         source = Hop("udp", addr[0], addr[1], self.connection)
+        receiver = self._transports.receiver
         try:
             message = parse_message(data)
         except SipSyntaxError as error:
-            self._receiver.on_malformed(error, source)
+            receiver.on_malformed(error, source)
         else:
-            self._receiver.on_message(message, source)
+            receiver.on_message(message, source)
 
     def send(self, data: bytes, host: str, port: int) -> bool:
         """Send now; False when the system refused at once."""
@@ -170,7 +180,7 @@ class TcpConnection(asyncio.Protocol):
         """Cut the stream into messages and pass them on."""
         self._heard_s = self._loop.time()
         receiver = self._transports.receiver
-        source = Hop("tcp", self.host, self.port, self.connection)
+        source = self.hop
         frames = self._framer.feed(data)
         for frame in frames:
             if isinstance(frame, SipSyntaxError):
@@ -181,6 +191,7 @@ class TcpConnection(asyncio.Protocol):
                 self._introduced = True
                 receiver.on_message(frame, source)
         if self._framer.broken:
+            self._transports.tell_broken(self)
             self.close()
         elif not self._introduced:
             return
@@ -216,6 +227,16 @@ class TcpConnection(asyncio.Protocol):
         if since_s is not None and self.accepted and now_s - since_s > limits.message_s:
             return True
         return now_s - self._heard_s > limits.idle_s
+
+    @property
+    def is_dripping(self) -> bool:
+        """Whether a peer that connected to us owes the rest of a message."""
+        return self.accepted and self._message_since_s is not None
+
+    @property
+    def hop(self) -> Hop:
+        """Its peer."""
+        return Hop("tcp", self.host, self.port, self.connection)
 
     def connect_failed(self) -> None:
         """Tell all senders that there will be no connection."""
@@ -256,6 +277,7 @@ class Transports:
 
     def __init__(self, receiver: Receiver, limits: ConnectionLimits) -> None:
         self.receiver = receiver
+        self.guard: Guard | None = None
         self._limits = limits
         self._last_id = 0
         self._udp: dict[int, UdpSocket] = {}
@@ -304,7 +326,7 @@ class Transports:
             self._tcp_addresses.append(address)
             self._start_sweep()
         else:
-            udp = UdpSocket(self.new_connection_id(), self.receiver)
+            udp = UdpSocket(self)
             udp.family = family
             udp.address = address
             await loop.create_datagram_endpoint(lambda: udp, sock=bound)
@@ -366,8 +388,15 @@ class Transports:
         """Take in an accepted connection, unless there are too many."""
         if self._is_full():
             return False
+        if self.guard is not None and self.guard.is_banned(connection.host):
+            return False
         self._connections[connection.connection] = connection
         return True
+
+    def tell_broken(self, connection: TcpConnection) -> None:
+        """Tell the guard of a stream that cannot be read on."""
+        if self.guard is not None:
+            self.guard.on_broken_stream(connection.hop)
 
     def _open(self, hop: Hop) -> TcpConnection:
         connection = TcpConnection(self, hop.host, hop.port)
@@ -406,6 +435,8 @@ class Transports:
         now_s = asyncio.get_running_loop().time()
         for connection in list(self._connections.values()):
             if connection.is_overdue(now_s, self._limits):
+                if connection.is_dripping:
+                    self.tell_broken(connection)
                 connection.abort()
         self._sweep = None
         self._start_sweep()
