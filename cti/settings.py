@@ -27,6 +27,28 @@ class ListenSettings(_Settings):
     port: int = Field(5060, ge=0, le=65535)
 
 
+class RateSettings(_Settings):
+    """So many requests a second of one address, after a burst of so many."""
+
+    per_second: float = Field(gt=0)
+    burst: float = Field(ge=1)
+
+
+class DefenceSettings(_Settings):
+    """What an address may send that is neither a trunk nor a proxy of ours."""
+
+    allow: list[IpNetwork] = Field(
+        default=[], description="addresses that are never shut out, such as an office behind NAT"
+    )
+    register: RateSettings = RateSettings(per_second=50, burst=1000)
+    invite: RateSettings = RateSettings(per_second=20, burst=100)
+    other: RateSettings = RateSettings(per_second=50, burst=500)
+    ban_s: float = Field(
+        300.0, ge=1, description="the first ban; each further one is twice as long"
+    )
+    longest_ban_s: float = Field(86_400.0, ge=1)
+
+
 class SipSettings(_Settings):
     """The SIP side of a node."""
 
@@ -42,6 +64,10 @@ class SipSettings(_Settings):
     register_expires_default_s: int = Field(600, ge=1)
     register_expires_min_s: int = Field(60, ge=1)
     register_expires_max_s: int = Field(3600, ge=1)
+    trusted_proxies: list[IpNetwork] = Field(
+        default=[], description="proxies of ours, believed when they name the sender's address"
+    )
+    defence: DefenceSettings = DefenceSettings()
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 import structlog
+from fastapi import APIRouter
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -33,6 +34,7 @@ from cti.media_engine import RtpEngine
 from cti.sip.endpoint import SipEndpoint
 from cti.sip.registrar import Registrar
 from cti.sip.session import InviteSession
+from cti.sip.source import TrustedProxies
 from cti.sip.user_agent import UserAgent
 from cti95598.events.v1.events_pb2 import NodeStarted
 from domain.agent_day import AgentDay
@@ -47,6 +49,7 @@ from ivr.synthesis import EspeakSynthesizer
 from node.config import Config, PlatformSettings
 from node.credentials import ensure_credentials
 from node.data_directory import DataDirectory, InstanceLock
+from node.defence import SourceDefence, bans_router
 from node.event_bus import EventBus, stream_name
 from node.http import Health, HttpServer, gateway
 from node.listeners import cannot_listen, check_port
@@ -175,6 +178,7 @@ class Node:
         self._admission.load(after.access(), after.limits)
         self._credentials = credentials
         self._phones.load(after.tenants, credentials)
+        self._defence.load(after.sip.defence)
         self._agents.load(*_agents_and_queues(after))
         self._acd.configure(self._agents.queue_ids())
         self._config = config
@@ -312,6 +316,13 @@ class Node:
         )
         self._phones = ConfiguredPhones(settings.tenants, self._credentials)
         self._contacts = RedisContactStore(self._redis, node=settings.node_id)
+        self._proxies = TrustedProxies(settings.sip.trusted_proxies)
+        self._defence = SourceDefence(
+            settings.sip.defence,
+            is_trusted=self._is_trusted,
+            events=self._events,
+            tenant=settings.tenants[0].tenant_id,
+        )
         self._agents = Directory(*_agents_and_queues(settings))
         self._acd = RedisAcd(self._redis, node=settings.node_id, tenants=self._agents.queue_ids())
         self._desk = AgentDesk(
@@ -337,10 +348,14 @@ class Node:
 
     async def _start_http(self) -> None:
         settings = self.settings.http
-        server = HttpServer(gateway(self.health), settings.host, settings.port)
+        server = HttpServer(gateway(self.health, self._routers()), settings.host, settings.port)
         host, port = await server.start()
         self._stack.push_async_callback(server.stop)
         self.addresses["http"] = f"http://{_host(host)}:{port}"
+
+    def _routers(self) -> list[APIRouter]:
+        """What the parts of this node show on its gateway."""
+        return [bans_router(self._defence)] if Service.SIP in self._services else []
 
     async def _start_toolbars(self) -> None:
         settings = self.settings.grpc
@@ -367,6 +382,7 @@ class Node:
             user_agent=settings.sip.user_agent, advertised_host=settings.sip.advertised_host
         )
         self._stack.push_async_callback(endpoint.aclose)
+        self._defend(endpoint)
         user_agent = UserAgent(
             endpoint,
             on_invite=self._take_invite,
@@ -402,6 +418,15 @@ class Node:
         media.on_event = self._calls.on_media
         self._stack.push_async_callback(self._calls.aclose)
         await self._listen(endpoint)
+
+    def _defend(self, endpoint: SipEndpoint) -> None:
+        """Let the defence judge what comes in from anybody but trunks and proxies of ours."""
+        endpoint.guard = self._defence
+        self._defence.start()
+        self._stack.callback(self._defence.stop)
+
+    def _is_trusted(self, address: str) -> bool:
+        return bool(self._admission.trunks_of(address)) or address in self._proxies
 
     def _take_invite(self, session: InviteSession) -> None:
         self._calls.on_invite(session)
