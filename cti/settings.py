@@ -40,9 +40,9 @@ class DefenceSettings(_Settings):
     allow: list[IpNetwork] = Field(
         default=[], description="addresses that are never shut out, such as an office behind NAT"
     )
-    register: RateSettings = RateSettings(per_second=50, burst=1000)
-    invite: RateSettings = RateSettings(per_second=20, burst=100)
-    other: RateSettings = RateSettings(per_second=50, burst=500)
+    register_rate: RateSettings = RateSettings(per_second=50, burst=1000)
+    invite_rate: RateSettings = RateSettings(per_second=20, burst=100)
+    other_rate: RateSettings = RateSettings(per_second=50, burst=500)
     ban_s: float = Field(
         300.0, ge=1, description="the first ban; each further one is twice as long"
     )

@@ -85,7 +85,7 @@ class SourceDefence:
     def judge(
         self,
         request: message.Request,
-        hop: transport.Hop,
+        hop: transport.Hop,  # noqa: ARG002 - the protocol's
         source: str,
         now_s: float,
     ) -> int:
@@ -173,9 +173,9 @@ def bans_router(defence: SourceDefence) -> APIRouter:
 
 def _limits(settings: DefenceSettings) -> DefenceLimits:
     return DefenceLimits(
-        register=_rate(settings.register),
-        invite=_rate(settings.invite),
-        other=_rate(settings.other),
+        register=_rate(settings.register_rate),
+        invite=_rate(settings.invite_rate),
+        other=_rate(settings.other_rate),
         ban_s=settings.ban_s,
         longest_ban_s=settings.longest_ban_s,
     )
