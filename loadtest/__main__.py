@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from loadtest.concurrent_rtp import concurrent_run
+from loadtest.flood import flood_run
 from loadtest.runs import Result, ivr_run, queue_run
 
 app = typer.Typer(help="Bounded load on a platform of its own, on loopback.", no_args_is_help=True)
@@ -39,6 +40,30 @@ def queue(
 ) -> None:
     """Callers who go to a queue, are answered by an agent's phone, recorded, and hung up on."""
     _show(lambda data: queue_run(data, rate=rate, seconds=seconds, agents=agents, talk_ms=talk_ms))
+
+
+@app.command()
+def flood(
+    rate: Rate = 20,
+    seconds: Seconds = 20,
+    flood_rate: Annotated[
+        int, typer.Option(help="Hostile datagrams a second.", min=1, max=20_000)
+    ] = 3000,
+) -> None:
+    """Callers as of `ivr`, while others flood, scan, guess passwords and drip bytes."""
+    with tempfile.TemporaryDirectory(prefix="cti95598-load-") as data:
+        run = flood_run(Path(data), rate=rate, seconds=seconds, flood_rate=flood_rate)
+        outcome = asyncio.run(run)
+    _show_result(outcome.result)
+    table = Table("hostile", "sent", title="flood beside it")
+    for kind, count in outcome.sent.items():
+        table.add_row(kind, str(count))
+    _console.print(table)
+    table = Table("address", "offence", title="shut out at the end")
+    for address, offence in sorted(outcome.banned.items()):
+        table.add_row(address, offence)
+    _console.print(table)
+    _check(outcome.result)
 
 
 @app.command()
@@ -71,6 +96,11 @@ def rtp(
 def _show(run: Callable[[Path], Coroutine[None, None, Result]]) -> None:
     with tempfile.TemporaryDirectory(prefix="cti95598-load-") as data:
         result = asyncio.run(run(Path(data)))
+    _show_result(result)
+    _check(result)
+
+
+def _show_result(result: Result) -> None:
     calls = result.calls
     table = Table("figure", "value", title=result.name)
     table.add_row("calls successful / failed", f"{calls.successful} / {calls.failed}")
@@ -82,7 +112,10 @@ def _show(run: Callable[[Path], Coroutine[None, None, Result]]) -> None:
         table.add_row(f"  of it {part}", f"{result.cpu_ms_per_call(part):.2f} ms")
     table.add_row("resident memory at the end", f"{result.resident_mib:.0f} MiB")
     _console.print(table)
-    if calls.failed or not calls.successful:
+
+
+def _check(result: Result) -> None:
+    if result.calls.failed or not result.calls.successful:
         raise typer.Exit(1)
 
 

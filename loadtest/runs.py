@@ -70,7 +70,7 @@ async def ivr_run(data: Path, *, rate: int, seconds: int) -> Result:
     platform = RunningPlatform(data, ports, load_configuration(ports, "load-ivr", agents=0))
     await platform.start()
     try:
-        return await _measured(platform, data, "ivr_caller", rate, seconds, pause_ms=1000)
+        return await measured(platform, data, "ivr_caller", rate, seconds, pause_ms=1000)
     finally:
         await platform.stop()
 
@@ -89,7 +89,7 @@ async def queue_run(data: Path, *, rate: int, seconds: int, agents: int, talk_ms
         await _register_phones(platform, data, phones_port)
         await phones.start(_remote(platform), "-d", str(talk_ms))
         toolbars = await _sign_in_all(platform)
-        return await _measured(platform, data, "queue_caller", rate, seconds, pause_ms=0)
+        return await measured(platform, data, "queue_caller", rate, seconds, pause_ms=0)
     finally:
         for toolbar in toolbars:
             await toolbar.aclose()
@@ -97,9 +97,11 @@ async def queue_run(data: Path, *, rate: int, seconds: int, agents: int, talk_ms
         await platform.stop()
 
 
-async def _measured(
+async def measured(
     platform: RunningPlatform, data: Path, scenario: str, rate: int, seconds: int, pause_ms: int
 ) -> Result:
+    """Run callers of a scenario after a warm-up, and tell what they cost."""
+
     async def load(name: str, calls: int, calls_per_s: int) -> CallFigures:
         run = SippRun(
             data / name, scenario, local_port=_free_udp_port(), media_port=_SIPP_MEDIA_PORT
