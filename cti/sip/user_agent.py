@@ -80,6 +80,10 @@ class UserAgent:
         self._extensions = tuple(dict.fromkeys((*self._extensions, *extensions)))
         self._state_capabilities()
 
+    def contact(self, hop: Hop) -> str:
+        """Return the Contact for dialogs that a module of its own makes with the peer at `hop`."""
+        return self._contact(hop)
+
     def session_of(self, call_id: str, local_tag: str, remote_tag: str) -> InviteSession | None:
         """Return the session of a dialog, as Replaces names it (RFC 3891 3)."""
         session = self._sessions.get((call_id, local_tag))
