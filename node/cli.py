@@ -7,6 +7,7 @@ import logging
 import typer
 
 from node.commands.agent import agent_command
+from node.commands.bans import bans_command
 from node.commands.call import call_command
 from node.commands.flow import flow_check
 from node.commands.records import records_command
@@ -28,6 +29,7 @@ app.command("serve")(serve_command)
 app.command("call")(call_command)
 app.command("agent")(agent_command)
 app.command("records")(records_command)
+app.command("bans")(bans_command)
 app.add_typer(flow_app, name="flow")
 
 

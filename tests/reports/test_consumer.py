@@ -338,12 +338,16 @@ async def test_sessions_and_states_of_agents(stores: RunningStores) -> None:
     failed = pb.AuthenticationFailed(protocol="sign_in", user="1001", source_address="ipv4:x")
     stamp.publish(DEMO, failed, cause=Code.PASSWORD_WRONG)
     stamp.publish(DEMO, pb.Alarm(component="recording", text="disk is full"))
+    banned = pb.SourceBanned(source_address="127.0.0.66", offence="scanner", duration_ms=300_000)
+    stamp.publish(DEMO, banned, cause=Code.SOURCE_BANNED)
     async with running(consumer_of(stores)):
         await write(stores, keeper.events)
-        await until(counts(stores, "event_log", 8))
+        await until(counts(stores, "event_log", 9))
     sessions = await stores.pool.fetch("SELECT * FROM agent_session ORDER BY signed_in_at")
     assert [row["signed_out_at"] is None for row in sessions] == [False, False, True]
     day = await RecordQueries(stores.pool).agent_day("demo", "1001")
     assert day.not_ready_ms in range(2_001)  # a day may have begun just now
-    assert await stores.pool.fetchval("SELECT user_name FROM security_event") == "1001"
+    security = await stores.pool.fetch("SELECT * FROM security_event ORDER BY at")
+    assert [row["user_name"] for row in security] == ["1001", ""]
+    assert [row["cause"] for row in security] == ["password_wrong", "source_banned"]
     assert await stores.pool.fetchval("SELECT words FROM alarm") == "disk is full"
