@@ -173,6 +173,8 @@ class InviteSession:
         self.call_id = request.call_id
         self.local_tag = local_tag
         self.observer = observer
+        self.source = hop.host
+        """The address the INVITE really came from; that of the peer of our own."""
         self.offer = b""
         self.state = SessionState.CALLING
         self._host = host
@@ -204,6 +206,7 @@ class InviteSession:
             server.request, server.hop, local_tag=self.local_tag, contact=self._contact
         )
         self._server = server
+        self.source = server.source
         server.on_cancel = self._on_cancel
         server.on_failure = self._on_server_failure
 
@@ -292,9 +295,18 @@ class InviteSession:
 
     # Outgoing: RFC 3261 13.2
 
-    def start(self) -> None:
-        """Send the INVITE of an outgoing session."""
+    def start(self, answer_within_s: float | None = None) -> None:
+        """Send the INVITE of an outgoing session; without any response in time it has ended."""
         self._send_invite(self.request)
+        if answer_within_s is not None and not self._ended:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(answer_within_s, self._on_silence)
+
+    def _on_silence(self) -> None:
+        client = self._client
+        end = SessionEnd(by_peer=False, status=408, code=Code.SIP_TIMEOUT)
+        # The transaction goes on, so that a late 2xx is acknowledged and ended by BYE.
+        self._finish(end, client.cancel if client is not None else self._release)
 
     def _send_invite(self, request: Request) -> None:
         self.request = request
@@ -311,6 +323,7 @@ class InviteSession:
         elif response.status >= 200:
             self._on_accepted(request, response)
         elif not self._ended:
+            self._stop_timer()
             self._on_provisional(request, response)
 
     def _on_provisional(self, request: Request, response: Response) -> None:
@@ -326,6 +339,8 @@ class InviteSession:
 
     def _on_accepted(self, request: Request, response: Response) -> None:
         tag = response.to.tag or ""
+        if self._client is not None:
+            self._stop_timer()
         if self._dialog is not None and self._dialog.confirmed:
             if self._dialog.remote_tag == tag:
                 self._send_ack(self._dialog, request)  # the 2xx again, its ACK was lost
@@ -358,6 +373,7 @@ class InviteSession:
 
     def _on_refused(self, request: Request, response: Response) -> None:
         self._client = None
+        self._stop_timer()
         if self._ended:
             self._release()
             return

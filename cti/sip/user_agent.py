@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 from collections.abc import Callable, Iterable, Sequence
 
-from cti.sip.client_auth import MAX_ATTEMPTS, authorized_again
+from cti.sip.client_requests import Registrations, final_response, new_request
 from cti.sip.digest import Credentials
 from cti.sip.endpoint import ServerTransaction, SipEndpoint
-from cti.sip.message import Headers, Request, Response, SipSyntaxError, new_tag, response_to
-from cti.sip.registrar import RegisterOrder, Registrar
+from cti.sip.message import Request, Response, SipSyntaxError, new_tag, response_to
+from cti.sip.registrar import Registrar
 from cti.sip.session import InDialogHandler, InviteSession, SessionObserver, SessionObserverBase
 from cti.sip.session_description import SDP_TYPE, describes
 from cti.sip.transport import Hop
@@ -23,8 +21,7 @@ _REFUSED_METHODS = frozenset({
     "REGISTER", "MESSAGE", "PRACK", "PUBLISH", "REFER", "SUBSCRIBE", "UPDATE",
 })  # fmt: skip
 _URI_SCHEMES = ("sip", "sips", "tel")
-_MAX_PENDING_REGISTERS = 5_000
-_RETRY_AFTER_S = 5
+_UNAVAILABLE_RETRY_S = 10
 
 SessionKey = tuple[str, str]
 InviteKey = tuple[str, str, int]
@@ -43,7 +40,7 @@ class UserAgent:
         contact_user: str = "",
     ) -> None:
         self.endpoint = endpoint
-        self._methods = _METHODS if registrar is None else (*_METHODS, "REGISTER")
+        self._methods: tuple[str, ...] = _METHODS
         self._event_packages: tuple[str, ...] = ("talk",)
         self._extensions: tuple[str, ...] = ()
         self.capabilities: tuple[tuple[str, str], ...] = ()
@@ -51,14 +48,18 @@ class UserAgent:
         self._out_of_dialog: dict[str, OutOfDialogHandler] = {}
         self._state_capabilities()
         self._on_invite = on_invite
-        self._registrar = registrar
         self._contact_user = contact_user
         self._sessions: dict[SessionKey, InviteSession] = {}
         self._invites: dict[InviteKey, InviteSession] = {}
-        self._registers: set[asyncio.Task[None]] = set()
-        self._registrations: dict[tuple[str, str], tuple[str, int]] = {}
+        self._registrations = Registrations(endpoint)
+        self.is_available: Callable[[], bool] = _always
+        """Whether new calls are taken; OPTIONS is answered accordingly."""
         endpoint.on_request = self._receive
         endpoint.on_ack = self._receive_ack
+        self._registrar = registrar
+        if registrar is not None:
+            extensions = registrar.extensions
+            self.serve("REGISTER", out_of_dialog=registrar.receive, extensions=extensions)
 
     def serve(
         self,
@@ -104,9 +105,8 @@ class UserAgent:
 
     async def aclose(self) -> None:
         """Stop what waits for a store; sessions are for their owners to end."""
-        for task in self._registers:
-            task.cancel()
-        await asyncio.gather(*self._registers, return_exceptions=True)
+        if self._registrar is not None:
+            self._registrar.close()
 
     # Requests from the network
 
@@ -133,15 +133,21 @@ class UserAgent:
                 server.respond(response_to(request, 481))
         elif request.method == "INVITE":
             self._receive_invite(server)
-        elif request.method == "REGISTER":
-            self._receive_register(server)
         elif request.method == "OPTIONS":
-            headers = (*self.capabilities, ("Accept", SDP_TYPE))
-            server.respond(response_to(request, 200, headers=headers))
+            self._receive_options(server)
         elif (handler := self._out_of_dialog.get(request.method)) is not None:
             handler(server)
         else:
             server.respond(response_to(request, 481))
+
+    def _receive_options(self, server: ServerTransaction) -> None:
+        """Answer as an INVITE would be (11.2); carriers probe us by it."""
+        if self.is_available():
+            headers = (*self.capabilities, ("Accept", SDP_TYPE))
+            server.respond(response_to(server.request, 200, headers=headers))
+        else:
+            headers = (("Retry-After", str(_UNAVAILABLE_RETRY_S)),)
+            server.respond(response_to(server.request, 503, headers=headers))
 
     def _refusal(self, request: Request) -> Response | None:
         """Inspect method and headers (RFC 3261 8.2.1 and 8.2.2)."""
@@ -200,22 +206,6 @@ class UserAgent:
         if session.direction == "in":
             self._invites.pop(_invite_key(session.request), None)
 
-    def _receive_register(self, server: ServerTransaction) -> None:
-        registrar = self._registrar
-        assert registrar is not None  # noqa: S101 - else the method is refused
-        if len(self._registers) >= _MAX_PENDING_REGISTERS:
-            headers = [("Retry-After", str(_RETRY_AFTER_S))]
-            server.respond(response_to(server.request, 503, headers=headers))
-            return
-        loop = asyncio.get_running_loop()
-        judged = registrar.check(server.request, server.hop, loop.time())
-        if isinstance(judged, Response):
-            server.respond(judged)
-            return
-        task = loop.create_task(_carry_out(registrar, judged, server))
-        self._registers.add(task)
-        task.add_done_callback(self._registers.discard)
-
     # Requests of our own
 
     def invite(
@@ -230,13 +220,17 @@ class UserAgent:
         headers: Iterable[tuple[str, str]] = (),
         credentials: Credentials | None = None,
         route: Sequence[str] = (),
+        max_forwards: int = 70,
+        answer_within_s: float | None = None,
     ) -> InviteSession:
         """Call `uri` by way of `hop`; what becomes of it is told to the observer.
+
+        Without any response within `answer_within_s` the call has ended with SIP_TIMEOUT.
 
         `from_` and `to` are addresses, or URIs as text. ValueError when one cannot be written.
         """
         tag, contact = new_tag(), self._contact(hop)
-        request = _new_request("INVITE", uri, from_, to or uri, tag=tag)
+        request = new_request("INVITE", uri, from_, to or uri, tag=tag, max_forwards=max_forwards)
         request.headers.set("Contact", contact)
         for name, value in (*self.capabilities, *headers):
             request.headers.add(name, value)
@@ -256,7 +250,7 @@ class UserAgent:
             credentials=credentials,
         )
         self._sessions[session.call_id, tag] = session
-        session.start()
+        session.start(answer_within_s)
         return session
 
     async def register(
@@ -274,41 +268,43 @@ class UserAgent:
         """
         address = NameAddr(aor)
         user = address.uri.user if isinstance(address.uri, SipUri) else ""
-        contact = self._contact(hop, user)
-        # 10.2: all registrations of a client share a Call-ID, and their CSeq grows.
-        call_id, cseq = self._registrations.get((registrar_uri, aor), ("", 0))
-        request = _new_request("REGISTER", registrar_uri, address, address, tag=new_tag())
-        if call_id:
-            request.headers.set("Call-ID", call_id)
-        request.headers.set("Contact", contact)
-        request.headers.set("Expires", str(expires_s))
-        for attempt in range(MAX_ATTEMPTS + 1):
-            cseq += 1
-            request.headers.set("CSeq", f"{cseq} REGISTER")
-            self._registrations[registrar_uri, aor] = (request.call_id, cseq)
-            response = await self._outcome(request, hop)
-            if response.status < 300:
-                return _granted_s(response, contact, expires_s)
-            again = _again(request, response, credentials) if attempt < MAX_ATTEMPTS else None
-            if again is None:
-                raise PlatformError(_register_failure(response.status), f"status {response.status}")
-            request = again
-        raise PlatformError(Code.AUTHENTICATION_FAILED, "the registrar asks again and again")
+        return await self._registrations.register(
+            registrar_uri=registrar_uri,
+            aor=address,
+            contact=self._contact(hop, user),
+            hop=hop,
+            credentials=credentials,
+            expires_s=expires_s,
+        )
 
-    async def _outcome(self, request: Request, hop: Hop) -> Response:
-        """Send a request other than INVITE and wait for its final response."""
-        outcome: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+    async def request(
+        self,
+        method: str,
+        uri: str,
+        *,
+        from_: NameAddr | str,
+        hop: Hop,
+        to: NameAddr | str | None = None,
+        headers: Iterable[tuple[str, str]] = (),
+        body: bytes = b"",
+        content_type: str | None = None,
+        route: Sequence[str] = (),
+        credentials: Credentials | None = None,
+    ) -> Response:
+        """Send a request outside of any dialog, other than INVITE; return its final response.
 
-        def on_response(response: Response) -> None:
-            if response.status >= 200 and not outcome.done():
-                outcome.set_result(response)
-
-        def on_failure(code: Code) -> None:
-            if not outcome.done():
-                outcome.set_exception(PlatformError(code, f"{hop.transport} {hop.host}"))
-
-        self.endpoint.send_request(request, hop, on_response=on_response, on_failure=on_failure)
-        return await outcome
+        Challenges are met with `credentials`. PlatformError SIP_TIMEOUT or SIP_TRANSPORT,
+        ValueError when an address cannot be written.
+        """
+        request = new_request(method, uri, from_, to or uri, tag=new_tag())
+        for name, value in headers:
+            request.headers.add(name, value)
+        for each in route:
+            request.headers.add("Route", each)
+        if content_type is not None:
+            request.headers.set("Content-Type", content_type)
+            request.body = body
+        return await final_response(self.endpoint, request, hop, credentials)
 
     def _contact(self, hop: Hop, user: str | None = None) -> str:
         """Return the Contact by which the peer at `hop` reaches us."""
@@ -325,60 +321,9 @@ class UserAgent:
         return f"<{uri}>"
 
 
-async def _carry_out(registrar: Registrar, order: RegisterOrder, server: ServerTransaction) -> None:
-    server.respond(await registrar.apply(order))
+def _always() -> bool:
+    return True
 
 
 def _invite_key(request: Request) -> InviteKey:
     return request.call_id, request.from_.tag or "", request.cseq[0]
-
-
-def _new_request(
-    method: str, uri: str, from_: NameAddr | str, to: NameAddr | str, *, tag: str
-) -> Request:
-    """Build a request outside of any dialog (RFC 3261 8.1.1)."""
-    source = from_ if isinstance(from_, NameAddr) else NameAddr(from_)
-    target = to if isinstance(to, NameAddr) else NameAddr(to)
-    headers = Headers()
-    headers.set("Max-Forwards", "70")
-    headers.set("From", str(source.with_tag(tag)))
-    headers.set("To", str(target))
-    headers.set("Call-ID", os.urandom(16).hex())
-    headers.set("CSeq", f"1 {method}")
-    return Request(method, uri, headers)
-
-
-def _again(request: Request, response: Response, credentials: Credentials | None) -> Request | None:
-    """Return the REGISTER to send after a response that tells what was missing."""
-    if response.status == 423:  # 10.2.8
-        shortest = response.headers.get("Min-Expires") or ""
-        if not (shortest.isascii() and shortest.isdigit() and len(shortest) <= 9):
-            return None
-        again = request.copy()
-        again.headers.remove("Via")
-        again.headers.set("Expires", shortest)
-        return again
-    return authorized_again(request, response, credentials, cseq=request.cseq[0] + 1)
-
-
-def _register_failure(status: int) -> Code:
-    if status in {401, 403, 407}:
-        return Code.AUTHENTICATION_FAILED
-    return Code.SIP_TIMEOUT if status == 408 else Code.FAR_END_REFUSED
-
-
-def _granted_s(response: Response, contact: str, asked_s: int) -> int:
-    """Return how long our contact stays bound (10.2.4)."""
-    ours = NameAddr.parse(contact).uri
-    texts = [response.headers.get("Expires")]
-    try:
-        for value in response.headers.get_all("Contact"):
-            address = NameAddr.parse(value)
-            if address.uri == ours:
-                texts.insert(0, address.params.get("expires"))
-    except SipSyntaxError:
-        pass
-    for text in texts:
-        if text is not None and text.isascii() and text.isdigit() and len(text) <= 10:
-            return int(text)
-    return asked_s

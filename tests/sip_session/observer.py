@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from cti.sip.session import SessionEnd
+from cti.sip.session import Referral, SessionEnd
 from domain.failures import Code
 from tests.sip_session.peer import PATIENCE_S
 
@@ -40,6 +40,9 @@ class Recorder:
 
     def on_talk(self) -> None:
         self._tell("talk")
+
+    def on_refer(self, referral: Referral) -> None:
+        self._tell("refer", referral)
 
     def on_ended(self, end: SessionEnd) -> None:
         self.ends.append(end)
