@@ -353,7 +353,10 @@ class SipEndpoint:
         reason: str | None = None,
         headers: Iterable[tuple[str, str]] = (),
     ) -> None:
-        hop = stamp_via(request, source)
+        try:
+            hop = stamp_via(request, source)
+        except SipSyntaxError:
+            hop = source  # the Via is what cannot be read
         response = response_to(request, status, reason, headers=headers)
         response.headers.set("Server", self._user_agent)
         self.forward(response, hop)
@@ -367,7 +370,8 @@ class SipEndpoint:
         ):
             return
         live = self._clients.get(client_key(response.top_via, response.cseq[1]))
-        if live is None:
+        if live is None or not response.has_one_via:
+            # A response with a second Via is meant for somebody else (RFC 3261 8.1.3.3).
             # RFC 6026 7.2: what matches no transaction is dropped, not passed to the core.
             STRAY_RESPONSES.inc()
             return

@@ -150,6 +150,13 @@ class Headers:
             if rows is not None:
                 self._rows[name] = list(rows)
 
+    def copy_first(self, other: Headers, *names: str) -> None:
+        """Take over the first row of each of these names, as it was written."""
+        for name in names:
+            rows = other._rows.get(name)
+            if rows is not None:
+                self._rows[name] = rows[:1]
+
     def rows(self, name: str) -> list[str]:
         """Return the rows of a name as written, lists not split."""
         return list(self._rows.get(canonical_name(name), ()))

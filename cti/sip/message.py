@@ -17,6 +17,7 @@ from cti.sip.uri import NameAddr, SipUri, Via, parse_uri
 MAX_MESSAGE_BYTES = 65_535
 MAX_HEADER_LINES = 256
 MAX_LINE_CHARACTERS = 8_192
+_SEARCH_BYTES = 2_048
 
 _MANDATORY = ("Via", "From", "To", "Call-ID", "CSeq")
 
@@ -100,6 +101,12 @@ class Message:
         if self._via is None or self._via[0] is not text:
             self._via = (text, _parse_first_via(text))
         return self._via[1]
+
+    @property
+    def has_one_via(self) -> bool:
+        """Whether the first Via is the only one."""
+        rows = self.headers.rows("Via")
+        return len(rows) == 1 and ("," not in rows[0] or len(split_outside(rows[0], ",")) == 1)
 
     def push_via(self, via: Via) -> None:
         """Put a Via before the others."""
@@ -256,6 +263,13 @@ def _stateless_tag(request: Request) -> str:
     return hmac.digest(_TAG_KEY, seed.encode(), "sha256")[:8].hex()
 
 
+def _lacks_tag(request: Request) -> bool:
+    try:
+        return request.to.tag is None
+    except SipSyntaxError:
+        return False  # where a tag would go in a broken To, nobody knows
+
+
 def response_to(
     request: Request,
     status: int,
@@ -272,11 +286,11 @@ def response_to(
     request.
     """
     own = Headers()
-    own.copy_from(request.headers, "Via", "From", "Call-ID", "CSeq")
-    to = request.headers.get("To") or ""
-    if status > 100 and request.to.tag is None:
-        to = f"{to};tag={to_tag or _stateless_tag(request)}"
-    own.set("To", to)
+    own.copy_from(request.headers, "Via")
+    # Of what a broken request has twice the first is echoed; what it lacks cannot be.
+    own.copy_first(request.headers, "From", "To", "Call-ID", "CSeq")
+    if status > 100 and _lacks_tag(request):
+        own.set("To", f"{own.first_row('To')};tag={to_tag or _stateless_tag(request)}")
     if status == 100:
         own.copy_from(request.headers, "Timestamp")  # RFC 3261 8.2.6.1
     for name, value in headers:
@@ -298,6 +312,8 @@ def parse_message(data: bytes) -> Request | Response:
     head = data if end < 0 else data[:end]
     message, length = parse_head(head)
     request = message if isinstance(message, Request) else None
+    if request is not None and not is_answerable(request):
+        request = None
     if end < 0:
         raise SipSyntaxError(
             Malformed.HEADER_LINE, "Missing empty line after the headers", partial=request
@@ -320,13 +336,16 @@ def find_head_end(data: bytes | bytearray, start: int = 0) -> tuple[int, int]:
     Lines that end in LF alone are accepted, as most stacks do. The first empty line of either kind
     counts, so that a stream gives the same messages in whatever pieces it comes.
     """
-    end = data.find(b"\n\r\n", start)
-    bare = data.find(b"\n\n", start, end + 1 if end >= 0 else len(data))
-    if bare >= 0:
-        return bare, bare + 2
-    if end < 0:
-        return -1, -1
-    return (end - 1 if data[end - 1 : end] == b"\r" else end), end + 3
+    # In steps: a stream of many short messages must not be searched to its end for each of them.
+    for at in range(start, len(data), _SEARCH_BYTES):
+        stop = at + _SEARCH_BYTES
+        end = data.find(b"\n\r\n", at, stop + 2)
+        bare = data.find(b"\n\n", at, end + 1 if end >= 0 else stop + 1)
+        if bare >= 0:
+            return bare, bare + 2
+        if end >= 0:
+            return (end - 1 if data[end - 1 : end] == b"\r" else end), end + 3
+    return -1, -1
 
 
 def parse_head(head: bytes) -> tuple[Request | Response, int | None]:
@@ -361,15 +380,11 @@ def parse_head(head: bytes) -> tuple[Request | Response, int | None]:
 
 
 def is_answerable(request: Request) -> bool:
-    """Tell whether enough of a broken request is there to answer it."""
-    if request.method == "ACK":  # never answered (RFC 3261 17)
-        return False
-    try:
-        # From and CSeq are only echoed.
-        echoed = all(request.headers.first_row(name) for name in ("From", "CSeq", "Call-ID"))
-        return echoed and bool(request.top_via and request.to)
-    except SipSyntaxError:
-        return False
+    """Tell whether enough of a broken request is there to answer it (RFC 4475 3.3.1).
+
+    Its client finds the transaction by the Via; the other headers are only echoed.
+    """
+    return request.method != "ACK" and "Via" in request.headers  # no ACK is answered (17)
 
 
 def _split_lines(text: str) -> list[str]:
@@ -478,7 +493,11 @@ def _check_request(request: Request) -> None:
         forwards.isascii() and forwards.isdigit() and len(forwards) <= 10 and int(forwards) <= 255
     ):
         raise SipSyntaxError(Malformed.HEADER_VALUE, "Malformed Max-Forwards")
-    if isinstance(request.target, str):
+    target = request.target
+    if isinstance(target, SipUri):
+        if target.headers:  # RFC 3261 19.1.1: not allowed there, and nobody may act on them
+            raise SipSyntaxError(Malformed.URI, "Headers in the Request-URI")
+    else:
         # Other schemes are for the user agent to refuse (416).
         scheme, colon, _ = request.uri.partition(":")
         if not colon or not is_token(scheme) or scheme.lower() in {"sip", "sips"}:

@@ -104,13 +104,14 @@ def split_outside(text: str, separator: str) -> list[str]:
         return [piece.strip() for piece in text.split(separator)]
     pieces: list[str] = []
     start = at = 0
-    while (cut := text.find(separator, at)) >= 0:
-        quoted = text.find('"', at, cut)
-        bracket = text.find("<", at, cut)
-        if quoted < 0 and bracket < 0:
+    cut = quoted = bracket = -1  # the next of each; searched again only when passed
+    while (cut := _next(text, separator, cut, at)) < len(text):
+        quoted = _next(text, '"', quoted, at)
+        bracket = _next(text, "<", bracket, at)
+        if cut < quoted and cut < bracket:
             pieces.append(text[start:cut].strip())
             start = at = cut + 1
-        elif bracket < 0 or 0 <= quoted < bracket:
+        elif quoted < bracket:
             at = end_of_quoted(text, quoted)
         else:
             at = text.find(">", bracket) + 1
@@ -118,6 +119,14 @@ def split_outside(text: str, separator: str) -> list[str]:
                 raise SipSyntaxError(Malformed.HEADER_VALUE, "Angle bracket is not closed")
     pieces.append(text[start:].strip())
     return pieces
+
+
+def _next(text: str, character: str, known: int, at: int) -> int:
+    """Return where `character` is next, len(text) when nowhere; `known` is the last answer."""
+    if known >= at:
+        return known
+    found = text.find(character, at)
+    return found if found >= 0 else len(text)
 
 
 def parse_params(text: str) -> Params:
@@ -130,11 +139,13 @@ def parse_params(text: str) -> Params:
     pieces = split_outside(text, ";") if '"' in text else text.split(";")
     if pieces[0].strip():
         raise SipSyntaxError(Malformed.HEADER_VALUE, "Text where a parameter should start")
+    if not pieces[-1].strip():
+        pieces.pop()  # a semicolon at the end harms nobody
     for piece in pieces[1:]:
         name, equals, value = piece.partition("=")
         name = name.strip().lower()
         if not name:
-            continue  # an empty parameter, as in a trailing ";", harms nobody
+            raise SipSyntaxError(Malformed.HEADER_VALUE, "Empty parameter")
         if name in params:
             # RFC 3261 7.3.1: a parameter name must not appear twice in a header field value.
             raise SipSyntaxError(Malformed.HEADER_VALUE, "Parameter appears twice")
@@ -154,6 +165,11 @@ def parse_host_port(text: str) -> tuple[str, int | None]:
     if text[:1] == "[":
         host, closing, rest = text[1:].partition("]")
         rest = rest.strip()
+        if ":::" in host:
+            # The grammar of RFC 3261 asks for a third colon before an IPv4 address by mistake
+            # (RFC 5118 4.10).
+            hexadecimal, _, dotted = host.partition(":::")
+            host = f"{hexadecimal}::{dotted}" if "." in dotted else host
         if not closing or not _is_ipv6(host) or (rest and rest[0] != ":"):
             raise SipSyntaxError(Malformed.URI, "Malformed IPv6 reference")
         colon, port_text = rest[:1], rest[1:].strip()

@@ -113,9 +113,10 @@ def server_key(request: Request, method: str | None = None) -> Key:
     via = request.top_via
     method = method or request.method
     branch = via.params.get("branch") or ""
-    if branch[:7].lower() == MAGIC_COOKIE.lower():
+    if branch[:7].lower() == MAGIC_COOKIE.lower() and len(branch) > 7:
         return branch, via.sent_by, method
-    # A client of RFC 2543. The To tag is left out: the ACK carries ours, the INVITE does not.
+    # A client of RFC 2543, or one whose branch tells nothing (RFC 4475 3.2.1). The To tag is left
+    # out: the ACK carries ours, the INVITE does not.
     number, _ = request.cseq
     tag = request.from_.tag or ""
     return "", via.sent_by, method, request.uri, tag, request.call_id, str(number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from string import ascii_letters, digits
 from typing import Self
 from urllib.parse import quote as percent_quote
 from urllib.parse import unquote_to_bytes
@@ -24,6 +25,8 @@ from cti.sip.syntax import (
 _HEX = frozenset("0123456789abcdefABCDEF")
 # RFC 3261 25.1: unreserved, and user-unreserved; "%" is handled by itself.
 _USER_SAFE = "-_.!~*'()&=+$,;?/"
+# RFC 3261 25.1: param-unreserved and unreserved, which need no escape in a parameter.
+_PARAM_CHARACTERS = frozenset(ascii_letters + digits + "-_.!~*'()[]/:&+$")
 MAGIC_COOKIE = "z9hG4bK"
 
 
@@ -31,8 +34,9 @@ MAGIC_COOKIE = "z9hG4bK"
 class SipUri:
     """A sip: or sips: URI.
 
-    `user` is unescaped when the result is printable and unambiguous, else kept as written; `host`
-    is lower-case and has no brackets; `headers` is the raw text after the question mark.
+    `user` and the parameters are unescaped when the result is printable and unambiguous, else kept
+    as written; `host` is lower-case and has no brackets; `headers` is the raw text after the
+    question mark.
     """
 
     scheme: str = "sip"
@@ -70,7 +74,7 @@ class SipUri:
             user,
             host,
             port,
-            parse_params(semicolon + params) if semicolon else {},
+            _uri_params(params) if semicolon else {},
             headers,
             password,
         )
@@ -84,6 +88,24 @@ class SipUri:
             authority = format_host_port(self.host, self.port)
         headers = f"?{self.headers}" if self.headers else ""
         return f"{self.scheme}:{authority}{format_params(self.params)}{headers}"
+
+
+def _uri_params(text: str) -> Params:
+    params = parse_params(";" + text)
+    if "%" not in text:
+        return params
+    unescaped = {
+        _unescape_param(name).lower(): None if value is None else _unescape_param(value)
+        for name, value in params.items()
+    }
+    if len(unescaped) < len(params):
+        raise SipSyntaxError(Malformed.URI, "Parameter appears twice")
+    return unescaped
+
+
+def _unescape_param(text: str) -> str:
+    plain = _unescape(text)
+    return plain if _PARAM_CHARACTERS.issuperset(plain) else text
 
 
 def _is_plain(user: str) -> bool:
@@ -175,6 +197,8 @@ class NameAddr:
             uri_text, semicolon, rest = text.partition(";")
             uri_text = uri_text.rstrip()
             params = semicolon + rest
+            if "?" in uri_text or "," in uri_text:
+                raise SipSyntaxError(Malformed.HEADER_VALUE, "URI needs angle brackets")
         else:
             closing = text.find(">", opening)
             if closing < 0:
