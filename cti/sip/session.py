@@ -272,7 +272,12 @@ class InviteSession:
             request,
             status,
             to_tag=self.local_tag,
-            headers=(("Contact", self._contact), *self._host.capabilities),
+            headers=(
+                # 12.1.1: the caller learns the proxies that stay in the way of the dialog.
+                *(("Record-Route", each) for each in request.headers.rows("Record-Route")),
+                ("Contact", self._contact),
+                *self._host.capabilities,
+            ),
             body=sdp,
             content_type=SDP_TYPE if sdp else None,
         )
