@@ -1,37 +1,33 @@
-"""Who may call whom: trunk by source address, access code by called number, limits.
+"""Who may call whom: trunk by address, digest or registration, access code, lists, limits.
 
-Pure: time comes in as monotonic seconds. One object holds the counts of live calls of a node.
+Time comes in as monotonic seconds. One object holds the counts of live calls of a node.
 """
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from cti.settings import (
-    AccessCodeSettings,
-    CallLimitSettings,
-    IpNetwork,
-    LandingCodeSource,
-    TrunkSettings,
-)
-from domain.failures import Code, PlatformError
+from cti.identity import CallerIdentity, identity_of
+from cti.numbers import normalised_number, number_of, number_of_address, without_separators
+from cti.settings import AccessCodeSettings, CallLimitSettings
+from cti.sip.digest import AuthResult
+from cti.sip.message import Request
+from cti.sip.uri import SipUri
+from cti.trunks.authentication import TrunkAuthenticator
+from cti.trunks.directory import TrunkDirectory
+from cti.trunks.limits import CallLimit
+from cti.trunks.number_lists import CallerPolicy, judge_caller
+from cti.trunks.rewriting import rewritten
+from cti.trunks.tenant_access import TenantAccess
+from cti.trunks.trunk import AccessCode, Trunk
+from domain.failures import Code
 from domain.ids import TenantId
 
-# RFC 3966 section 5.1.1: visual separators of telephone numbers.
-_SEPARATORS = str.maketrans("", "", "-.()")
-_HOME_COUNTRY_PREFIXES = ("+86", "0086")
-_MAX_REMEMBERED_SOURCES = 1024
+__all__ = ["Admission", "Admitted", "Refused", "TenantAccess", "Trunk"]
 
-
-@dataclass(frozen=True, slots=True)
-class TenantAccess:
-    """The trunks and access codes of one tenant."""
-
-    tenant: TenantId
-    trunks: Sequence[TrunkSettings]
-    access_codes: Sequence[AccessCodeSettings]
+_NOBODY = CallerIdentity("")
+_NO_TENANT = TenantId("")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +37,12 @@ class Admitted:
     tenant: TenantId
     trunk: Trunk
     access_code: AccessCodeSettings
+    caller: CallerIdentity = _NOBODY
+    called: str = ""
+    landing_code: str = ""
+    number_list: str = ""
+    """The white list that the caller is on."""
+    code: AccessCode | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,215 +52,233 @@ class Refused:
     code: Code
     tenant: TenantId
     trunk: Trunk | None = None
-
-
-def normalised_number(user: str) -> str:
-    """Return a dialled number without URI parameters, separators and the home country's prefix."""
-    number = user.partition(";")[0].translate(_SEPARATORS)
-    for prefix in _HOME_COUNTRY_PREFIXES:
-        if number.startswith(prefix):
-            return number[len(prefix) :]
-    return number
-
-
-class TokenBucket:
-    """A rate: holds up to one second's worth, and at least one."""
-
-    __slots__ = ("_capacity", "_last_s", "_rate", "_tokens")
-
-    def __init__(self, per_second: float) -> None:
-        self._rate = per_second
-        self._capacity = self._tokens = max(1.0, per_second)
-        self._last_s = 0.0
-
-    def has_token(self, now: float) -> bool:
-        """Tell whether `take` is allowed now."""
-        if now > self._last_s:
-            refilled = self._tokens + (now - self._last_s) * self._rate
-            self._tokens = min(self._capacity, refilled)
-            self._last_s = now
-        return self._tokens >= 1.0
-
-    def take(self) -> None:
-        """Use one token, after `has_token`."""
-        self._tokens -= 1.0
-
-
-class CallLimit:
-    """A limit of live calls and of calls a second."""
-
-    __slots__ = ("_bucket", "_max_calls", "calls")
-
-    def __init__(self, max_calls: int, max_calls_per_second: int) -> None:
-        self.calls = 0
-        self.change(max_calls, max_calls_per_second)
-
-    def change(self, max_calls: int, max_calls_per_second: int) -> None:
-        """Set other bounds; live calls stay counted."""
-        self._max_calls = max_calls
-        self._bucket = TokenBucket(max_calls_per_second)
-
-    def has_room(self, now: float) -> bool:
-        """Tell whether one more call fits now."""
-        return self._bucket.has_token(now) and self.calls < self._max_calls
-
-    def take(self) -> None:
-        """Count one call in, after `has_room`."""
-        self._bucket.take()
-        self.calls += 1
-
-    def release(self) -> None:
-        """Count one call out."""
-        self.calls -= 1
-
-
-class Trunk:
-    """A trunk of a tenant with its live calls."""
-
-    __slots__ = ("landing_code", "limit", "name", "networks", "settings", "tenant")
-
-    def __init__(self, tenant: TenantId, settings: TrunkSettings) -> None:
-        self.tenant = tenant
-        self.settings = settings
-        self.name = settings.name
-        self.networks: tuple[IpNetwork, ...] = tuple(settings.addresses)
-        self.landing_code: LandingCodeSource = settings.landing_code
-        self.limit = CallLimit(settings.max_calls, settings.max_calls_per_second)
-
-    def match_bits(self, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> int:
-        """Return the length of the longest network prefix that holds the address, -1 for none."""
-        return max((net.prefixlen for net in self.networks if address in net), default=-1)
+    caller: CallerIdentity = _NOBODY
+    called: str = ""
+    number_list: str = ""
+    """The black list that the caller is on, or `anonymous`."""
+    status: int | None = None
+    """Instead of the catalogue's."""
+    headers: tuple[tuple[str, str], ...] = ()
+    is_challenge: bool = False
+    """The trunk is asked for its password: no call yet, so nothing to record."""
 
 
 class Admission:
     """Admits or refuses the calls of one node."""
 
     def __init__(
-        self, tenants: Iterable[TenantAccess], limit: CallLimitSettings | None = None
+        self,
+        tenants: Iterable[TenantAccess],
+        limit: CallLimitSettings | None = None,
+        *,
+        callers: CallerPolicy | None = None,
+        authenticator: TrunkAuthenticator | None = None,
     ) -> None:
-        """Raise PlatformError CONFIG_INVALID where trunks and codes leave a call ambiguous."""
+        """Raise PlatformError CONFIG_INVALID where trunks and codes leave a call ambiguous.
+
+        `callers` are the lists that hold for all tenants.
+        """
         limit = limit or CallLimitSettings()
         self._limit = CallLimit(limit.max_calls, limit.max_calls_per_second)
-        self._fill(tenants)
+        self._directory = TrunkDirectory(tenants)
+        self._callers = callers or CallerPolicy()
+        self._registered_hosts: dict[str, frozenset[str]] = {}
+        self.authenticator = authenticator
+        """Set by the node before calls come in; without it no trunk is admitted by digest."""
 
-    def load(self, tenants: Sequence[TenantAccess], limit: CallLimitSettings | None = None) -> None:
+    def load(
+        self,
+        tenants: Sequence[TenantAccess],
+        limit: CallLimitSettings | None = None,
+        *,
+        callers: CallerPolicy | None = None,
+    ) -> None:
         """Take over a new configuration, or raise as at first and keep the present one.
 
         Calls in progress stay counted: a trunk of the same name keeps its limit's count.
         """
-        Admission(tenants)
+        directory = TrunkDirectory(tenants)
+        directory.take_over(self._directory)
+        self._directory = directory
+        self._callers = callers or CallerPolicy()
         limit = limit or CallLimitSettings()
         self._limit.change(limit.max_calls, limit.max_calls_per_second)
-        counts = {(trunk.tenant, trunk.name): trunk.limit for trunk in self._trunks}
-        self._fill(tenants)
-        for trunk in self._trunks:
-            count = counts.get((trunk.tenant, trunk.name))
-            if count is not None:
-                count.change(trunk.settings.max_calls, trunk.settings.max_calls_per_second)
-                trunk.limit = count
 
-    def _fill(self, tenants: Iterable[TenantAccess]) -> None:
-        self._trunks: list[Trunk] = []
-        self._codes: dict[tuple[TenantId, str], AccessCodeSettings] = {}
-        self._trunks_of_source: dict[str, tuple[Trunk, ...]] = {}
-        for access in tenants:
-            self._add_trunks(access)
-            self._add_codes(access)
+    @property
+    def directory(self) -> TrunkDirectory:
+        """The trunks and codes in use; another object after a reload."""
+        return self._directory
 
     @property
     def calls(self) -> int:
         """Admitted calls that were not released yet."""
         return self._limit.calls
 
-    def admit(self, source_ip: str, called: str, now: float) -> Admitted | Refused:
-        """Decide on a call; `called` is the user part of the Request-URI, in any form."""
-        trunks = self.trunks_of(source_ip)
-        if not trunks:
-            return Refused(Code.TRUNK_UNKNOWN, TenantId(""))
+    def learn(self, contact_user: str, hosts: Iterable[str]) -> None:
+        """Take note of the addresses that a registered trunk's calls may come from."""
+        self._registered_hosts[contact_user] = frozenset(hosts)
+
+    def trunks_of(self, source_ip: str) -> tuple[Trunk, ...]:
+        """Return the trunks an address belongs to, the narrowest network first."""
+        trunks = self._directory.trunks_of(source_ip)
+        if trunks or not self._registered_hosts:
+            return trunks
+        return tuple(
+            trunk
+            for user, hosts in self._registered_hosts.items()
+            if source_ip in hosts and (trunk := self._directory.by_contact.get(user)) is not None
+        )
+
+    def admit_invite(self, request: Request, source_ip: str, now: float) -> Admitted | Refused:
+        """Decide on an INVITE by all that it tells."""
+        target = request.target
+        user = target.user if isinstance(target, SipUri) else number_of(target)
+        found = self._find(request, user, source_ip)
+        if isinstance(found, Refused):
+            return found
+        trunk, code = found
+        caller = identity_of(request, is_trusted=trunk.settings.is_trusted)
+        if trunk.caller_in:
+            number = normalised_number(rewritten(trunk.caller_in, caller.number))
+            caller = replace(caller, number=number)
+        called = (
+            number_of(request.to.uri) if user == trunk.contact_user else _rewritten(trunk, user)
+        )
+        if code is None:
+            return Refused(Code.ACCESS_CODE_UNKNOWN, trunk.tenant, trunk, caller, called)
+        decision = self._take(trunk, code, caller, called, now)
+        if isinstance(decision, Refused):
+            return decision
+        landing_code = trunk.landing_code_of(request, caller)
+        return replace(decision, landing_code=landing_code) if landing_code else decision
+
+    def admit(
+        self, source_ip: str, called: str, now: float, *, caller: CallerIdentity = _NOBODY
+    ) -> Admitted | Refused:
+        """Decide by address and number alone; `called` is a user part in any form."""
+        found = self._directory.find(source_ip, called)
         number = normalised_number(called)
-        for trunk in trunks:
-            access_code = self._codes.get((trunk.tenant, number))
-            if access_code is not None:
-                break
-        else:
-            return Refused(Code.ACCESS_CODE_UNKNOWN, trunks[0].tenant, trunks[0])
-        if not trunk.limit.has_room(now):
-            return Refused(Code.TRUNK_BUSY, trunk.tenant, trunk)
-        if not self._limit.has_room(now):
-            return Refused(Code.OVERLOADED, trunk.tenant, trunk)
-        trunk.limit.take()
-        self._limit.take()
-        return Admitted(trunk.tenant, trunk, access_code)
+        if found is not None and not found[0].needs_digest:
+            return self._take(*found, caller, number, now)
+        trunk = self._directory.first_trunk_of(source_ip)
+        if found is not None or trunk is None or trunk.needs_digest:
+            return Refused(Code.TRUNK_UNKNOWN, _NO_TENANT, None, caller, number)
+        return Refused(Code.ACCESS_CODE_UNKNOWN, trunk.tenant, trunk, caller, number)
 
     def release(self, admitted: Admitted) -> None:
         """Give back an admitted call, once."""
         admitted.trunk.limit.release()
+        if admitted.code is not None and admitted.code.limit is not None:
+            admitted.code.limit.release()
         self._limit.release()
 
-    def trunks_of(self, source_ip: str) -> tuple[Trunk, ...]:
-        """Return the trunks an address belongs to, the narrowest network first."""
-        trunks = self._trunks_of_source.get(source_ip)
-        if trunks is None:
-            trunks = self._match(source_ip)
-            if len(self._trunks_of_source) >= _MAX_REMEMBERED_SOURCES:
-                self._trunks_of_source.clear()  # a flood from many addresses must not grow it
-            self._trunks_of_source[source_ip] = trunks
-        return trunks
+    # Whose call it is
 
-    def _match(self, source_ip: str) -> tuple[Trunk, ...]:
-        try:
-            address = ipaddress.ip_address(source_ip)
-        except ValueError:
-            return ()
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-            address = address.ipv4_mapped
-        matches = [(trunk.match_bits(address), trunk) for trunk in self._trunks]
-        matches.sort(key=lambda match: -match[0])
-        return tuple(trunk for bits, trunk in matches if bits >= 0)
+    def _find(
+        self, request: Request, user: str, source_ip: str
+    ) -> tuple[Trunk, AccessCode | None] | Refused:
+        directory = self._directory
+        trunk = directory.by_contact.get(user)
+        if trunk is not None and self._may_send(trunk, source_ip):
+            return trunk, self._registered_code(request, trunk)
+        authenticator = self.authenticator
+        if authenticator is not None and directory.by_digest_user:
+            trunk = directory.by_digest_user.get(authenticator.user_of(request))
+            if trunk is not None and self._is_at_its_place(trunk, source_ip):
+                refusal = _judge(authenticator, request, trunk)
+                return refusal or (trunk, directory.code_of(trunk, user))
+        found = directory.find(source_ip, user)
+        if found is not None and not found[0].needs_digest:
+            return found
+        trunk = found[0] if found is not None else directory.first_trunk_of(source_ip)
+        if authenticator is not None and (
+            trunk.needs_digest if trunk is not None else directory.has_roaming_trunks
+        ):
+            return _challenge(authenticator, trunk)
+        if trunk is None or trunk.needs_digest:
+            caller = identity_of(request, is_trusted=False)
+            called = normalised_number(user)
+            return Refused(Code.TRUNK_UNKNOWN, _NO_TENANT, None, caller, called)
+        return trunk, None
 
-    def _add_trunks(self, access: TenantAccess) -> None:
-        names = {trunk.name for trunk in self._trunks if trunk.tenant == access.tenant}
-        for settings in access.trunks:
-            if settings.name in names:
-                raise _invalid(f"tenant {access.tenant}: trunk {settings.name} is there twice")
-            names.add(settings.name)
-            self._trunks.append(Trunk(access.tenant, settings))
+    def _may_send(self, trunk: Trunk, source_ip: str) -> bool:
+        """Tell whether a call to the Contact that a trunk registered comes from its carrier."""
+        hosts = self._registered_hosts.get(trunk.contact_user, frozenset())
+        return source_ip in hosts or trunk in self._directory.trunks_of(source_ip)
 
-    def _add_codes(self, access: TenantAccess) -> None:
-        for settings in access.access_codes:
-            for form in (settings.code, *settings.aliases):
-                number = normalised_number(form)
-                key = (access.tenant, number)
-                if key in self._codes and self._codes[key] is not settings:
-                    raise _invalid(
-                        f"tenant {access.tenant}: number {number} belongs to the access codes "
-                        f"{self._codes[key].code} and {settings.code}"
-                    )
-                owner = self._rival(access, number)
-                if owner is not None:
-                    raise _invalid(
-                        f"number {number} is an access code of the tenants {owner} and "
-                        f"{access.tenant}, and the same addresses are trunks of both"
-                    )
-                self._codes[key] = settings
+    def _is_at_its_place(self, trunk: Trunk, source_ip: str) -> bool:
+        return not trunk.settings.addresses or trunk in self._directory.trunks_of(source_ip)
 
-    def _rival(self, access: TenantAccess, number: str) -> TenantId | None:
-        """Return another tenant that would get the same calls to `number`."""
-        own = {
-            network
-            for trunk in self._trunks
-            if trunk.tenant == access.tenant
-            for network in trunk.networks
-        }
-        for trunk in self._trunks:
-            if (
-                trunk.tenant != access.tenant
-                and (trunk.tenant, number) in self._codes
-                and own.intersection(trunk.networks)
-            ):
-                return trunk.tenant
+    def _registered_code(self, request: Request, trunk: Trunk) -> AccessCode | None:
+        """Return the access code of a call to our Contact: its URI does not tell the number."""
+        for number in (
+            number_of(request.to.uri),
+            *map(number_of_address, request.headers.rows("P-Called-Party-ID")),
+        ):
+            code = self._directory.code_of(trunk, number)
+            if code is not None:
+                return code
         return None
 
+    # Whether there is room for it
 
-def _invalid(detail: str) -> PlatformError:
-    return PlatformError(Code.CONFIG_INVALID, detail)
+    def _take(
+        self, trunk: Trunk, code: AccessCode, caller: CallerIdentity, called: str, now: float
+    ) -> Admitted | Refused:
+        tenant, access = trunk.tenant, self._directory.access[trunk.tenant]
+        number_list = ""
+        if not (access.callers.is_empty and self._callers.is_empty):
+            verdict, status = judge_caller(
+                (access.callers, self._callers), caller.number, is_anonymous=caller.is_anonymous
+            )
+            number_list = verdict.rule
+            if verdict.is_blocked:
+                return Refused(
+                    Code.NUMBER_BLOCKED, tenant, trunk, caller, called, number_list, status
+                )
+        busy = self._busy(trunk, code, now)
+        if busy is not None:
+            return Refused(busy, tenant, trunk, caller, called, number_list)
+        trunk.limit.take()
+        if code.limit is not None:
+            code.limit.take()
+        self._limit.take()
+        return Admitted(
+            tenant, trunk, code.settings, caller, called, number_list=number_list, code=code
+        )
+
+    def _busy(self, trunk: Trunk, code: AccessCode, now: float) -> Code | None:
+        if not trunk.limit.has_room(now):
+            return Code.TRUNK_BUSY
+        if code.limit is not None and not code.limit.has_room(now):
+            return Code.ACCESS_CODE_BUSY
+        return None if self._limit.has_room(now) else Code.OVERLOADED
+
+
+def _rewritten(trunk: Trunk, user: str) -> str:
+    number = without_separators(user)
+    return normalised_number(rewritten(trunk.called_in, number) if trunk.called_in else number)
+
+
+def _judge(authenticator: TrunkAuthenticator, request: Request, trunk: Trunk) -> Refused | None:
+    result = authenticator.judge(request, trunk)
+    if result is AuthResult.ACCEPTED:
+        return None
+    if result is AuthResult.WRONG:
+        headers = authenticator.challenge()
+        return Refused(
+            Code.AUTHENTICATION_FAILED, trunk.tenant, trunk, identity_of(request), headers=headers
+        )
+    return _challenge(authenticator, trunk, stale=result is AuthResult.STALE)
+
+
+def _challenge(
+    authenticator: TrunkAuthenticator, trunk: Trunk | None, *, stale: bool = False
+) -> Refused:
+    return Refused(
+        Code.AUTHENTICATION_FAILED,
+        _NO_TENANT if trunk is None else trunk.tenant,
+        trunk,
+        headers=authenticator.challenge(stale=stale),
+        is_challenge=True,
+    )

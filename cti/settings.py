@@ -3,10 +3,30 @@
 from __future__ import annotations
 
 import ipaddress
-from enum import StrEnum
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
+
+from cti.trunks.settings import (
+    BoundedPattern,
+    CallerIdStyle,
+    HeaderName,
+    LandingCodeSource,
+    NumberRules,
+    ProbeSettings,
+    RegisterSettings,
+    ServerUri,
+    SipUser,
+    TrunkAuthentication,
+    one_or_more,
+)
 
 IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -64,6 +84,12 @@ class SipSettings(_Settings):
     register_expires_default_s: int = Field(600, ge=1)
     register_expires_min_s: int = Field(60, ge=1)
     register_expires_max_s: int = Field(3600, ge=1)
+    digest_algorithms: list[Literal["MD5", "SHA-256"]] = Field(
+        ["MD5"], min_length=1, description="offered to phones, the preferred one first"
+    )
+    nat_keepalive_s: int = Field(
+        30, ge=0, description="how often a phone behind NAT is asked for OPTIONS over UDP; 0 never"
+    )
     trusted_proxies: list[IpNetwork] = Field(
         default=[], description="proxies of ours, believed when they name the sender's address"
     )
@@ -107,22 +133,49 @@ class MediaSettings(_Settings):
         return self
 
 
-class LandingCodeSource(StrEnum):
-    """Where a trunk tells the landing code (落地码)."""
-
-    NONE = "none"
-    TO_USER = "to_user"
-    DIVERSION = "diversion"  # user of the first Diversion header (RFC 5806)
-
-
 class TrunkSettings(_Settings):
-    """A SIP trunk, known by the addresses it sends from."""
+    """A SIP trunk to a carrier: who may send, and where to send."""
 
     name: Name
-    addresses: list[IpNetwork] = Field(min_length=1)
+    addresses: list[IpNetwork] = []
+    authentication: TrunkAuthentication = TrunkAuthentication.ADDRESS
+    user: SipUser = Field("", description="who sends, by digest; its password is made at the start")
+    is_trusted: bool = Field(True, alias="trusted", description="believe its P-Asserted-Identity")
+    server: Annotated[list[ServerUri], BeforeValidator(one_or_more)] = []
+    outbound_proxy: ServerUri | None = None
+    register_: RegisterSettings | None = Field(None, alias="register")
+    auth_user: str = Field("", max_length=128, description="who we are to the carrier's digest")
+    probe: ProbeSettings = ProbeSettings()
+    priority: int = Field(1, ge=0, le=1000, description="the lowest is tried first")
+    weight: int = Field(1, ge=1, le=1000)
     max_calls: int = Field(2000, ge=1)
     max_calls_per_second: int = Field(200, ge=1)
+    outbound_reserve: int = Field(0, ge=0, description="channels that callers cannot take")
+    answer_within_s: float = Field(3.0, gt=0, le=32)
+    progress_within_s: float = Field(8.0, gt=0, le=60)
+    number_rules: NumberRules = NumberRules()
+    caller_id: CallerIdStyle = CallerIdStyle.FROM
+    privacy: bool = Field(True, description="the carrier knows Privacy (RFC 3323)")
     landing_code: LandingCodeSource = LandingCodeSource.NONE
+    landing_code_header: HeaderName | None = None
+    landing_code_pattern: BoundedPattern | None = None
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not self.addresses and not self.user and not self.server:
+            raise ValueError("a trunk needs addresses that send, a server to send to, or a user")
+        if (self.authentication is TrunkAuthentication.DIGEST) != bool(self.user):
+            raise ValueError("authentication: digest and a user go together")
+        if self.register_ is not None and not (self.server or self.register_.registrars):
+            raise ValueError("register needs registrars, or the trunk's server")
+        named = self.landing_code is LandingCodeSource.HEADER
+        if named != (self.landing_code_header is not None):
+            raise ValueError("landing_code: header and landing_code_header go together")
+        if self.outbound_reserve >= self.max_calls:
+            raise ValueError("outbound_reserve leaves no channel to callers")
+        return self
 
 
 class AccessCodeSettings(_Settings):
@@ -136,6 +189,8 @@ class AccessCodeSettings(_Settings):
     name: str = ""
     aliases: list[DialledNumber] = []
     default_language: Literal["zh", "en"] = "zh"
+    max_calls: int | None = Field(None, ge=1, description="no limit of its own unless given")
+    max_calls_per_second: int | None = Field(None, ge=1)
 
 
 class CallLimitSettings(_Settings):

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from cti.admission import Admission, Admitted, Refused, TenantAccess, normalised_number
+from cti.admission import Admission, Admitted, Refused, TenantAccess
+from cti.numbers import normalised_number
 from cti.settings import (
     AccessCodeSettings,
     CallLimitSettings,
@@ -136,7 +137,7 @@ def test_sources_remembered_are_bounded() -> None:
     admission = Admission([TenantAccess(DEMO, [trunk()], [code()])])
     for number in range(5000):
         admission.admit(f"198.18.{number >> 8}.{number & 255}", "95598", 1.0)
-    assert len(admission._trunks_of_source) <= 1024
+    assert len(admission.directory._networks_of_source) <= 4096
 
 
 def test_settings_name_their_faults() -> None:

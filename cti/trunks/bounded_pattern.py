@@ -1,0 +1,36 @@
+"""Regular expressions whose cost is bounded whatever text they meet.
+
+Python's `re` backtracks: a repetition inside of a repetition takes exponential time. Patterns of
+the configuration are therefore held to a flat form, and the text they meet to a short length.
+"""
+
+from __future__ import annotations
+
+import re
+
+MAX_TEXT_CHARACTERS = 256
+_MOST_REPETITIONS = 2
+
+_ATOM = r"(?:\\[dDwWsS]|\\[^\w\s]|\[\^?[^\[\]\\]+\]|[^\\\[\](){}*+?|^$])"
+_REPETITION = r"(?:[*+?]|\{\d{1,2}(?:,\d{0,2})?\})"
+_PIECES = rf"(?:{_ATOM}{_REPETITION}?)*"
+_FLAT = re.compile(rf"\^?(?:{_PIECES}\({_PIECES}\))?{_PIECES}\$?")
+_VARIABLE = re.compile(r"(?<!\\)(?:[*+]|\{\d{1,2},\d{0,2}\})")
+
+
+def check_pattern(text: str) -> None:
+    """Raise ValueError unless the pattern is flat: at most one group, two open repetitions."""
+    outside_of_sets = re.sub(r"\[\^?[^\[\]\\]+\]", "x", text)
+    if not _FLAT.fullmatch(text):
+        raise ValueError(
+            f"{text!r}: only characters, sets, one (group) and repetitions of single characters"
+        )
+    if len(_VARIABLE.findall(outside_of_sets)) > _MOST_REPETITIONS:
+        raise ValueError(f"{text!r}: at most {_MOST_REPETITIONS} of *, + and {{m,n}}")
+    re.compile(text)
+
+
+def found_by(pattern: re.Pattern[str], text: str) -> str:
+    """Return the group, or all of the match where there is none; empty without a match."""
+    match = pattern.search(text[:MAX_TEXT_CHARACTERS])
+    return "" if match is None else match[pattern.groups]

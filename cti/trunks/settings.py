@@ -1,0 +1,197 @@
+"""Parts of the settings of trunks, access codes and tenants, as they stand in configuration."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from cti.sip.uri import SipUri
+from cti.trunks.bounded_pattern import check_pattern
+from cti.trunks.number_lists import AnonymousPolicy, ListKind, entry_fault
+from cti.trunks.rewriting import MAX_DIALLED_DIGITS, Rewriting, parse_pattern
+
+_SIP_TRANSPORTS = frozenset({"udp", "tcp", "tls", "ws", "wss"})
+
+
+def _server(value: str) -> str:
+    """Check the URI of a server; a host alone is one too."""
+    text = value if value.lower().startswith(("sip:", "sips:")) else f"sip:{value}"
+    uri = SipUri.parse(text)
+    transport = uri.params.get("transport")
+    if uri.headers or uri.password or (transport and transport.lower() not in _SIP_TRANSPORTS):
+        raise ValueError(f"{value!r} is not like sip:host:port;transport=udp")
+    return str(uri)
+
+
+def _pattern(value: str) -> str:
+    parse_pattern(value)
+    return value
+
+
+def _entry(value: str) -> str:
+    if entry_fault(value):
+        raise ValueError(f"{value!r} is neither a number nor a prefix such as 0571*")
+    return value
+
+
+def _bounded(value: str) -> str:
+    check_pattern(value)
+    return value
+
+
+def one_or_more(value: object) -> object:
+    """Let one text stand for a list of one."""
+    return [value] if isinstance(value, str) else value
+
+
+ServerUri = Annotated[str, AfterValidator(_server)]
+DialPattern = Annotated[str, Field(max_length=64), AfterValidator(_pattern)]
+NumberEntry = Annotated[str, AfterValidator(_entry)]
+BoundedPattern = Annotated[str, Field(max_length=128), AfterValidator(_bounded)]
+Affix = Annotated[str, Field(pattern=r"^\+?[0-9*#]{0,16}$")]
+SipUser = Annotated[str, Field(pattern=r"^[A-Za-z0-9+*#_.!~'()-]{1,64}$")]
+HostName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:\[\]-]{1,253}$")]
+HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")]
+OutsideNumber = Annotated[str, Field(pattern=r"^\+?[0-9*#]{1,32}$")]
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LandingCodeSource(StrEnum):
+    """Where a trunk tells the landing code (落地码)."""
+
+    NONE = "none"
+    TO_USER = "to_user"
+    DIVERSION = "diversion"  # user of the first Diversion header (RFC 5806)
+    HISTORY_INFO = "history_info"  # user of the first History-Info entry (RFC 7044)
+    P_CALLED_PARTY_ID = "p_called_party_id"  # RFC 7315 section 4.2
+    HEADER = "header"  # the one that landing_code_header names
+
+
+class TrunkAuthentication(StrEnum):
+    """How a trunk shows that a call is its own."""
+
+    ADDRESS = "address"
+    DIGEST = "digest"
+
+
+class CallerIdStyle(StrEnum):
+    """The header that tells a carrier who calls; From tells it in each case."""
+
+    FROM = "from"
+    P_ASSERTED_IDENTITY = "p_asserted_identity"
+    P_PREFERRED_IDENTITY = "p_preferred_identity"
+    REMOTE_PARTY_ID = "remote_party_id"
+
+
+class ProbeSettings(_Settings):
+    """How the health of a trunk is asked for by OPTIONS."""
+
+    interval_s: float = Field(30.0, ge=0, description="0 sends no probes")
+    timeout_s: float = Field(4.0, gt=0, le=32)
+    up_after: int = Field(1, ge=1, le=100)
+    down_after: int = Field(2, ge=1, le=100)
+
+
+class RegisterSettings(_Settings):
+    """A registration towards the carrier."""
+
+    user: SipUser
+    domain: HostName = Field("", description="domain of the address of record")
+    registrars: Annotated[list[ServerUri], BeforeValidator(one_or_more)] = Field(
+        default=[], description="where to register; the trunk's servers unless given"
+    )
+    expires_s: int = Field(600, ge=10, le=86_400)
+
+
+class NumberRule(_Settings):
+    """One rule of rewriting: the first of a list that fits counts."""
+
+    match: DialPattern = ""
+    min_length: int = Field(0, ge=0, le=MAX_DIALLED_DIGITS)
+    max_length: int = Field(MAX_DIALLED_DIGITS, ge=1, le=MAX_DIALLED_DIGITS)
+    strip: int = Field(0, ge=0, le=MAX_DIALLED_DIGITS)
+    prefix: Affix = ""
+    suffix: Annotated[str, Field(pattern=r"^[0-9*#]{0,16}$")] = ""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.min_length > self.max_length:
+            raise ValueError("min_length is above max_length")
+        return self
+
+    @property
+    def rewriting(self) -> Rewriting:
+        """The rule ready to use."""
+        return Rewriting(
+            parse_pattern(self.match),
+            self.min_length,
+            self.max_length,
+            self.strip,
+            self.prefix,
+            self.suffix,
+        )
+
+
+class NumberRules(_Settings):
+    """How a trunk writes numbers; callers' and called ones, in and out."""
+
+    caller_in: list[NumberRule] = []
+    called_in: list[NumberRule] = []
+    caller_out: list[NumberRule] = []
+    called_out: list[NumberRule] = []
+
+
+class NumberListSettings(_Settings):
+    """A black or white list of callers."""
+
+    name: Annotated[str, Field(pattern=r"^[\w.-]{1,64}$")]
+    kind: ListKind
+    numbers: list[NumberEntry] = []
+    file: Path | None = None
+    """One number or prefix a line, from the place of the configuration file."""
+
+
+class CallerPolicySettings(_Settings):
+    """Who may call."""
+
+    lists: list[NumberListSettings] = []
+    anonymous: AnonymousPolicy = AnonymousPolicy.ALLOW
+    blocked_status: Literal[603, 403] = 603
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain(cls, value: object) -> object:
+        # Every scalar of the file is text, and a literal takes numbers only.
+        if isinstance(value, dict) and value.get("blocked_status") in {"603", "403"}:
+            return {**value, "blocked_status": int(value["blocked_status"])}
+        return value
+
+
+class OutboundSettings(_Settings):
+    """How a tenant calls numbers outside (外呼)."""
+
+    trunks: list[str] = Field(default=[], description="by name; all with a server unless given")
+    home_area_codes: list[Annotated[str, Field(pattern=r"^0[0-9]{2,3}$")]] = []
+    home_country: Annotated[str, Field(pattern=r"^[1-9][0-9]{0,2}$")] = "86"
+    long_distance_prefix: Annotated[str, Field(pattern=r"^[0-9]{0,8}$")] = "0"
+    international_prefix: Annotated[str, Field(pattern=r"^[0-9+]{1,8}$")] = "00"
+    home_area_code: Literal["strip", "keep"] = "keep"
+    home_mobiles_file: Path | None = Field(
+        None, description="prefixes of the home area's mobiles (7 digits), one a line"
+    )
+    caller_numbers: list[OutsideNumber] = []
+    default_caller: OutsideNumber | None = None
+    allowed_prefixes: list[Affix] = Field(default=[], description="others are refused if given")
+    forbidden_prefixes: list[Affix] = []
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.default_caller is not None and self.default_caller not in self.caller_numbers:
+            raise ValueError("default_caller is none of caller_numbers")
+        return self
