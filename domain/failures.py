@@ -19,6 +19,7 @@ class Code(StrEnum):
     AGENT_HUNG_UP = "agent_hung_up"
     FLOW_ENDED = "flow_ended"
     CALLER_ABANDONED = "caller_abandoned"
+    CALL_TRANSFERRED = "call_transferred"
 
     # Admission
     TRUNK_UNKNOWN = "trunk_unknown"
@@ -26,6 +27,8 @@ class Code(StrEnum):
     TRUNK_BUSY = "trunk_busy"
     NODE_DRAINING = "node_draining"
     OVERLOADED = "overloaded"
+    ACCESS_CODE_BUSY = "access_code_busy"
+    NUMBER_BLOCKED = "number_blocked"
 
     # Calls that went with their node
     NODE_STOPPED = "node_stopped"
@@ -51,6 +54,9 @@ class Code(StrEnum):
     BUSY = "busy"
     DECLINED = "declined"
     FAR_END_REFUSED = "far_end_refused"
+    NO_TRUNK = "no_trunk"
+    NUMBER_FORBIDDEN = "number_forbidden"
+    CALLER_NUMBER_FORBIDDEN = "caller_number_forbidden"
     TRANSFER_FORBIDDEN = "transfer_forbidden"
     TRANSFER_TARGET_UNKNOWN = "transfer_target_unknown"
 
@@ -124,6 +130,7 @@ CATALOGUE: dict[Code, Failure] = dict([
     _entry(Code.AGENT_HUNG_UP, 200, "OK", 16, _DONE, "坐席挂机", "agent hung up"),
     _entry(Code.FLOW_ENDED, 200, "OK", 16, _DONE, "流程结束", "flow ended"),
     _entry(Code.CALLER_ABANDONED, 487, "CANCELLED", 16, _LEFT, "客户放弃", "caller gave up"),
+    _entry(Code.CALL_TRANSFERRED, 200, "OK", 16, _DONE, "通话已转移", "call was transferred"),
     _entry(Code.TRUNK_UNKNOWN, 403, "PERMISSION_DENIED", 21, _NO,
            "来源地址不属于任何中继", "source address belongs to no trunk"),
     _entry(Code.ACCESS_CODE_UNKNOWN, 404, "NOT_FOUND", 1, _NO,
@@ -134,6 +141,10 @@ CATALOGUE: dict[Code, Failure] = dict([
            "节点正在停止接入", "node takes no new calls"),
     _entry(Code.OVERLOADED, 503, "RESOURCE_EXHAUSTED", 42, _NO,
            "系统过载", "platform is overloaded"),
+    _entry(Code.ACCESS_CODE_BUSY, 503, "RESOURCE_EXHAUSTED", 34, _NO,
+           "接入码达到上限", "access code is at its limit"),
+    _entry(Code.NUMBER_BLOCKED, 603, "PERMISSION_DENIED", 21, _NO,
+           "主叫号码在黑名单中", "caller's number is on a black list"),
     _entry(Code.NODE_STOPPED, 503, "UNAVAILABLE", 41, _BAD,
            "节点停止,通话中断", "node was stopped during the call"),
     _entry(Code.NODE_LOST, 503, "UNAVAILABLE", 41, _BAD,
@@ -168,6 +179,12 @@ CATALOGUE: dict[Code, Failure] = dict([
     _entry(Code.BUSY, 486, "UNAVAILABLE", 17, _BAD, "被叫忙", "far end is busy"),
     _entry(Code.DECLINED, 603, "CANCELLED", 21, _BAD, "被叫拒接", "far end declined"),
     _entry(Code.FAR_END_REFUSED, 502, "UNAVAILABLE", 31, _BAD, "对端拒绝", "far end refused"),
+    _entry(Code.NO_TRUNK, 503, "UNAVAILABLE", 34, _BAD,
+           "没有可用的中继", "no trunk can take the call"),
+    _entry(Code.NUMBER_FORBIDDEN, 403, "PERMISSION_DENIED", 21, _NO,
+           "不允许外呼此号码", "this number may not be called"),
+    _entry(Code.CALLER_NUMBER_FORBIDDEN, 403, "PERMISSION_DENIED", 21, _NO,
+           "不允许用此主叫号码外呼", "calls may not be made with this caller's number"),
     _entry(Code.TRANSFER_FORBIDDEN, 403, "PERMISSION_DENIED", 21, _NO,
            "不允许转移此通话", "this call may not be transferred"),
     _entry(Code.TRANSFER_TARGET_UNKNOWN, 404, "NOT_FOUND", 1, _NO,
