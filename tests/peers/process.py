@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import re
 import signal
 from collections.abc import Sequence
@@ -23,11 +24,17 @@ class PeerProcess:
         self._news = asyncio.Condition()
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
+        self._owns_group = False
 
-    async def start(self, command: Sequence[str], *, home: bool = False) -> None:
+    async def start(
+        self, command: Sequence[str], *, home: bool = False, has_children: bool = False
+    ) -> None:
+        """Run it; one that `has_children` ends them itself, or they are ended with it."""
         self.directory.mkdir(parents=True, exist_ok=True)
+        parent_death = signal.SIGTERM if has_children else signal.SIGKILL
+        self._owns_group = has_children
         self._process = await asyncio.create_subprocess_exec(
-            *wrapped(command, parent_death=signal.SIGKILL),
+            *wrapped(command, parent_death=parent_death),
             cwd=self.directory,
             env={
                 "PATH": "/usr/bin:/bin",
@@ -38,6 +45,7 @@ class PeerProcess:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             limit=2**20,
+            start_new_session=has_children,
         )
         self._reader = asyncio.create_task(self._read())
 
@@ -74,7 +82,10 @@ class PeerProcess:
             return
         for number in (signal.SIGTERM, signal.SIGKILL):
             with contextlib.suppress(ProcessLookupError):
-                self._process.send_signal(number)
+                if self._owns_group:
+                    os.killpg(self._process.pid, number)
+                else:
+                    self._process.send_signal(number)
             with contextlib.suppress(TimeoutError):
                 await self.exited(_STOP_WITHIN_S)
                 break

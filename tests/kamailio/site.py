@@ -1,0 +1,163 @@
+"""Two nodes that share their stores, behind Kamailio."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import yaml
+
+from agents.toolbar_client import ToolbarClient
+from cti.phone import phone_media
+from cti.rtp_port import MediaRouter
+from cti.sip.transport import Hop
+from demo.platform import Ports, RunningPlatform, configuration, free_ports
+from domain.yaml_source import YamlSource
+from node.config import PlatformSettings
+from node.credentials import ensure_credentials
+from tests.kamailio.proxy import INNER, OUTER, Kamailio
+from tests.node.running import running_stores
+from tests.peers.bench import TENANT, Toolbar
+from tests.peers.waiting import wait_until
+
+FLOWS = Path(__file__).parents[1] / "peers" / "flows"
+QUEUE, KEYS = "96000", "96001"
+"""Access codes: straight to the agents; a menu that hangs up for a key."""
+
+
+class SiteNode:
+    """One node at an address of its own, so that the address gives away where it shows."""
+
+    def __init__(self, name: str, host: str, directory: Path) -> None:
+        self.name = name
+        self.host = host
+        self.ports: Ports = free_ports()
+        self.config = self._configuration()
+        self.platform = RunningPlatform(directory, self.ports, self.config)
+
+    @property
+    def address(self) -> str:
+        return f"{self.host}:{self.ports.sip}"
+
+    def _configuration(self) -> dict[str, Any]:
+        config = configuration(self.ports)
+        config["node"] = self.name
+        config["flows"] = str(FLOWS)
+        config["sip"]["trusted_proxies"] = [INNER]
+        for listener in config["sip"]["listen"]:
+            listener["host"] = self.host
+        (tenant,) = config["tenants"]
+        tenant["access_codes"] = [{"code": QUEUE, "flow": "straight"}, {"code": KEYS, "flow": "keys"}]
+        for queue in tenant["queues"]:
+            queue |= {"after_call_work_s": 0, "answer_within_s": 5}
+        return config
+
+    async def calls(self) -> float:
+        """Calls that have come to this node, ended or not."""
+        return await self.metric("calls_total") + await self.metric("calls_live")
+
+    async def metric(self, name: str) -> float:
+        """The sum of a figure over its labels."""
+        url = f"http://127.0.0.1:{self.ports.http}/metrics"
+        timeout = aiohttp.ClientTimeout(total=5)
+        async with aiohttp.ClientSession(timeout=timeout) as client, client.get(url) as response:
+            text = await response.text()
+        rows = (line for line in text.splitlines() if line.startswith((f"{name} ", f"{name}{{")))
+        return sum(float(row.rsplit(" ", 1)[1]) for row in rows)
+
+    def kill(self) -> None:
+        """As a power failure would."""
+        os.kill(self.platform.pid, signal.SIGKILL)
+
+
+@dataclass
+class Site:
+    """Everything, and ways to it."""
+
+    nodes: tuple[SiteNode, SiteNode]
+    proxy: Kamailio
+    media: MediaRouter
+    root: Path
+    _directories: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    def directory(self, name: str) -> Path:
+        """A fresh path for a peer's files."""
+        return self.root / "peers" / f"{next(self._directories)}-{name}"
+
+    @property
+    def udp(self) -> Hop:
+        return Hop("udp", OUTER, self.proxy.ports.sip)
+
+    def password(self, user: str) -> str:
+        return self.nodes[0].platform.passwords().phones[TENANT][user]
+
+    @asynccontextmanager
+    async def toolbar(self, agent: str) -> AsyncIterator[Toolbar]:
+        """An agent, signed in at the first node and ready."""
+        platform = self.nodes[0].platform
+        client = ToolbarClient(platform.grpc)
+        toolbar = Toolbar(client, agent)
+        password = platform.passwords().agents[TENANT][agent]
+        assert (await client.sign_in(TENANT, agent, password)).result.accepted
+        following = asyncio.create_task(toolbar.follow())
+        try:
+            assert (await client.ready()).accepted
+            yield toolbar
+        finally:
+            await client.sign_out()
+            following.cancel()
+            await client.aclose()
+
+    def secrets_outside(self) -> list[str]:
+        """What nobody outside may read in a message: addresses of nodes and of our inner side."""
+        return [*(node.host for node in self.nodes), INNER]
+
+
+@asynccontextmanager
+async def running_site(root: Path) -> AsyncIterator[Site]:
+    nodes = (
+        SiteNode("north", "127.0.0.11", root / "north"),
+        SiteNode("south", "127.0.0.12", root / "south"),
+    )
+    proxy = Kamailio(
+        root / "kamailio", [node.address for node in nodes], FLOOD_PER_2S=100, BAN_S=60
+    )
+    async with AsyncExitStack() as leaving:
+        stores = await leaving.enter_async_context(running_stores(root / "stores"))
+        environment = leaving.enter_context(pytest.MonkeyPatch.context())
+        environment.setenv("REDIS_URL", stores.redis_server.url)
+        environment.setenv("DATABASE_URL", stores.postgres_server.url)
+        _share_passwords(nodes)
+        for node in nodes:
+            leaving.push_async_callback(node.platform.stop)
+        leaving.push_async_callback(proxy.stop)
+        await asyncio.gather(proxy.start(), *(node.platform.start() for node in nodes))
+        for node in nodes:
+            await wait_until(lambda: proxy.takes_calls(node.address), 10, f"{node.name} probed")  # noqa: B023
+        media = await leaving.enter_async_context(phone_media(41_000, 41_999))
+        yield Site(nodes, proxy, media, root)
+
+
+def _share_passwords(nodes: tuple[SiteNode, ...]) -> None:
+    """All nodes have the same ones: their operator copies the file."""
+    first = nodes[0].platform.directory
+    text = yaml.safe_dump(nodes[0].config, allow_unicode=True)
+    settings = PlatformSettings.model_validate(YamlSource(text, numbers=False).data)
+    ensure_credentials(settings, first.secrets, first.demo_credentials)
+    for node in nodes[1:]:
+        directory = node.platform.directory
+        for source, target in (
+            (first.secrets, directory.secrets),
+            (first.demo_credentials, directory.demo_credentials),
+        ):
+            target.touch(mode=0o600)
+            target.write_bytes(source.read_bytes())
