@@ -79,6 +79,11 @@ class InviteClient(Transaction):
         self._cancel_wanted = self.state is State.CALLING
         return NOTHING
 
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether a CANCEL waits for a provisional response."""
+        return self._cancel_wanted
+
     def _send_cancel(self, now_s: float) -> Outputs:
         # 9.1: without a final response within 64*T1 the INVITE counts as cancelled.
         return Signal.SEND_CANCEL, SetTimer(Timer.CANCELLED, now_s + self.timers.timeout_s)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from ipaddress import IPv4Network, IPv6Network
 from typing import Protocol, cast
 
@@ -13,6 +12,7 @@ import structlog
 
 from cti.sip.client_transaction import ClientMachine, InviteClient, cancel, client_machine
 from cti.sip.guard import DROP, PASS, Guard
+from cti.sip.large_requests import CONNECT_S, MAX_UDP_REQUEST_BYTES, LargeRequests
 from cti.sip.message import Request, Response, SipSyntaxError, response_to
 from cti.sip.metrics import (
     INTERNAL_ERRORS,
@@ -22,6 +22,7 @@ from cti.sip.metrics import (
     STRAY_RESPONSES,
     MessageCounters,
 )
+from cti.sip.outbound_proxy import OutboundProxy
 from cti.sip.server_transaction import InviteServer, ServerMachine, server_machine
 from cti.sip.source import TrustedProxies
 from cti.sip.timers import TimerHeap, Timers
@@ -37,9 +38,15 @@ from cti.sip.transaction import (
     client_key,
     server_key,
 )
-from cti.sip.transport import TRANSPORTS, ConnectionLimits, Hop, Transports
-from cti.sip.uri import MAGIC_COOKIE, NameAddr, Via
+from cti.sip.transaction_users import ClientTransaction, Live, ServerTransaction
+from cti.sip.transport import TRANSPORTS, ConnectionLimits, Hop
+from cti.sip.transports.registry import Transports
+from cti.sip.transports.tls_files import Tls
+from cti.sip.uri import Via
+from cti.sip.via_stamps import quoted_request, stamp_via, via_of
 from domain.failures import Code, PlatformError
+
+__all__ = ["ClientTransaction", "Edge", "ServerTransaction", "SipEndpoint"]
 
 log = structlog.get_logger(__name__)
 
@@ -47,84 +54,6 @@ _TIMER_GRANULARITY_S = 0.01
 _UNANSWERED = frozenset({State.CALLING, State.TRYING})
 _LIVE_STATES = frozenset({State.CALLING, State.TRYING, State.PROCEEDING})
 _LATER = (("Retry-After", "5"),)
-
-
-class ServerTransaction:
-    """A request that waits for its responses."""
-
-    __slots__ = ("_live", "_responded_to", "hop", "on_cancel", "on_failure", "request", "source")
-
-    def __init__(self, live: _Live, request: Request, source: str) -> None:
-        self.request = request
-        self.hop = live.hop
-        """Where the request came from and its responses go."""
-        self.source = source
-        """The address of the sender, also where a trusted proxy of ours stands between."""
-        self.on_cancel: Callable[[], None] | None = None
-        """INVITE only: the client gave up. The CANCEL is answered already, the INVITE is not."""
-        self.on_failure: Callable[[Code], None] | None = None
-        """SIP_TRANSPORT, ACK_MISSING for a final response other than 2xx, or SIP_TIMEOUT."""
-        self._live = live
-        self._responded_to = ""
-
-    @property
-    def to_tag(self) -> str | None:
-        """The To tag of the last response."""
-        return NameAddr.parse(self._responded_to).tag if self._responded_to else None
-
-    def respond(self, response: Response) -> None:
-        """Send a response; one that comes too late for the transaction is dropped."""
-        self._responded_to = response.headers.first_row("To") or ""
-        self._live.endpoint.send_response(self._live, response)
-
-
-class ClientTransaction:
-    """A request that waits for its responses."""
-
-    __slots__ = ("_live", "cancel_headers", "hop", "on_failure", "on_response", "request")
-
-    def __init__(
-        self,
-        live: _Live,
-        request: Request,
-        on_response: Callable[[Response], None],
-        on_failure: Callable[[Code], None],
-    ) -> None:
-        self.request = request
-        """The request as sent, with its Via."""
-        self.hop = live.hop
-        self.on_response = on_response
-        self.on_failure = on_failure
-        self.cancel_headers: tuple[tuple[str, str], ...] = ()
-        """What the CANCEL says besides, such as its Reason (RFC 3326)."""
-        self._live = live
-
-    def cancel(self, headers: Iterable[tuple[str, str]] = ()) -> None:
-        """Give an INVITE up: CANCEL goes out after a provisional response (RFC 3261 9.1).
-
-        The outcome comes as usual: mostly a 487, sometimes a 2xx that was faster.
-        """
-        self.cancel_headers = tuple(headers)
-        self._live.endpoint.cancel(self._live)
-
-
-class _Live:
-    """A transaction in the table. It lets go of its user, whom messages may keep large, early."""
-
-    __slots__ = ("connection", "endpoint", "hop", "machine", "user")
-
-    def __init__(
-        self, endpoint: SipEndpoint, machine: ClientMachine | ServerMachine, hop: Hop
-    ) -> None:
-        self.endpoint = endpoint
-        self.machine = machine
-        self.hop = hop
-        self.user: ClientTransaction | ServerTransaction | None = None
-        self.connection = 0
-
-    def on_send_error(self) -> None:
-        """Take a transport error."""
-        self.endpoint.on_send_error(self)
 
 
 class Edge(Protocol):
@@ -141,10 +70,10 @@ class Edge(Protocol):
 
 
 class SipEndpoint:
-    """Sends and receives requests through RFC 3261 transactions over UDP and TCP.
+    """Sends and receives requests through RFC 3261 transactions over any of the transports.
 
     All callbacks are plain functions called on the event loop. Sends never raise: what goes wrong
-    comes by `on_failure`. Over UDP requests are sent whatever their size.
+    comes by `on_failure`.
     """
 
     def __init__(
@@ -156,21 +85,28 @@ class SipEndpoint:
         limits: ConnectionLimits | None = None,
         max_transactions: int = 400_000,
         trusted_proxies: Sequence[IPv4Network | IPv6Network] = (),
+        tls: Tls | None = None,
+        web_origins: Collection[str] = (),
     ) -> None:
+        """`web_origins` are the pages whose scripts may connect over WebSocket; none: all."""
         self.on_request: Callable[[ServerTransaction], None] = _refuse
         """Takes every new request but ACK and CANCEL."""
         self.on_ack: Callable[[Request, Hop], None] = _ignore_ack
         """Takes the ACK of a 2xx."""
         self.edge: Edge | None = None
+        self.outbound_proxy: OutboundProxy | None = None
         self._user_agent = user_agent
         self.timers = timers or Timers()
         """Those of its transactions; the core repeats its 2xx by the same."""
         self._advertised_host = advertised_host
         self._max_transactions = max_transactions
-        self._transports = Transports(self, limits or ConnectionLimits())
-        self._clients: dict[Key, _Live] = {}
-        self._servers: dict[Key, _Live] = {}
-        self._heap: TimerHeap[_Live] = TimerHeap()
+        self._transports = Transports(
+            self, limits or ConnectionLimits(), tls=tls, origins=web_origins
+        )
+        self._large = LargeRequests()
+        self._clients: dict[Key, Live] = {}
+        self._servers: dict[Key, Live] = {}
+        self._heap: TimerHeap[Live] = TimerHeap()
         self._wake: asyncio.TimerHandle | None = None
         self._wake_s = math.inf
         self._closed = False
@@ -191,7 +127,7 @@ class SipEndpoint:
     # Sockets
 
     async def listen(self, transport: str, host: str, port: int) -> tuple[str, int]:
-        """Bind `udp` or `tcp`; port 0 takes a free one. Return the bound address."""
+        """Bind an address for a transport; port 0 takes a free one. Return the bound address."""
         if host in {"0.0.0.0", "::"} and self._advertised_host is None:
             raise PlatformError(
                 Code.CONFIG_INVALID,
@@ -243,6 +179,8 @@ class SipEndpoint:
         INVITE also each retransmission of a 2xx. `on_failure` gets SIP_TIMEOUT or SIP_TRANSPORT.
         Neither is called before this returns.
         """
+        if self.outbound_proxy is not None:
+            hop = self.outbound_proxy.take(request, hop)
         self._complete(request, hop)
         return self._start_client(request, hop, on_response, on_failure)
 
@@ -259,18 +197,18 @@ class SipEndpoint:
     def _complete(self, request: Request, hop: Hop) -> None:
         """Add what every request needs: Via with a fresh branch, Max-Forwards, User-Agent."""
         headers = request.headers
-        try:
-            host, port = self.local_address(hop.transport, hop)
-        except PlatformError:
-            host, port = "invalid", None  # the send will fail, and say so
-        via = Via(hop.transport.upper(), host, port, {"branch": new_branch()})
-        if hop.transport == "udp":
-            via.params["rport"] = None  # RFC 3581 3
-        request.push_via(via)
+        request.push_via(self._own_via(hop))
         if "Max-Forwards" not in headers:
             headers.set("Max-Forwards", "70")
         if "User-Agent" not in headers:
             headers.set("User-Agent", self._user_agent)
+
+    def _own_via(self, hop: Hop) -> Via:
+        try:
+            host, port = self.local_address(hop.transport, hop)
+        except PlatformError:
+            return via_of(hop.transport, "invalid", None)  # responses come by the connection only
+        return via_of(hop.transport, host, port)
 
     def _start_client(
         self,
@@ -279,17 +217,62 @@ class SipEndpoint:
         on_response: Callable[[Response], None],
         on_failure: Callable[[Code], None],
     ) -> ClientTransaction:
-        machine = client_machine(request, reliable=hop.transport != "udp", timers=self.timers)
-        live = _Live(self, machine, hop)
-        user = live.user = ClientTransaction(live, request, on_response, on_failure)
-        self._clients[machine.key] = live
-        self._counters_out[hop.transport].count(request)
-        self._run(live, machine.start(self._now_s()))
-        if live.connection:
-            self._client_connections.add(live.connection)
+        user = ClientTransaction(request, on_response, on_failure)
+        live, outputs = self._make_client(user, hop)
+        wide = self._stream_hop(request, hop, outputs)
+        if wide is not None:
+            request.replace_top_via(self._own_via(wide))
+            live, outputs = self._make_client(user, wide)
+            live.fallback = hop
+            asyncio.get_running_loop().call_later(CONNECT_S, self._check_connected, live)
+        self._launch(live, outputs)
         return user
 
-    def send_response(self, live: _Live, response: Response) -> None:
+    def _make_client(self, user: ClientTransaction, hop: Hop) -> tuple[Live, Outputs]:
+        reliable = hop.transport != "udp"
+        machine = client_machine(user.request, reliable=reliable, timers=self.timers)
+        live = Live(self, machine, hop)
+        live.user = user
+        user.live = live
+        return live, machine.start(self._now_s())
+
+    def _launch(self, live: Live, outputs: Outputs) -> None:
+        user = cast("ClientTransaction", live.user)
+        self._clients[live.machine.key] = live
+        self._counters_out[live.hop.transport].count(user.request)
+        self._run(live, outputs)
+        if live.connection:
+            self._client_connections.add(live.connection)
+
+    # Requests too large for UDP (RFC 3261 18.1.1)
+
+    def _stream_hop(self, request: Request, hop: Hop, outputs: Outputs) -> Hop | None:
+        """Return where a request goes that should not go by UDP; None: it may."""
+        if hop.transport != "udp" or request.method == "CANCEL":
+            return None
+        size_bytes = sum(len(each.data) for each in outputs if isinstance(each, Send))
+        if size_bytes <= MAX_UDP_REQUEST_BYTES:
+            return None
+        wide = self._large.stream_hop(hop, self._now_s())
+        return wide if self._transports.local_address("tcp", hop) is not None else None
+
+    def _check_connected(self, live: Live) -> None:
+        if live.fallback is not None and not self._transports.stands(live.connection):
+            self.on_send_error(live)
+
+    def _fall_back(self, live: Live, hop: Hop) -> None:
+        """Send a large request over UDP after all: its peer takes no TCP."""
+        self._large.refused(hop, self._now_s())
+        self._forget(live)
+        user, live.user = live.user, None
+        if isinstance(user, ClientTransaction):
+            user.request.replace_top_via(self._own_via(hop))
+            again, outputs = self._make_client(user, hop)
+            self._launch(again, outputs)
+            if isinstance(live.machine, InviteClient) and live.machine.is_cancelled:
+                self.cancel(again)
+
+    def send_response(self, live: Live, response: Response) -> None:
         """Send a response of a server transaction; users call `ServerTransaction.respond`."""
         if "Server" not in response.headers:
             response.headers.set("Server", self._user_agent)
@@ -300,7 +283,7 @@ class SipEndpoint:
             self._counters_out[live.hop.transport].count(response)
         self._run(live, outputs)
 
-    def cancel(self, live: _Live) -> None:
+    def cancel(self, live: Live) -> None:
         """Cancel an INVITE; users call `ClientTransaction.cancel`."""
         machine = live.machine
         if isinstance(machine, InviteClient):
@@ -332,18 +315,31 @@ class SipEndpoint:
         reason = error.reason if error.status == 400 else None
         self._refuse_statelessly(request, source, error.status, reason)
 
-    def on_connection_lost(self, connection: int) -> None:
-        """Fail the requests that were sent on a TCP connection and have no response yet."""
+    def on_connection_lost(self, connection: int, *, stood: bool) -> None:
+        """Fail the requests that were sent on a connection and have no response yet."""
         if connection not in self._client_connections:
             return
         self._client_connections.discard(connection)
         for live in list(self._clients.values()):
             if live.connection == connection and live.machine.state in _UNANSWERED:
+                if stood:
+                    live.fallback = None  # the peer may have read it
                 self.on_send_error(live)
 
-    def on_send_error(self, live: _Live) -> None:
+    def on_unreachable(self, datagram: bytes) -> None:
+        """Fail the request that found nobody; its branch proves that the report is no forgery."""
+        quoted = quoted_request(datagram)
+        live = None if quoted is None else self._clients.get(client_key(*quoted))
+        if live is not None and live.machine.state in _UNANSWERED:
+            self.on_send_error(live)
+
+    def on_send_error(self, live: Live) -> None:
         """Take a transport error of a transaction."""
-        self._run(live, live.machine.transport_error())
+        fallback, live.fallback = live.fallback, None
+        if fallback is None:
+            self._run(live, live.machine.transport_error())
+        elif not self._closed:
+            self._fall_back(live, fallback)
 
     def _refuse_statelessly(
         self,
@@ -402,7 +398,7 @@ class SipEndpoint:
                 self._refuse_statelessly(request, source, verdict, headers=headers)
         else:
             machine = server_machine(request, reliable=hop.transport != "udp", timers=self.timers)
-            live = _Live(self, machine, hop)
+            live = Live(self, machine, hop)
             live.user = ServerTransaction(live, request, sender)
             self._servers[key] = live
             self._run(live, machine.start(request, now_s))
@@ -443,7 +439,7 @@ class SipEndpoint:
 
     # Outputs of the machines
 
-    def _run(self, live: _Live, outputs: Outputs) -> None:
+    def _run(self, live: Live, outputs: Outputs) -> None:
         for output in outputs:
             if isinstance(output, Send):
                 if output.retransmission:
@@ -462,7 +458,7 @@ class SipEndpoint:
         if outputs and live.machine.state not in _USER_STATES.get(type(live.machine), _LIVE_STATES):
             live.user = None
 
-    def _deliver(self, live: _Live, message: Request | Response) -> None:
+    def _deliver(self, live: Live, message: Request | Response) -> None:
         user = live.user
         if isinstance(message, Response):
             if isinstance(user, ClientTransaction):
@@ -472,16 +468,18 @@ class SipEndpoint:
         elif isinstance(user, ServerTransaction):
             self._deliver_request(user)
 
-    def _fail(self, live: _Live, code: Code) -> None:
+    def _fail(self, live: Live, code: Code) -> None:
+        if self.outbound_proxy is not None:
+            self.outbound_proxy.failed(live.hop)
         user, live.user = live.user, None
         if user is not None and user.on_failure is not None:
             user.on_failure(code)
 
-    def _forget(self, live: _Live) -> None:
+    def _forget(self, live: Live) -> None:
         table = self._clients if isinstance(live.machine, ClientMachine) else self._servers
         table.pop(live.machine.key, None)
 
-    def _send_cancel(self, live: _Live) -> None:
+    def _send_cancel(self, live: Live) -> None:
         user = live.user
         if isinstance(user, ClientTransaction):
             request = cancel(user.request, user.cancel_headers)
@@ -493,7 +491,7 @@ class SipEndpoint:
     def _now_s() -> float:
         return asyncio.get_running_loop().time()
 
-    def _set_timer(self, live: _Live, output: SetTimer) -> None:
+    def _set_timer(self, live: Live, output: SetTimer) -> None:
         self._heap.push(output.at_s, live, output.timer)
         if output.at_s < self._wake_s:
             self._wake_at(output.at_s)
@@ -528,28 +526,6 @@ _USER_STATES: dict[type, frozenset[State]] = {
     InviteClient: frozenset({State.CALLING, State.PROCEEDING, State.ACCEPTED}),
     InviteServer: frozenset({State.PROCEEDING, State.COMPLETED}),
 }
-
-
-def new_branch() -> str:
-    """Return a branch that is unique over space and time (RFC 3261 8.1.1.7)."""
-    return MAGIC_COOKIE + os.urandom(10).hex()
-
-
-def stamp_via(request: Request, source: Hop) -> Hop:
-    """Add received and rport to the top Via (RFC 3261 18.2.1, RFC 3581 4); return the way back.
-
-    `maddr` is not followed: it would let a peer send our responses to third parties.
-    """
-    via = request.top_via
-    wants_port = "rport" in via.params and source.transport == "udp"
-    if wants_port:
-        via = via.with_params(received=source.host, rport=str(source.port))
-    elif via.host != source.host:
-        via = via.with_params(received=source.host)
-    if via is not request.top_via:
-        request.replace_top_via(via)
-    port = source.port if wants_port else via.port or 5060
-    return Hop(source.transport, source.host, port, source.connection)
 
 
 def _refuse(transaction: ServerTransaction) -> None:

@@ -1,0 +1,1 @@
+"""The sockets under the transactions: UDP, TCP, TLS, WS and WSS over asyncio or uvloop."""

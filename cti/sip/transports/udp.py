@@ -1,0 +1,117 @@
+"""UDP (RFC 3261 18), over a plain socket: only so do ICMP errors come with what they are about."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+
+from cti.sip.guard import Guard
+from cti.sip.message import SipSyntaxError, parse_message
+from cti.sip.transport import Hop, Receiver
+
+_RECEIVE_BUFFER_BYTES = 4 * 1024 * 1024
+_MAX_DATAGRAM_BYTES = 65_535
+_KEEP_ALIVE_BYTES = 8
+_BATCH = 64  # datagrams that are read before the loop does something else
+
+# <linux/in.h>, <linux/in6.h>, <linux/errqueue.h>; the socket module does not name them.
+_IP_RECVERR = 11
+_IPV6_RECVERR = 25
+_ICMP_ORIGINS = frozenset({2, 3})  # SO_EE_ORIGIN_ICMP, SO_EE_ORIGIN_ICMP6
+_ORIGIN_AT = 4
+_DESTINATION_UNREACHABLE = {2: 3, 3: 1}  # ICMP type by origin
+_TYPE_AT = 5
+_QUOTED_BYTES = 2048
+
+
+class UdpSocket:
+    """One bound socket; read in batches, written at once."""
+
+    def __init__(self, bound: socket.socket, connection: int, receiver: Receiver) -> None:
+        self.connection = connection
+        self.family = bound.family
+        self.address: tuple[str, int] = bound.getsockname()[:2]
+        self.guard: Guard | None = None
+        self._socket = bound
+        self._receiver = receiver
+        self._has_errors = False
+        self._loop = asyncio.get_running_loop()
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
+        if bound.family is socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
+        else:
+            bound.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
+        self._loop.add_reader(bound.fileno(), self._read)
+
+    def send(self, data: bytes, host: str, port: int) -> bool:
+        """Send now; False when the system refused. What does not fit into its buffer is lost."""
+        try:
+            self._socket.sendto(data, (host, port))
+        except BlockingIOError:
+            return False  # waiting in a queue would only make it late
+        except OSError:
+            # The error may be that of an earlier datagram, which the socket reports first.
+            self._has_errors = True
+            try:
+                self._socket.sendto(data, (host, port))
+            except OSError:
+                return False
+        return True
+
+    def _read(self) -> None:
+        receive = self._socket.recvfrom
+        taken = 0
+        try:
+            for taken in range(_BATCH):  # noqa: B007 - the handler below wants it
+                data, address = receive(_MAX_DATAGRAM_BYTES)
+                self._take(data, address[0], address[1])
+        except BlockingIOError:
+            # Called with nothing to read: there is an error, or was.
+            self._has_errors = self._has_errors or not taken
+        except OSError:
+            self._has_errors = True
+        if self._has_errors and self._socket.fileno() >= 0:
+            self._has_errors = False
+            self._read_errors()
+
+    def _take(self, data: bytes, host: str, port: int) -> None:
+        # Keep-alives: line breaks, NULs, or STUN, whose first two bits are zero (RFC 5389 6).
+        if len(data) <= _KEEP_ALIVE_BYTES or data[0] < 0x04:
+            return
+        if self.guard is not None and self.guard.is_banned(host):
+            return
+        source = Hop("udp", host, port, self.connection)
+        try:
+            message = parse_message(data)
+        except SipSyntaxError as error:
+            self._receiver.on_malformed(error, source)
+        else:
+            self._receiver.on_message(message, source)
+
+    def _read_errors(self) -> None:
+        """Read which datagrams found nobody (RFC 3261 18.4); other ICMP errors are passing."""
+        try:
+            for _ in range(_BATCH):
+                quoted, ancillary, _, _ = self._socket.recvmsg(
+                    _QUOTED_BYTES, 512, socket.MSG_ERRQUEUE
+                )
+                for level, _, error in ancillary:
+                    origin = error[_ORIGIN_AT]
+                    if (
+                        level in {socket.IPPROTO_IP, socket.IPPROTO_IPV6}
+                        and origin in _ICMP_ORIGINS
+                        and error[_TYPE_AT] == _DESTINATION_UNREACHABLE[origin]
+                    ):
+                        self._receiver.on_unreachable(quoted)
+        except OSError:
+            pass  # no more of them
+        # uvloop stops to watch a socket that has an error.
+        with contextlib.suppress(OSError, ValueError):
+            self._loop.remove_reader(self._socket.fileno())
+            self._loop.add_reader(self._socket.fileno(), self._read)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._loop.remove_reader(self._socket.fileno())
+        self._socket.close()
