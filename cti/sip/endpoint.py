@@ -43,10 +43,10 @@ from cti.sip.transport import TRANSPORTS, ConnectionLimits, Hop
 from cti.sip.transports.registry import Transports
 from cti.sip.transports.tls_files import Tls
 from cti.sip.uri import Via
-from cti.sip.via_stamps import quoted_request, stamp_via, via_of
+from cti.sip.via_stamps import new_branch, quoted_request, stamp_via, via_of
 from domain.failures import Code, PlatformError
 
-__all__ = ["ClientTransaction", "Edge", "ServerTransaction", "SipEndpoint"]
+__all__ = ["ClientTransaction", "Edge", "ServerTransaction", "SipEndpoint", "new_branch"]
 
 log = structlog.get_logger(__name__)
 
