@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge
 
 from cti.sip.message import Request, Response
 
@@ -11,6 +11,7 @@ RETRANSMISSIONS = Counter("sip_retransmissions", "Messages sent or received agai
 STRAY_RESPONSES = Counter("sip_stray_responses", "Responses that match no transaction")
 TRANSPORT_ERRORS = Counter("sip_transport_errors", "Messages that could not be sent", ["transport"])
 INTERNAL_ERRORS = Counter("sip_internal_errors", "Exceptions in the handling of a message")
+SUBSCRIPTIONS = Gauge("sip_subscriptions", "Live subscriptions of phones", ["package"])
 _MESSAGES = Counter(
     "sip_messages", "Messages without retransmissions", ["direction", "transport", "kind"]
 )
