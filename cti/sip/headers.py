@@ -32,7 +32,9 @@ _SPELLINGS = (
 
 # RFC 3261 7.3.1: several rows are allowed only where the value is a list; of these, a second one
 # would leave open which of them counts.
-SINGLE = ("From", "To", "Call-ID", "CSeq", "Max-Forwards", "Content-Length", "Content-Type")
+SINGLE = frozenset({
+    "From", "To", "Call-ID", "CSeq", "Max-Forwards", "Content-Length", "Content-Type",
+})  # fmt: skip
 
 
 def _known_names() -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import lru_cache
 from ipaddress import AddressValueError, IPv6Address
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,11 @@ class SipSyntaxError(ValueError):
         self.content_length: int | None = None
 
 
+# Tokens that are seen all the time.
+_METHODS = frozenset({
+    "ACK", "BYE", "CANCEL", "INFO", "INVITE", "MESSAGE", "NOTIFY", "OPTIONS", "PRACK", "PUBLISH",
+    "REFER", "REGISTER", "SUBSCRIBE", "UPDATE",
+})  # fmt: skip
 _ALPHANUMERIC = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 _DELETE_TOKEN_CHARS = dict.fromkeys(map(ord, _ALPHANUMERIC + "-.!%*_+`'~"))
 # The underscore is not in the grammar of a host, but in the names of many real ones.
@@ -58,7 +64,7 @@ _DELETE_HOST_CHARS = dict.fromkeys(map(ord, _ALPHANUMERIC + "-._"))
 
 def is_token(text: str) -> bool:
     """Tell whether `text` is a token, such as a method or a header name."""
-    return bool(text) and not text.translate(_DELETE_TOKEN_CHARS)
+    return text in _METHODS or (bool(text) and not text.translate(_DELETE_TOKEN_CHARS))
 
 
 def is_unsafe(text: str) -> bool:
@@ -162,6 +168,12 @@ def format_params(params: Params) -> str:
 
 def parse_host_port(text: str) -> tuple[str, int | None]:
     """Parse `host:port`, `[IPv6]:port` or either without port; the host comes back lower-case."""
+    if len(text) <= _MAX_KEPT_HOST:
+        return _parse_short_host_port(text)
+    return _parse_host_port(text)
+
+
+def _parse_host_port(text: str) -> tuple[str, int | None]:
     if text[:1] == "[":
         host, closing, rest = text[1:].partition("]")
         rest = rest.strip()
@@ -187,6 +199,11 @@ def parse_host_port(text: str) -> tuple[str, int | None]:
     if not 0 < port < 65536:
         raise SipSyntaxError(Malformed.URI, "Port out of range")
     return host.lower(), port
+
+
+# The same few hosts are in nearly all messages.
+_MAX_KEPT_HOST = 48
+_parse_short_host_port = lru_cache(maxsize=4096)(_parse_host_port)
 
 
 def format_host_port(host: str, port: int | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from string import ascii_letters, digits
 from typing import Self
 from urllib.parse import quote as percent_quote
@@ -15,6 +16,7 @@ from cti.sip.syntax import (
     end_of_quoted,
     format_host_port,
     format_params,
+    is_token,
     is_unsafe,
     parse_host_port,
     parse_params,
@@ -32,7 +34,7 @@ MAGIC_COOKIE = "z9hG4bK"
 
 @dataclass(frozen=True, slots=True)
 class SipUri:
-    """A sip: or sips: URI.
+    """A sip: or sips: URI; many may share one, so that its parameters are not to be changed.
 
     `user` and the parameters are unescaped when the result is printable and unambiguous, else kept
     as written; `host` is lower-case and has no brackets; `headers` is the raw text after the
@@ -132,10 +134,15 @@ def _escape(text: str) -> str:
     return "".join(escaped)
 
 
+_MAX_KEPT_URI = 64
+_parse_short_uri = lru_cache(maxsize=4096)(SipUri.parse)
+"""Our own addresses, and those of the few peers in nearly all messages."""
+
+
 def parse_uri(text: str) -> SipUri | str:
     """Return a SipUri, or the text itself when it has another scheme (tel:, urn:) or is broken."""
     try:
-        return SipUri.parse(text)
+        return _parse_short_uri(text) if len(text) <= _MAX_KEPT_URI else SipUri.parse(text)
     except SipSyntaxError:
         return text
 
@@ -183,8 +190,8 @@ class NameAddr:
         if text[:1] == '"':
             end = end_of_quoted(text, 0)
             display = unquote(text[:end])
-            opening = end + len(text[end:]) - len(text[end:].lstrip())
-            if text[opening : opening + 1] != "<":
+            opening = text.find("<", end)
+            if opening < 0 or (opening > end and not text[end:opening].isspace()):
                 raise SipSyntaxError(Malformed.HEADER_VALUE, "Display name without an address")
         else:
             opening = text.find("<")
@@ -230,6 +237,20 @@ class NameAddr:
         return hash((self.display, self.uri))
 
 
+_TRANSPORTS = {f"SIP/2.0/{each}": each for each in ("UDP", "TCP", "TLS", "WS", "WSS")}
+
+
+def _split_protocol(via: str) -> tuple[str, str]:
+    """Split `SIP / 2.0 / UDP host…`, with any white space the grammar has, before the host."""
+    protocol = via.split("/", 2)
+    if len(protocol) != 3 or protocol[0].strip().upper() != "SIP" or protocol[1].strip() != "2.0":
+        raise SipSyntaxError(Malformed.HEADER_VALUE, "Malformed Via protocol")
+    sent = protocol[2].split(None, 1)
+    if len(sent) != 2 or not is_token(sent[0]):
+        raise SipSyntaxError(Malformed.HEADER_VALUE, "Malformed Via")
+    return sent[0].upper(), sent[1]
+
+
 @dataclass(frozen=True, slots=True)
 class Via:
     """One Via value; `host` is lower-case and has no brackets."""
@@ -256,19 +277,13 @@ class Via:
     @classmethod
     def parse(cls, text: str) -> Self:
         """Parse `SIP/2.0/UDP host:port;branch=…`, with white space where the grammar has it."""
-        protocol = text.split("/", 2)
-        if (
-            len(protocol) != 3
-            or protocol[0].strip().upper() != "SIP"
-            or protocol[1].strip() != "2.0"
-        ):
-            raise SipSyntaxError(Malformed.HEADER_VALUE, "Malformed Via protocol")
-        sent = protocol[2].split(None, 1)
-        if len(sent) != 2:
-            raise SipSyntaxError(Malformed.HEADER_VALUE, "Malformed Via")
-        host_port, semicolon, params = sent[1].partition(";")
+        protocol, _, sent = text.partition(" ")
+        transport = _TRANSPORTS.get(protocol)
+        if transport is None or not sent:
+            transport, sent = _split_protocol(text)
+        host_port, semicolon, params = sent.partition(";")
         host, port = parse_host_port(host_port.strip())
-        return cls(sent[0].upper(), host, port, parse_params(semicolon + params))
+        return cls(transport, host, port, parse_params(semicolon + params))
 
     def __str__(self) -> str:
         sent_by = format_host_port(self.host, self.port)
