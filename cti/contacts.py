@@ -3,69 +3,60 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import time
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from cti.sip.transport import Hop
+from cti.ways import Binding, StoredWay, Way, binding_of, phones_of
 from domain.failures import Code, PlatformError
 from domain.ids import NodeId, TenantId
 
+__all__ = [
+    "Binding",
+    "ContactChange",
+    "ContactStore",
+    "ContactUpdate",
+    "RedisContactStore",
+    "Registered",
+    "StoredWay",
+    "Way",
+]
+
 _REGISTER = (Path(__file__).parent / "lua" / "register.lua").read_text(encoding="utf-8")
-_MAX_BINDINGS = 8
-_MAX_KNOWN_USERS = 50_000
-_RESTORED_AT_ONCE = 500
+_MAX_WAYS = 16
+_MAX_KNOWN_USERS = 100_000
+# A script keeps Redis from all else while it runs: some 10 µs a user.
+_USERS_AT_ONCE = 128
+_REDIS_PATIENCE_S = 5.0
 
-_Stored = dict[str, str]
-"""Contact key to JSON, as in Redis."""
-_Argument = str | int
-
-
-@dataclass(frozen=True, slots=True)
-class Way:
-    """One way to a phone: a request for `uri` goes to `hop`, with `route` as its Route values."""
-
-    hop: Hop
-    route: tuple[str, ...]
-    uri: str
-
-
-@dataclass(frozen=True, slots=True)
-class Binding:
-    """One phone of a user, which is rung once however many ways lead to it."""
-
-    ways: tuple[Way, ...]
-    """At least one, the best first; the next is for when no answer at all comes over the first."""
-    expires_unix_s: int
-
-    @property
-    def contact_uri(self) -> str:
-        """The Request-URI over the best way."""
-        return self.ways[0].uri
-
-    @property
-    def hop(self) -> Hop:
-        """Where the best way begins."""
-        return self.ways[0].hop
+_Stored = tuple[bytes, ...]
+"""Fields and records in turn, as Redis gives them."""
+_Argument = str | int | bytes
+_User = tuple[TenantId, str]
 
 
 @dataclass(frozen=True, slots=True)
 class ContactChange:
     """What a REGISTER asks for one contact; `expires_s` 0 removes it."""
 
-    key: str
-    """Equal for contacts that mean the same phone."""
-    contact_uri: str
+    contact: str
+    """Equal for equal contact URIs."""
+    uri: str
     hop: Hop
     expires_s: int
+    instance: str = ""
+    reg_id: str = ""
+    q: int = 1000
+    edge: str = ""
+    path: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,22 +71,59 @@ class ContactUpdate:
     remove_all: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """What is bound after an update."""
+
+    ways: tuple[StoredWay, ...]
+    changed: tuple[bool, ...]
+    """For each change, whether it was more than a refresh."""
+
+
 class ContactStore(Protocol):
     """Keeps bindings."""
 
-    async def apply(self, update: ContactUpdate) -> list[Binding] | None:
-        """Carry out all of the update and return what is bound now.
+    def apply(self, update: ContactUpdate) -> asyncio.Future[Registered | None]:
+        """Carry out all of the update and tell what is bound now.
 
         None, and nothing done, when the update is older than what is stored (10.3 step 7).
         PlatformError STORE_UNAVAILABLE when nothing is known of the outcome.
         """
 
     async def lookup(self, tenant: TenantId, user: str) -> list[Binding]:
-        """Return the user's live bindings, those that last longest first."""
+        """Return the user's phones, those that want it most first."""
+
+    def drop(
+        self, tenant: TenantId, user: str, way: StoredWay
+    ) -> asyncio.Future[Registered | None]:
+        """Remove a way whose connection is gone, unless the phone has registered again."""
+
+    @property
+    def waiting(self) -> int:
+        """Updates whose outcome is not known yet."""
+
+
+@dataclass(slots=True)
+class _Command:
+    """What one user's part of a script does; an empty mode makes it a look-up."""
+
+    tenant: TenantId
+    user: str
+    outcome: asyncio.Future[Registered | None]
+    call_id: str = "-"
+    cseq: int = 0
+    mode: str = "change"
+    place: str = "-"
+    changes: tuple[_Argument, ...] = ()
+    fields: tuple[str, ...] = ()
+
+    def arguments(self) -> list[_Argument]:
+        count = len(self.changes) // 4
+        return [self.call_id, self.cseq, self.mode, self.place, count, *self.changes]
 
 
 class RedisContactStore:
-    """Bindings in one hash a user, one round trip a REGISTER or lookup.
+    """Ways in one hash a user. Commands that come while Redis works share the next round trip.
 
     What was last seen is kept in memory too: phones stay reachable while Redis is away, and a
     Redis that comes back empty is told again what registered with this process.
@@ -104,110 +132,222 @@ class RedisContactStore:
     def __init__(
         self, redis: Redis, *, node: NodeId, unix_clock: Callable[[], float] = time.time
     ) -> None:
-        self._redis = redis
         self._node = node
         self._unix_clock = unix_clock
+        self.is_alive: Callable[[NodeId], bool] = lambda _node: True
+        """Whether another node can be asked to forward to its phones."""
+        self.hop_of_route: Callable[[str], Hop | None] = lambda _route: None
+        """Where a Route of another node begins."""
         # Connections are numbered anew by each process: those of another mean nothing here.
-        self._process = os.urandom(8).hex()
+        self._process = os.urandom(6).hex()
         self._register = redis.register_script(_REGISTER)
-        self._known: OrderedDict[tuple[TenantId, str], _Stored] = OrderedDict()
-        self._lives: dict[TenantId, str] = {}
-        self._restoring = asyncio.Lock()
+        self._known: OrderedDict[_User, _Stored] = OrderedDict()
+        self._lives: dict[TenantId, bytes] = {}
+        self._waiting: list[_Command] = []
+        self._under_way = 0
+        self._worker: asyncio.Task[None] | None = None
 
-    async def apply(self, update: ContactUpdate) -> list[Binding] | None:
+    @property
+    def waiting(self) -> int:
+        """See ContactStore."""
+        return len(self._waiting) + self._under_way
+
+    async def aclose(self) -> None:
+        """Give up what waits for Redis."""
+        if self._worker is not None:
+            self._worker.cancel()
+            await asyncio.gather(self._worker, return_exceptions=True)
+        for command in self._waiting:
+            command.outcome.cancel()
+
+    # What others ask
+
+    def apply(self, update: ContactUpdate) -> asyncio.Future[Registered | None]:
         """See ContactStore."""
         now_s = int(self._unix_clock())
-        arguments: list[_Argument] = []
+        call_id = "_".join(update.call_id.split()) or "-"
+        changes: list[_Argument] = []
+        fields = []
+        place: str = self._node
         for change in update.changes:
-            expires = now_s + change.expires_s if change.expires_s else 0
-            arguments += [change.key, expires, self._to_json(change, update, expires)]
-        mode = "remove_all" if update.remove_all else "change"
-        try:
-            life, stored = await self._run(
-                update.tenant, update.user, update.call_id, update.cseq, mode, arguments
-            )
-            if stored is None:
-                return None
-            if self._is_new(update.tenant, life):
-                # What Redis lost of this user is restored, but for what was changed just now.
-                lost = (
-                    {} if update.remove_all else self._known.get((update.tenant, update.user), {})
-                )
-                changed = {each.key for each in update.changes}
-                stored = {key: lost[key] for key in lost if key not in changed} | stored
-                self._remember(update.tenant, update.user, stored)
-                await self._restore(update.tenant, life)
-        except (RedisError, OSError, TimeoutError) as error:
-            raise PlatformError(Code.STORE_UNAVAILABLE, "registrations") from error
-        self._remember(update.tenant, update.user, stored)
-        return self._live(stored)
+            way = self._way(change, now_s)
+            place = way.place
+            removed = not change.expires_s
+            text = "" if removed else way.to_text(call_id, update.cseq)
+            expires = 0 if removed else way.expires_unix_s
+            changes += [way.field, way.contact, expires, text]
+            fields.append(way.field)
+        return self._submit(
+            update.tenant,
+            update.user,
+            call_id=call_id,
+            cseq=update.cseq,
+            mode="remove_all" if update.remove_all else "change",
+            place=place,
+            changes=tuple(changes),
+            fields=tuple(fields),
+        )
 
     async def lookup(self, tenant: TenantId, user: str) -> list[Binding]:
         """See ContactStore; from memory while Redis is away."""
         try:
-            life, stored = await self._run(tenant, user)
-            if self._is_new(tenant, life):
-                await self._restore(tenant, life)
-                _, stored = await self._run(tenant, user)
-        except (RedisError, OSError, TimeoutError):
-            stored = self._known.get((tenant, user), {})
+            found = await self._submit(tenant, user)
+        except PlatformError:
+            ways = self._live(self._known.get((tenant, user), ()))
         else:
-            self._remember(tenant, user, stored or {})
-        return self._live(stored or {})
+            ways = found.ways if found is not None else ()
+        bindings = [
+            binding for phone in phones_of(ways) if (binding := self._binding(phone)) is not None
+        ]
+        bindings.sort(key=lambda each: (-each.q, -each.expires_unix_s))
+        return bindings
 
-    async def _run(
+    def drop(
+        self, tenant: TenantId, user: str, way: StoredWay
+    ) -> asyncio.Future[Registered | None]:
+        """See ContactStore."""
+        changes = (way.field, way.flow, 0, "")
+        return self._submit(tenant, user, mode="drop", changes=changes, fields=(way.field,))
+
+    def _way(self, change: ContactChange, now_s: int) -> StoredWay:
+        return StoredWay(
+            contact=change.contact,
+            uri=change.uri,
+            hop=change.hop,
+            expires_unix_s=now_s + change.expires_s,
+            at_unix_s=now_s,
+            node=self._node,
+            process=self._process,
+            instance=change.instance,
+            reg_id=change.reg_id,
+            q=change.q,
+            edge=change.edge,
+            path=change.path,
+        )
+
+    def _binding(self, phone: list[StoredWay]) -> Binding | None:
+        return binding_of(
+            phone,
+            node=self._node,
+            process=self._process,
+            is_alive=self.is_alive,
+            hop_of_route=self.hop_of_route,
+        )
+
+    # Redis
+
+    def _submit(
         self,
         tenant: TenantId,
         user: str,
-        call_id: str = "",
+        *,
+        call_id: str = "-",
         cseq: int = 0,
         mode: str = "change",
-        changes: Sequence[_Argument] = (),
-    ) -> tuple[str, _Stored | None]:
-        """Run the script; return the store's life, and the bindings unless out of order."""
-        reply = await self._register(
-            _keys(tenant, user), self._arguments(call_id, cseq, mode, changes)
-        )
-        if reply[1:] == [None]:
-            return _text(reply[0]), None
-        life, *pairs = map(_text, reply)
-        return life, dict(zip(pairs[::2], pairs[1::2], strict=True))
+        place: str = "-",
+        changes: tuple[_Argument, ...] = (),
+        fields: tuple[str, ...] = (),
+    ) -> asyncio.Future[Registered | None]:
+        loop = asyncio.get_running_loop()
+        outcome: asyncio.Future[Registered | None] = loop.create_future()
+        command = _Command(tenant, user, outcome, call_id, cseq, mode, place, changes, fields)
+        self._waiting.append(command)
+        if self._worker is None or self._worker.done():
+            self._worker = loop.create_task(self._work())
+        return outcome
 
-    def _arguments(
-        self, call_id: str, cseq: int, mode: str, changes: Sequence[_Argument]
-    ) -> list[_Argument]:
-        now_s = int(self._unix_clock())
-        return [os.urandom(8).hex(), now_s, call_id, cseq, mode, _MAX_BINDINGS, *changes]
+    async def _work(self) -> None:
+        """Carry out all that waits; what comes meanwhile goes together in the next round."""
+        while self._waiting:
+            waiting, self._waiting = self._waiting, []
+            self._under_way = len(waiting)
+            by_tenant: dict[TenantId, list[_Command]] = defaultdict(list)
+            for command in waiting:
+                by_tenant[command.tenant].append(command)
+            try:
+                for tenant, commands in by_tenant.items():
+                    for start in range(0, len(commands), _USERS_AT_ONCE):
+                        some = commands[start : start + _USERS_AT_ONCE]
+                        await self._carry_out(tenant, some)
+                        self._under_way -= len(some)
+            finally:
+                self._under_way = 0
+                for command in waiting:
+                    command.outcome.cancel()  # those that are done stay as they are
 
-    def _is_new(self, tenant: TenantId, life: str) -> bool:
-        """Whether Redis has lost what it knew; the first life seen is as good as any."""
-        return self._lives.setdefault(tenant, life) != life
+    async def _carry_out(self, tenant: TenantId, commands: list[_Command]) -> None:
+        try:
+            life, answers = await self._run(tenant, commands)
+            if self._lives.setdefault(tenant, life) != life:
+                await self._restore(tenant, life, commands)
+                # What was done stays done; this reads it together with what was restored.
+                answers = await self._read_again(tenant, commands, answers)
+        except (RedisError, OSError, TimeoutError):
+            for command in commands:
+                if not command.outcome.done():
+                    error = PlatformError(Code.STORE_UNAVAILABLE, "registrations")
+                    command.outcome.set_exception(error)
+            return
+        for command, answer in zip(commands, answers, strict=True):
+            self._settle(command, answer)
 
-    async def _restore(self, tenant: TenantId, life: str) -> None:
-        """Tell an emptied Redis what registered with this process."""
-        async with self._restoring:
-            if not self._is_new(tenant, life):
-                return
-            ours = [
-                (user, changes)
-                for (owner, user), stored in self._known.items()
-                if owner == tenant and (changes := self._own_changes(stored))
-            ]
-            for start in range(0, len(ours), _RESTORED_AT_ONCE):
-                async with self._redis.pipeline(transaction=False) as pipeline:
-                    for user, changes in ours[start : start + _RESTORED_AT_ONCE]:
-                        arguments = self._arguments("", 0, "restore", changes)
-                        await self._register(_keys(tenant, user), arguments, client=pipeline)
-                    await pipeline.execute()
-            self._lives[tenant] = life
+    async def _run(
+        self, tenant: TenantId, commands: Sequence[_Command]
+    ) -> tuple[bytes, list[list[bytes]]]:
+        keys = [f"{{{tenant}}}:contacts-life"]
+        arguments: list[_Argument] = [os.urandom(8).hex(), int(self._unix_clock()), _MAX_WAYS]
+        for command in commands:
+            keys.append(f"{{{tenant}}}:contacts:{command.user}")
+            arguments += command.arguments()
+        async with asyncio.timeout(_REDIS_PATIENCE_S):
+            life, *answers = await self._register(keys, arguments)
+        return life, answers
 
-    def _own_changes(self, stored: _Stored) -> list[_Argument]:
-        changes: list[_Argument] = []
-        for key, text in stored.items():
-            fields = json.loads(text)
-            if fields["process"] == self._process and fields["expires"] > self._unix_clock():
-                changes += [key, fields["expires"], text]
-        return changes
+    def _settle(self, command: _Command, answer: list[bytes]) -> None:
+        if not answer:
+            registered = None
+        else:
+            stored = tuple(answer[1:])
+            self._remember(command.tenant, command.user, stored)
+            changed = tuple(flag == ord("1") for flag in answer[0])
+            registered = Registered(self._live(stored), changed)
+        if not command.outcome.done():
+            command.outcome.set_result(registered)
+
+    async def _restore(self, tenant: TenantId, life: bytes, done: Sequence[_Command]) -> None:
+        """Tell an emptied Redis what registered with this process, but for what changed now."""
+        changed = {(each.user, field) for each in done for field in each.fields}
+        removed = {each.user for each in done if each.mode == "remove_all"}
+        ours: list[_Command] = []
+        for (owner, user), stored in self._known.items():
+            if owner != tenant or user in removed:
+                continue
+            changes: list[_Argument] = []
+            for way, text in self._ways(stored):
+                if way.process == self._process and (user, way.field) not in changed:
+                    changes += [way.field, way.contact, way.expires_unix_s, text]
+            if changes:
+                ours.append(self._restoring(tenant, user, tuple(changes)))
+        for start in range(0, len(ours), _USERS_AT_ONCE):
+            await self._run(tenant, ours[start : start + _USERS_AT_ONCE])
+        self._lives[tenant] = life
+
+    @staticmethod
+    def _restoring(tenant: TenantId, user: str, changes: tuple[_Argument, ...]) -> _Command:
+        outcome = asyncio.get_running_loop().create_future()
+        return _Command(tenant, user, outcome, mode="restore", changes=changes)
+
+    async def _read_again(
+        self, tenant: TenantId, commands: Sequence[_Command], answers: list[list[bytes]]
+    ) -> list[list[bytes]]:
+        reading = [self._restoring(tenant, each.user, ()) for each in commands]
+        _, fresh = await self._run(tenant, reading)
+        return [
+            [before[0], *now[1:]] if before else before
+            for before, now in zip(answers, fresh, strict=True)
+        ]
+
+    # Memory
 
     def _remember(self, tenant: TenantId, user: str, stored: _Stored) -> None:
         self._known.pop((tenant, user), None)
@@ -216,38 +356,17 @@ class RedisContactStore:
             if len(self._known) > _MAX_KNOWN_USERS:
                 self._known.popitem(last=False)
 
-    def _live(self, stored: _Stored) -> list[Binding]:
+    def _ways(self, stored: _Stored) -> list[tuple[StoredWay, bytes]]:
         now_s = self._unix_clock()
-        bindings = [self._from_json(each) for each in stored.values()]
-        bindings.sort(key=lambda each: each.expires_unix_s, reverse=True)
-        return [each for each in bindings if each.expires_unix_s > now_s]
+        ways = []
+        for text in stored[1::2]:
+            try:
+                way = StoredWay.of_text(text.decode())
+            except ValueError:  # of another version of this program
+                continue
+            if way.expires_unix_s > now_s:
+                ways.append((way, text))
+        return ways
 
-    def _to_json(self, change: ContactChange, update: ContactUpdate, expires: int) -> str:
-        hop = change.hop
-        return json.dumps(
-            {
-                "uri": change.contact_uri,
-                "hop": [hop.transport, hop.host, hop.port, hop.connection],
-                "expires": expires,
-                "node": self._node,
-                "process": self._process,
-                "call_id": update.call_id,
-                "cseq": update.cseq,
-            }
-        )
-
-    def _from_json(self, text: str) -> Binding:
-        fields: dict[str, Any] = json.loads(text)
-        transport, host, port, connection = fields["hop"]
-        if fields["process"] != self._process:
-            connection = 0
-        way = Way(Hop(transport, host, port, connection), (), fields["uri"])
-        return Binding((way,), fields["expires"])
-
-
-def _keys(tenant: TenantId, user: str) -> list[str]:
-    return [f"{{{tenant}}}:contacts:{user}", f"{{{tenant}}}:contacts-life"]
-
-
-def _text(value: str | bytes) -> str:
-    return value if isinstance(value, str) else value.decode()
+    def _live(self, stored: _Stored) -> tuple[StoredWay, ...]:
+        return tuple(way for way, _ in self._ways(stored))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from cti.admission import TokenBucket
-from cti.sip.registrar import PhoneAccount, RegistrarEvents
+from cti.sip.phone_auth import PhoneAccount
+from cti.sip.registrar import RegistrarEvents
+from cti.trunks.limits import TokenBucket
 from cti95598.events.v1.events_pb2 import (
     AuthenticationFailed,
     PhoneRegistered,
@@ -72,8 +73,8 @@ class RegistrationEvents(RegistrarEvents):
         """See RegistrarEvents."""
         self._events.publish(tenant, PhoneUnregistered(user=user, contact=contact_uri))
 
-    def authentication_failed(self, user: str, source: str) -> None:
-        """See RegistrarEvents."""
+    def authentication_failed(self, source: str, user: str) -> None:
+        """Tell that an address gave a wrong password, or a user that does not exist."""
         if not self._failures.has_token(asyncio.get_running_loop().time()):
             return
         self._failures.take()

@@ -31,7 +31,10 @@ from cti.call import CallInfo
 from cti.call_control import CallControl
 from cti.contacts import RedisContactStore
 from cti.media_engine import RtpEngine
+from cti.sip.defence import Offence
+from cti.sip.digest import DigestServer
 from cti.sip.endpoint import SipEndpoint
+from cti.sip.phone_auth import PhoneAuthenticator
 from cti.sip.registrar import Registrar
 from cti.sip.session import InviteSession
 from cti.sip.source import TrustedProxies
@@ -316,6 +319,7 @@ class Node:
         )
         self._phones = ConfiguredPhones(settings.tenants, self._credentials)
         self._contacts = RedisContactStore(self._redis, node=settings.node_id)
+        self._stack.push_async_callback(self._contacts.aclose)
         self._proxies = TrustedProxies(settings.sip.trusted_proxies)
         self._defence = SourceDefence(
             settings.sip.defence,
@@ -386,14 +390,7 @@ class Node:
         user_agent = UserAgent(
             endpoint,
             on_invite=self._take_invite,
-            registrar=Registrar(
-                realm=settings.sip.realm,
-                directory=self._phones,
-                store=self._contacts,
-                events=RegistrationEvents(self._phones, self._events),
-                min_expires_s=settings.sip.register_expires_min_s,
-                max_expires_s=settings.sip.register_expires_max_s,
-            ),
+            registrar=self._registrar(),
         )
         self._stack.push_async_callback(user_agent.aclose)
         runner = FlowRunner(
@@ -418,6 +415,28 @@ class Node:
         media.on_event = self._calls.on_media
         self._stack.push_async_callback(self._calls.aclose)
         await self._listen(endpoint)
+
+    def _registrar(self) -> Registrar:
+        settings = self.settings.sip
+        events = RegistrationEvents(self._phones, self._events)
+
+        def on_failure(source: str, user: str) -> None:
+            events.authentication_failed(source, user)
+            self._defence.strike(source, Offence.GUESSING)
+
+        authenticator = PhoneAuthenticator(
+            self._phones,
+            DigestServer(settings.realm, algorithms=settings.digest_algorithms),
+            on_failure=on_failure,
+        )
+        return Registrar(
+            authenticator=authenticator,
+            store=self._contacts,
+            events=events,
+            default_expires_s=settings.register_expires_default_s,
+            min_expires_s=settings.register_expires_min_s,
+            max_expires_s=settings.register_expires_max_s,
+        )
 
     def _defend(self, endpoint: SipEndpoint) -> None:
         """Let the defence judge what comes in from anybody but trunks and proxies of ours."""

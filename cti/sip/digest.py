@@ -1,22 +1,15 @@
-"""Digest authentication (RFC 7616 as RFC 8760 brings it to SIP), server and client side.
-
-Nonces carry their time and a signature, so an unanswered challenge costs no memory. Only nonces
-that were used with success are remembered, for their count.
-"""
+"""Digest authentication (RFC 7616 as RFC 8760 brings it to SIP), server and client side."""
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import hmac
 import os
-import struct
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from cti.sip.nonce import Nonces, SecretOf
 from cti.sip.syntax import SipSyntaxError, end_of_quoted, quote, split_outside, unquote
 
 MD5 = "MD5"
@@ -28,9 +21,6 @@ _HASHES: dict[str, Callable[[bytes], str]] = {
 }
 
 _MAX_HEADER_CHARS = 4096
-_NONCE_TIME = struct.Struct(">Q")
-_NONCE_BYTES = 32
-_SIGNED_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +97,9 @@ def _parameters(pieces: list[str]) -> dict[str, str] | None:
 
 
 class DigestServer:
-    """Challenges and judges; one object for a realm.
+    """Challenges and judges; one object for a realm. `now` is the Unix time in seconds.
 
-    `now` is any clock in seconds, the same for all calls and for all servers sharing a secret.
+    Servers that share `secret_of` take one another's nonces.
     """
 
     def __init__(
@@ -117,22 +107,21 @@ class DigestServer:
         realm: str,
         *,
         algorithms: Sequence[str] = (MD5,),
-        nonce_lifetime_s: float = 300.0,
-        secret: bytes | None = None,
-        max_nonces: int = 20_000,
+        nonce_lifetime_s: float = 7200.0,
+        secret_of: SecretOf | None = None,
+        max_nonces: int = 100_000,
     ) -> None:
         self.realm = realm
         self._algorithms = tuple(algorithms)
-        self._lifetime_s = nonce_lifetime_s
-        self._secret = secret or os.urandom(32)
-        self._max_nonces = max_nonces
-        self._counts: OrderedDict[str, int] = OrderedDict()
-        self._forgotten_us = -1
+        local = os.urandom(32)
+        self.nonces = Nonces(
+            secret_of or (lambda _day: local), lifetime_s=nonce_lifetime_s, most=max_nonces
+        )
         self._nobody = {each: os.urandom(16).hex() for each in self._algorithms}
 
     def challenges(self, now: float, *, stale: bool = False) -> list[str]:
         """Return the values for WWW-Authenticate, one an algorithm, the preferred one first."""
-        nonce = self._new_nonce(now)
+        nonce = self.nonces.new(now)
         end = ", stale=true" if stale else ""
         return [
             f'Digest realm={quote(self.realm)}, nonce="{nonce}", algorithm={each}, qop="auth"{end}'
@@ -168,15 +157,13 @@ class DigestServer:
         now: float,
     ) -> AuthResult:
         algorithm = _offered(credentials.get("algorithm", MD5), self._algorithms)
-        nonce = credentials.get("nonce", "")
         count = _nonce_count(credentials.get("nc", ""))
-        issued_us = self._issued_us(nonce)
         if algorithm is None or count is None or credentials.get("qop") != "auth":
             return AuthResult.WRONG
         expected = digest_response(
             algorithm,
             (stored or self._nobody).get(algorithm) or self._nobody[algorithm],
-            nonce=nonce,
+            nonce=credentials.get("nonce", ""),
             count=credentials["nc"],
             cnonce=credentials.get("cnonce", ""),
             qop="auth",
@@ -188,43 +175,10 @@ class DigestServer:
         )
         if not same or stored is None or credentials.get("username") != user:
             return AuthResult.WRONG
-        if issued_us is None or not 0 <= now - issued_us / 1e6 <= self._lifetime_s:
+        nonce = self.nonces.read(credentials.get("nonce", ""))
+        if nonce is None or not self.nonces.take(nonce, count, now):
             return AuthResult.STALE
-        return AuthResult.ACCEPTED if self._take(nonce, count, issued_us) else AuthResult.STALE
-
-    def _take(self, nonce: str, count: int, issued_us: int) -> bool:
-        """Note a nonce count; False when it was used before, or might have been."""
-        last = self._counts.get(nonce)
-        if last is None:
-            if issued_us <= self._forgotten_us:
-                return False
-            if len(self._counts) >= self._max_nonces:
-                oldest, _ = self._counts.popitem(last=False)
-                self._forgotten_us = max(self._forgotten_us, self._issued_us(oldest) or 0)
-        elif count <= last:
-            return False
-        self._counts[nonce] = count
-        return True
-
-    def _new_nonce(self, now: float) -> str:
-        signed = _NONCE_TIME.pack(int(now * 1e6)) + os.urandom(_SIGNED_BYTES - _NONCE_TIME.size)
-        return base64.urlsafe_b64encode(signed + self._signature(signed)).decode()
-
-    def _signature(self, signed: bytes) -> bytes:
-        return hmac.digest(self._secret, signed, "sha256")[: _NONCE_BYTES - _SIGNED_BYTES]
-
-    def _issued_us(self, nonce: str) -> int | None:
-        """Return when a nonce of ours was made; None for any other."""
-        try:
-            raw = base64.urlsafe_b64decode(nonce.encode("ascii"))
-        except (UnicodeEncodeError, binascii.Error):
-            return None
-        if len(raw) != _NONCE_BYTES or base64.urlsafe_b64encode(raw).decode() != nonce:
-            return None
-        signed = raw[:_SIGNED_BYTES]
-        if not hmac.compare_digest(self._signature(signed), raw[_SIGNED_BYTES:]):
-            return None
-        return int(_NONCE_TIME.unpack_from(signed)[0])
+        return AuthResult.ACCEPTED
 
 
 def authorization(

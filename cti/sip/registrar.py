@@ -2,196 +2,205 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections import defaultdict
+from collections.abc import Callable
+from email.utils import formatdate
+from functools import partial
 
-from cti.contacts import Binding, ContactChange, ContactStore, ContactUpdate
-from cti.sip.dialog import resolve
-from cti.sip.digest import MD5, AuthResult, DigestServer
-from cti.sip.message import Request, Response, SipSyntaxError, response_to
+from cti.contacts import ContactStore, ContactUpdate, Registered, StoredWay
+from cti.sip.endpoint import ServerTransaction
+from cti.sip.message import Request, Response, response_to
+from cti.sip.nat_keepalive import NatKeepAlive
+from cti.sip.phone_auth import Arrival, PhoneAccount, PhoneAuthenticator, PhoneDirectory
+from cti.sip.register_request import Lifetimes, RegisterOrder, RouteOf, read_register
+from cti.sip.syntax import quote
 from cti.sip.transport import Hop
-from cti.sip.uri import NameAddr, SipUri
+from cti.sip.uri import SipUri
 from domain.failures import PlatformError
 from domain.ids import TenantId
 
-_MAX_CONTACTS = 8
-_DEFAULT_EXPIRES_S = 3600
-_RETRY_AFTER_S = 10
+__all__ = ["PhoneAccount", "PhoneDirectory", "Registrar", "RegistrarEvents"]
 
-
-@dataclass(frozen=True, slots=True)
-class PhoneAccount:
-    """A phone's right to register; `ha1` holds the stored password by algorithm."""
-
-    tenant: TenantId
-    user: str
-    ha1: Mapping[str, str]
-
-
-class PhoneDirectory(Protocol):
-    """Knows the phones of all tenants."""
-
-    def find(self, user: str, domain: str) -> PhoneAccount | None:
-        """Return the account of an address of record; its domain tells the tenant."""
+_FLOW_TIMER_S = 120
+# The wait that a refused phone is told, so that those refused together return one by one.
+_RETRY_AFTER_S = (10, 60)
+_LEAST_GRANTED = 0.9
 
 
 class RegistrarEvents:
     """What a registrar tells; override what is of interest."""
 
     def registered(self, tenant: TenantId, user: str, contact_uri: str, expires_s: int) -> None:
-        """A contact was bound or refreshed."""
+        """A contact was bound, or moved; its refreshes are not told."""
 
     def unregistered(self, tenant: TenantId, user: str, contact_uri: str) -> None:
-        """A contact was removed by the phone; `*` stands for all."""
-
-    def authentication_failed(self, user: str, source: str) -> None:
-        """Somebody at address `source` gave a wrong password, or a user that does not exist."""
-
-
-@dataclass(frozen=True, slots=True)
-class RegisterOrder:
-    """A REGISTER that was let in, to be carried out by `Registrar.apply`."""
-
-    request: Request
-    update: ContactUpdate
+        """A contact was removed by the phone, or with its connection; `*` stands for all."""
 
 
 class Registrar:
     """Judges REGISTER requests and carries them out on a store."""
 
+    extensions = ("path", "outbound")
+
     def __init__(
         self,
         *,
-        realm: str,
-        directory: PhoneDirectory,
+        authenticator: PhoneAuthenticator,
         store: ContactStore,
         events: RegistrarEvents | None = None,
-        algorithms: Sequence[str] = (MD5,),
+        keep_alive: NatKeepAlive | None = None,
+        route_of: RouteOf = lambda _hop: "",
+        default_expires_s: int = 3600,
         min_expires_s: int = 60,
         max_expires_s: int = 3600,
+        max_waiting: int = 2000,
         unix_clock: Callable[[], float] = time.time,
+        share: Callable[[], float] = random.random,
     ) -> None:
-        self._directory = directory
+        self._authenticator = authenticator
         self._store = store
         self._events = events or RegistrarEvents()
-        self._digest = DigestServer(realm, algorithms=algorithms)
-        self._min_expires_s = min_expires_s
-        self._max_expires_s = max_expires_s
+        self._keep_alive = keep_alive
+        self._route_of = route_of
+        self._lifetimes = Lifetimes(default_expires_s, min_expires_s, max_expires_s, self._grant)
+        self._max_waiting = max_waiting
         self._unix_clock = unix_clock
+        self._share = share
+        self._date = (0, "")
+        self._flows: dict[int, dict[str, tuple[TenantId, str, StoredWay]]] = defaultdict(dict)
 
-    def check(self, request: Request, hop: Hop, now: float) -> Response | RegisterOrder:
-        """Judge a REGISTER that came from `hop` (10.3 steps 1 to 7)."""
-        record = request.to.uri
+    def close(self) -> None:
+        """Stop keeping NAT open."""
+        if self._keep_alive is not None:
+            self._keep_alive.close()
+
+    # One REGISTER
+
+    def receive(self, server: ServerTransaction) -> None:
+        """Take a REGISTER and answer it, at once or when the store has."""
+        if self._store.waiting >= self._max_waiting:
+            # After an outage all phones come at once; a queue would only make each answer late.
+            server.respond(self._later(server.request, 503))
+            return
+        order = self.check(server, server.hop)
+        if isinstance(order, Response):
+            server.respond(order)
+            return
+
+        def on_outcome(outcome: asyncio.Future[Registered | None]) -> None:
+            if not outcome.cancelled():
+                server.respond(self.answer(order, outcome))
+
+        self._store.apply(order.update).add_done_callback(on_outcome)
+
+    def check(self, arrival: Arrival, source: Hop) -> RegisterOrder | Response:
+        """Judge a REGISTER whose phone is reached at `source` (10.3 steps 1 to 7)."""
+        request = arrival.request
+        record, sender = request.to.uri, request.from_.uri
         if not isinstance(record, SipUri) or not record.user:
             return response_to(request, 400, "Address of record is not a SIP user")
-        account = self._directory.find(record.user, record.host)
-        refusal = self._authenticate(request, record.user, account, hop, now)
-        if refusal is not None or account is None:
-            return refusal or response_to(request, 403)
-        return self._read(request, account, hop)
+        account = self._authenticator.judge(arrival, "REGISTER")
+        if isinstance(account, Response):
+            return account
+        if not isinstance(sender, SipUri) or (sender.user, sender.host) != (
+            record.user,
+            record.host,
+        ):
+            return response_to(request, 403, "Third-Party Registration Refused")
+        return read_register(request, account, source, self._lifetimes, self._route_of)
 
-    async def apply(self, order: RegisterOrder) -> Response:
-        """Carry out what `check` let in (10.3 step 8)."""
-        update = order.update
-        try:
-            bindings = await self._store.apply(update)
-        except PlatformError as error:
-            status = error.failure.sip_status
-            headers = [("Retry-After", str(_RETRY_AFTER_S))]
-            return response_to(order.request, status, headers=headers)
-        if bindings is None:
+    def answer(self, order: RegisterOrder, outcome: asyncio.Future[Registered | None]) -> Response:
+        """Tell the phone what the store did (10.3 step 8)."""
+        error = outcome.exception()
+        if error is not None:
+            status = error.failure.sip_status if isinstance(error, PlatformError) else 500
+            return self._later(order.request, status)
+        registered = outcome.result()
+        if registered is None:
             return response_to(order.request, 500, "CSeq Out Of Order")
-        self._tell(update)
+        self._note(order.update, registered)
         now_s = self._unix_clock()
-        headers = [("Contact", _contact(each, now_s)) for each in bindings]
+        headers = [("Contact", each) for each in _contacts(order.update, registered.ways, now_s)]
+        headers += [("Path", each) for each in order.path]
+        if order.is_outbound:
+            headers.append(("Require", "outbound"))
+            if order.is_direct_flow:
+                headers.append(("Flow-Timer", str(_FLOW_TIMER_S)))
+        # 10.3: phones set their clocks by it.
+        headers.append(("Date", self._date_of(int(now_s))))
         return response_to(order.request, 200, headers=headers)
 
-    def _authenticate(
-        self, request: Request, user: str, account: PhoneAccount | None, hop: Hop, now: float
-    ) -> Response | None:
-        result = self._digest.judge(
-            request.headers.get_all("Authorization"),
-            method=request.method,
-            user=user,
-            stored=account.ha1 if account else None,
-            now=now,
-        )
-        if result is AuthResult.ACCEPTED:
-            return None
-        if result is AuthResult.WRONG:
-            self._events.authentication_failed(user, hop.host)
-        challenges = self._digest.challenges(now, stale=result is AuthResult.STALE)
-        headers = [("WWW-Authenticate", each) for each in challenges]
-        return response_to(request, 401, headers=headers)
+    def _later(self, request: Request, status: int) -> Response:
+        soonest_s, latest_s = _RETRY_AFTER_S
+        wait_s = soonest_s + round(self._share() * (latest_s - soonest_s))
+        return response_to(request, status, headers=[("Retry-After", str(wait_s))])
 
-    def _read(self, request: Request, account: PhoneAccount, hop: Hop) -> Response | RegisterOrder:
-        contacts = request.headers.get_all("Contact")
-        default_s = _expires(request.headers.get("Expires"), _DEFAULT_EXPIRES_S)
-        cseq, _ = request.cseq
-        if "*" in contacts:
-            # 10.3 step 6: the star stands alone, and only to remove.
-            if len(contacts) > 1 or request.headers.get("Expires") != "0":
-                return response_to(request, 400, "Contact * removes all, and stands alone")
-            update = ContactUpdate(
-                account.tenant, account.user, request.call_id, cseq, remove_all=True
-            )
-            return RegisterOrder(request, update)
-        if len(contacts) > _MAX_CONTACTS:
-            return response_to(request, 403, "Too Many Contacts")
-        changes = []
-        for contact in contacts:
-            change = self._change(contact, default_s, hop)
-            if change is None:
-                return response_to(request, 400, "Malformed Contact")
-            if 0 < change.expires_s < self._min_expires_s:
-                headers = [("Min-Expires", str(self._min_expires_s))]
-                return response_to(request, 423, headers=headers)
-            changes.append(change)
-        update = ContactUpdate(account.tenant, account.user, request.call_id, cseq, tuple(changes))
-        return RegisterOrder(request, update)
+    def _grant(self, asked_s: int) -> int:
+        return round(asked_s * (_LEAST_GRANTED + (1 - _LEAST_GRANTED) * self._share()))
 
-    def _change(self, contact: str, default_s: int, source: Hop) -> ContactChange | None:
-        try:
-            address = NameAddr.parse(contact)
-        except SipSyntaxError:
-            return None
-        uri = address.uri
-        if not isinstance(uri, SipUri) or uri.headers:
-            return None
-        expires_s = min(_expires(address.params.get("expires"), default_s), self._max_expires_s)
-        # Behind NAT the Contact leads nowhere: such a phone is reached where it sends from.
-        hop = resolve(uri, source) if uri.host == source.host else source
-        return ContactChange(_contact_key(uri), address.uri_text, hop, expires_s)
+    def _date_of(self, now_s: int) -> str:
+        if self._date[0] != now_s:
+            self._date = (now_s, formatdate(now_s, usegmt=True))
+        return self._date[1]
 
-    def _tell(self, update: ContactUpdate) -> None:
+    # What registered over a connection goes with it
+
+    def _note(self, update: ContactUpdate, registered: Registered) -> None:
+        tenant, user = update.tenant, update.user
         if update.remove_all:
-            self._events.unregistered(update.tenant, update.user, "*")
-        for change in update.changes:
-            if change.expires_s:
-                self._events.registered(
-                    update.tenant, update.user, change.contact_uri, change.expires_s
-                )
-            else:
-                self._events.unregistered(update.tenant, update.user, change.contact_uri)
+            self._events.unregistered(tenant, user, "*")
+        for change, is_changed in zip(update.changes, registered.changed, strict=True):
+            if is_changed and change.expires_s:
+                self._events.registered(tenant, user, change.uri, change.expires_s)
+            elif is_changed:
+                self._events.unregistered(tenant, user, change.uri)
+        for way in registered.ways:
+            if way.edge and any(way.contact == change.contact for change in update.changes):
+                self._watch(tenant, user, way)
+
+    def _watch(self, tenant: TenantId, user: str, way: StoredWay) -> None:
+        if way.hop.transport != "udp":
+            self._flows[way.hop.connection][f"{user} {way.field}"] = (tenant, user, way)
+        elif self._keep_alive is not None:
+            self._keep_alive.keep(way.hop, way.expires_unix_s)
+
+    def on_connection_lost(self, connection: int) -> None:
+        """Remove the ways that led over a connection, unless their phones have another already."""
+        for tenant, user, way in self._flows.pop(connection, {}).values():
+            self._store.drop(tenant, user, way).add_done_callback(
+                partial(self._tell_dropped, tenant, user, way.uri)
+            )
+
+    def _tell_dropped(
+        self, tenant: TenantId, user: str, uri: str, outcome: asyncio.Future[Registered | None]
+    ) -> None:
+        # While the store is away the way stays, and is found dead when it is tried.
+        if not outcome.cancelled() and outcome.exception() is None:
+            registered = outcome.result()
+            if registered is not None and any(registered.changed):
+                self._events.unregistered(tenant, user, uri)
 
 
-def _expires(text: str | None, default_s: int) -> int:
-    """Return a lifetime; 20.10 and 20.19 have a malformed one count as an hour."""
-    if text is None:
-        return default_s
-    text = text.strip()
-    if not (text.isascii() and text.isdigit() and len(text) <= 10):
-        return _DEFAULT_EXPIRES_S
-    return int(text)
+def _contacts(update: ContactUpdate, ways: tuple[StoredWay, ...], now_s: float) -> list[str]:
+    """Return each contact URI once, as this registration has it."""
+    asked = {change.contact for change in update.changes}
+    latest: dict[str, StoredWay] = {}
+    for way in ways:
+        other = latest.get(way.contact)
+        if other is None or (way.contact in asked and way.at_unix_s >= other.at_unix_s):
+            latest[way.contact] = way
+    return [_contact(way, now_s) for way in latest.values()]
 
 
-def _contact_key(uri: SipUri) -> str:
-    """Return what is equal for equal contacts (19.1.4, with the parameters that always count)."""
-    transport = (uri.params.get("transport") or "").lower()
-    return f"{uri.scheme}:{uri.user}@{uri.host}:{uri.port or ''};{transport}"
-
-
-def _contact(binding: Binding, now_s: float) -> str:
-    return f"<{binding.contact_uri}>;expires={max(0, round(binding.expires_unix_s - now_s))}"
+def _contact(way: StoredWay, now_s: float) -> str:
+    text = f"<{way.uri}>;expires={max(0, round(way.expires_unix_s - now_s))}"
+    if way.q != 1000:
+        text += f";q={way.q / 1000:g}"
+    if way.instance:
+        text += f";+sip.instance={quote(f'<{way.instance}>')}"
+        if way.reg_id:
+            text += f";reg-id={way.reg_id}"
+    return text

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
 
 import pytest
 
-from cti.sip.digest import Credentials, authorization, ha1
+from cti.sip.digest import Credentials, DigestServer, authorization, ha1
 from cti.sip.endpoint import SipEndpoint
 from cti.sip.message import Request, Response, parse_message
-from cti.sip.registrar import PhoneAccount, Registrar, RegistrarEvents
+from cti.sip.phone_auth import PhoneAccount, PhoneAuthenticator
+from cti.sip.registrar import Registrar, RegistrarEvents
 from cti.sip.transport import Hop
 from cti.sip.user_agent import UserAgent
 from domain.failures import Code, PlatformError
@@ -47,8 +49,34 @@ class Told(RegistrarEvents):
     def unregistered(self, tenant: TenantId, user: str, contact_uri: str) -> None:
         self.events.append(("unregistered", tenant, user, contact_uri))
 
-    def authentication_failed(self, user: str, source: str) -> None:
+    def authentication_failed(self, source: str, user: str) -> None:
         self.events.append(("authentication_failed", user, source))
+
+
+@dataclass
+class Arrived:
+    """A REGISTER and where it came from."""
+
+    request: Request
+    source: str
+
+
+def registrar_of(store: MemoryContactStore, told: Told) -> Registrar:
+    def clock() -> float:
+        return store.unix_s
+
+    digest = DigestServer(REALM)
+    authenticator = PhoneAuthenticator(
+        Directory(), digest, on_failure=told.authentication_failed, unix_clock=clock
+    )
+    return Registrar(
+        authenticator=authenticator,
+        store=store,
+        events=told,
+        route_of=lambda hop: f"<sip:flow-{hop.connection}@192.0.2.1;lr>",
+        unix_clock=clock,
+        share=lambda: 1.0,
+    )
 
 
 class Desk:
@@ -57,13 +85,7 @@ class Desk:
     def __init__(self) -> None:
         self.store = MemoryContactStore()
         self.told = Told()
-        self.registrar = Registrar(
-            realm=REALM,
-            directory=Directory(),
-            store=self.store,
-            events=self.told,
-            unix_clock=lambda: self.store.unix_s,
-        )
+        self.registrar = registrar_of(self.store, self.told)
         self.cseq = 0
 
     def request(
@@ -93,8 +115,11 @@ class Desk:
         return parsed
 
     async def send(self, request: Request, source: Hop = SOURCE) -> Response:
-        judged = self.registrar.check(request, source, 10.0)
-        return judged if isinstance(judged, Response) else await self.registrar.apply(judged)
+        judged = self.registrar.check(Arrived(request, source.host), source)
+        if isinstance(judged, Response):
+            return judged
+        outcome = self.store.apply(judged.update)
+        return self.registrar.answer(judged, outcome)
 
     async def register(
         self,
@@ -142,8 +167,7 @@ async def test_bound_listed_refreshed_and_removed(desk: Desk) -> None:
     assert await desk.hops() == []
     uri = contact.strip("<>")
     assert desk.told.events == [
-        ("registered", TENANT, "1001", uri, 600),
-        ("registered", TENANT, "1001", uri, 300),
+        ("registered", TENANT, "1001", uri, 600),  # its refresh is not told
         ("unregistered", TENANT, "1001", uri),
     ]
 
@@ -225,7 +249,9 @@ async def test_where_a_phone_is_reached(desk: Desk) -> None:
         ("<sip:1001@192.0.2.7:5062>", SOURCE, Hop("udp", "192.0.2.7", 5062, 3)),
         ("<sip:1001@10.0.0.9:5060>", SOURCE, SOURCE),
         ("<sip:1001@phone.invalid>", SOURCE, SOURCE),
-        ("<sip:1001@192.0.2.7:5060;transport=tcp>", tcp, tcp),
+        # The connection first; a new one to what the Contact says, should it be gone.
+        ("<sip:1001@192.0.2.7:5060;transport=tcp>", tcp, Hop("tcp", "192.0.2.7", 5060, 9)),
+        ("<sip:1001@10.0.0.9:5060;transport=tcp>", tcp, tcp),
         ("<sip:1001@192.0.2.7:5060;transport=tcp>", SOURCE, Hop("tcp", "192.0.2.7", 5060)),
     ]:
         await desk.register("*", headers=[("Expires", "0")])
@@ -237,7 +263,7 @@ async def test_while_the_store_is_away(desk: Desk) -> None:
     desk.store.away = True
     response = await desk.register("<sip:1001@192.0.2.7>")
     assert response.status == 503
-    assert response.headers.get("Retry-After") == "10"
+    assert response.headers.get("Retry-After") == "60"
 
 
 class RegistrarNode(Node):
@@ -250,13 +276,7 @@ class RegistrarNode(Node):
         self.agent = type(self.agent)(
             self.endpoint,
             on_invite=self._on_invite,
-            registrar=Registrar(
-                realm=REALM,
-                directory=Directory(),
-                store=self.store,
-                events=self.told,
-                unix_clock=lambda: self.store.unix_s,
-            ),
+            registrar=registrar_of(self.store, self.told),
         )
 
 
@@ -328,9 +348,9 @@ async def test_a_slow_store_is_not_waited_for_at_the_end() -> None:
     await node.listen()
     asked = asyncio.Event()
 
-    async def never(_update: object) -> None:
+    def never(_update: object) -> asyncio.Future[None]:
         asked.set()
-        await asyncio.get_running_loop().create_future()
+        return asyncio.get_running_loop().create_future()
 
     node.store.apply = never  # type: ignore[method-assign,assignment]
     client = SipEndpoint(user_agent="client", timers=FAST)

@@ -1,0 +1,91 @@
+"""Authentication of phones: whoever sends as a user of ours shows that user's password."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from cti.sip.digest import AuthResult, DigestServer
+from cti.sip.message import Request, Response, response_to
+from cti.sip.uri import SipUri
+from domain.ids import TenantId
+
+FailureHook = Callable[[str, str], None]
+"""Hears the address of the sender and the user it named."""
+
+
+@dataclass(frozen=True, slots=True)
+class PhoneAccount:
+    """A phone's right to register and to call; `ha1` holds the stored password by algorithm."""
+
+    tenant: TenantId
+    user: str
+    ha1: Mapping[str, str]
+
+
+class PhoneDirectory(Protocol):
+    """Knows the phones of all tenants."""
+
+    def find(self, user: str, domain: str) -> PhoneAccount | None:
+        """Return the account of an address of record; its domain tells the tenant."""
+
+
+class Arrival(Protocol):
+    """A request and the address of its sender: a server transaction, or a session that came in."""
+
+    @property
+    def request(self) -> Request:
+        """The request."""
+
+    @property
+    def source(self) -> str:
+        """The sender's address, also behind a trusted proxy."""
+
+
+class PhoneAuthenticator:
+    """Judges requests of phones by digest (RFC 3261 22).
+
+    As a user agent server it challenges with 401; a proxy in front may ask for its own by 407.
+    """
+
+    def __init__(
+        self,
+        directory: PhoneDirectory,
+        digest: DigestServer,
+        *,
+        on_failure: FailureHook | None = None,
+        unix_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._directory = directory
+        self._digest = digest
+        self._on_failure = on_failure
+        self._unix_clock = unix_clock
+
+    def judge(self, arrival: Arrival, method: str) -> PhoneAccount | Response:
+        """Return whose phone sent the request, or what to answer it.
+
+        The user is that of To in a REGISTER, of From in all else. ACK and CANCEL cannot be
+        challenged (22.1), so they are not for this.
+        """
+        request = arrival.request
+        claimed = request.to.uri if method == "REGISTER" else request.from_.uri
+        if not isinstance(claimed, SipUri) or not claimed.user:
+            return response_to(request, 403)
+        account = self._directory.find(claimed.user, claimed.host)
+        now_s = self._unix_clock()
+        result = self._digest.judge(
+            request.headers.get_all("Authorization"),
+            method=method,
+            user=claimed.user,
+            stored=account.ha1 if account else None,
+            now=now_s,
+        )
+        if result is AuthResult.ACCEPTED and account is not None:
+            return account
+        if result is AuthResult.WRONG and self._on_failure is not None:
+            self._on_failure(arrival.source, claimed.user)
+        challenges = self._digest.challenges(now_s, stale=result is AuthResult.STALE)
+        headers = [("WWW-Authenticate", each) for each in challenges]
+        return response_to(request, 401, headers=headers)
