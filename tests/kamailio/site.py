@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from agents.toolbar_client import ToolbarClient
-from cti.phone import phone_media
+from cti.phone import Phone, PhoneSettings, phone_media
 from cti.rtp_port import MediaRouter
 from cti.sip.transport import Hop
 from demo.platform import Ports, RunningPlatform, configuration, free_ports
@@ -99,6 +99,16 @@ class Site:
 
     def password(self, user: str) -> str:
         return self.nodes[0].platform.passwords().phones[TENANT][user]
+
+    @asynccontextmanager
+    async def phone(self, user: str) -> AsyncIterator[Phone]:
+        """A caller of ours on UDP."""
+        phone = Phone(PhoneSettings(user=user), self.media)
+        await phone.open()
+        try:
+            yield phone
+        finally:
+            await phone.aclose()
 
     @asynccontextmanager
     async def toolbar(self, agent: str) -> AsyncIterator[Toolbar]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 from cti import audio
@@ -14,7 +15,7 @@ _CONFIG = """\
 poll_method epoll
 sip_listen 127.0.0.1:{sip_port}
 sip_trans_def udp
-net_interface 127.0.0.1
+{tls}net_interface 127.0.0.1
 call_local_timeout 60
 call_max_calls 2
 audio_source aufile,{voice}
@@ -49,11 +50,14 @@ ctrl_tcp_listen 127.0.0.1:{control_port}
 class Baresip:
     """One baresip with one account."""
 
-    def __init__(self, directory: Path, *, user: str, voice: Path) -> None:
+    def __init__(
+        self, directory: Path, *, user: str, voice: Path, modules: Sequence[str] = ()
+    ) -> None:
         self._process = PeerProcess(directory)
         self._directory = directory
         self._user = user
         self._voice = voice
+        self._modules = modules
         self._control_port = _free_port()
         self._events: list[dict[str, object]] = []
         self._news = asyncio.Condition()
@@ -61,25 +65,36 @@ class Baresip:
         self._writer: asyncio.StreamWriter | None = None
 
     async def start(
-        self, server: str = "", *, password: str = "", auto_answer: bool = False
+        self,
+        server: str = "",
+        *,
+        password: str = "",
+        auto_answer: bool = False,
+        transport: str = "udp",
+        authority: Path | None = None,
     ) -> None:
-        """Start; with a password it registers at `server` (host:port)."""
+        """Start; with a password it registers at `server` (host:port).
+
+        Over TLS it checks the server's certificate against that of `authority`.
+        """
         sip_port = _free_port()
         rtp_port = 40000 + sip_port % 500 * 20
         self._directory.mkdir(parents=True)
         (self._directory / "config").write_text(
             _CONFIG.format(
                 sip_port=sip_port,
+                tls=f"sip_cafile {authority}\n" if authority else "",
                 voice=self._voice,
                 rtp_port=rtp_port,
                 rtp_end=rtp_port + 18,
                 directory=self._directory,
                 control_port=self._control_port,
             )
+            + "".join(f"module_app {each}.so\n" for each in self._modules)
         )
         (self._directory / "contacts").write_text("")
         (self._directory / "accounts").write_text(
-            f"<sip:{self._user}@{server or '127.0.0.1'}>"
+            f"<sip:{self._user}@{server or '127.0.0.1'};transport={transport}>"
             + (f";auth_user={self._user};auth_pass={password}" if password else "")
             + f";regint={60 if password else 0}"
             + f";answermode={'auto' if auto_answer else 'manual'}"
@@ -112,6 +127,10 @@ class Baresip:
             self._process.lines[-30:]
         )
         return event
+
+    async def printed(self, pattern: str) -> str:
+        """Wait for a line with the pattern on its screen; return it."""
+        return await self._process.printed(pattern)
 
     def heard(self) -> audio.Sound:
         """What the last call heard."""
