@@ -148,6 +148,12 @@ class Node:
         self._is_started = False
         await self._stack.aclose()
 
+    def drain(self) -> None:
+        """Take no new calls from now on; proxies and carriers hear of it by their probes."""
+        if self._is_started and Service.SIP in self._services:
+            self._calls.drain()
+            log.info("draining", calls=self._calls.calls)
+
     def health(self) -> Health:
         """Tell whether calls are taken, and what is impaired."""
         reasons, impaired = [], []
@@ -412,6 +418,7 @@ class Node:
             domain=settings.sip.realm,
             media_timeout_ms=round(settings.media.media_timeout_s * 1000),
         )
+        user_agent.is_available = lambda: not self._calls.is_draining
         media.on_event = self._calls.on_media
         self._stack.push_async_callback(self._calls.aclose)
         await self._listen(endpoint)

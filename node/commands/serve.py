@@ -70,6 +70,7 @@ def serve_command(
 
     Without --config it takes calls to 95598 from any loopback address (the demo configuration).
     SIGHUP reads configuration and flows again; where they have faults the present ones stay.
+    SIGUSR1 drains: no new calls, those in progress go on.
     """
 
     def load() -> Config:
@@ -103,6 +104,7 @@ async def _serve(
         await node.stop()
         return 0
     _announce(node, directory)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, _drain, node)
     try:
         while not await signals.stop_or_reload():
             await _reload(node, load)
@@ -151,6 +153,12 @@ async def _unless_stopped(work: object, signals: _Signals) -> None:
             await starting
         return
     starting.result()
+
+
+def _drain(node: Node) -> None:
+    node.drain()
+    _console.print("不再接新来电,现有通话继续 · takes no new calls, those in progress go on")
+    sys.stdout.flush()
 
 
 async def _reload(node: Node, load: Callable[[], Config]) -> None:
