@@ -93,6 +93,8 @@ class SipEndpoint:
         """Takes every new request but ACK and CANCEL."""
         self.on_ack: Callable[[Request, Hop], None] = _ignore_ack
         """Takes the ACK of a 2xx."""
+        self.on_flow_lost: Callable[[int], None] = _ignore_flow
+        """Hears the number of each connection that stood and is gone."""
         self.edge: Edge | None = None
         self.outbound_proxy: OutboundProxy | None = None
         self._user_agent = user_agent
@@ -144,6 +146,10 @@ class SipEndpoint:
         if self._advertised_host is None or host == "::1" or host.startswith("127."):
             return host, port
         return self._advertised_host, port
+
+    def stands(self, connection: int) -> bool:
+        """Whether a connection can carry messages now."""
+        return self._transports.stands(connection)
 
     @property
     def transaction_count(self) -> int:
@@ -317,6 +323,8 @@ class SipEndpoint:
 
     def on_connection_lost(self, connection: int, *, stood: bool) -> None:
         """Fail the requests that were sent on a connection and have no response yet."""
+        if stood:
+            self.on_flow_lost(connection)
         if connection not in self._client_connections:
             return
         self._client_connections.discard(connection)
@@ -534,6 +542,10 @@ def _refuse(transaction: ServerTransaction) -> None:
 
 def _ignore_ack(_request: Request, _hop: Hop) -> None:
     """Drop the ACK of an endpoint that takes no calls."""
+
+
+def _ignore_flow(_connection: int) -> None:
+    """Take no note of a connection that is gone."""
 
 
 def _ignore_response(_response: Response) -> None:
