@@ -82,7 +82,8 @@ class Admission:
         self._limit = CallLimit(limit.max_calls, limit.max_calls_per_second)
         self._directory = TrunkDirectory(tenants)
         self._callers = callers or CallerPolicy()
-        self._registered_hosts: dict[str, frozenset[str]] = {}
+        self._hosts_of: dict[tuple[str, str], frozenset[str]] = {}
+        self._registered_at: dict[str, set[str]] = {}
         self.authenticator = authenticator
         """Set by the node before calls come in; without it no trunk is admitted by digest."""
 
@@ -114,20 +115,21 @@ class Admission:
         """Admitted calls that were not released yet."""
         return self._limit.calls
 
-    def learn(self, contact_user: str, hosts: Iterable[str]) -> None:
-        """Take note of the addresses that a registered trunk's calls may come from."""
-        self._registered_hosts[contact_user] = frozenset(hosts)
+    def learn(self, contact_user: str, server: str, hosts: Iterable[str]) -> None:
+        """Take note of the addresses of a server that a registered trunk's calls come from."""
+        self._hosts_of[contact_user, server] = frozenset(hosts)
+        registered_at: dict[str, set[str]] = {}
+        for (user, _), known in self._hosts_of.items():
+            for host in known:
+                registered_at.setdefault(host, set()).add(user)
+        self._registered_at = registered_at
 
     def trunks_of(self, source_ip: str) -> tuple[Trunk, ...]:
         """Return the trunks an address belongs to, the narrowest network first."""
         trunks = self._directory.trunks_of(source_ip)
-        if trunks or not self._registered_hosts:
-            return trunks
-        return tuple(
-            trunk
-            for user, hosts in self._registered_hosts.items()
-            if source_ip in hosts and (trunk := self._directory.by_contact.get(user)) is not None
-        )
+        by_contact = self._directory.by_contact
+        registered = (by_contact.get(user) for user in self._registered_at.get(source_ip, ()))
+        return (*trunks, *(trunk for trunk in registered if trunk is not None))
 
     def admit_invite(self, request: Request, source_ip: str, now: float) -> Admitted | Refused:
         """Decide on an INVITE by all that it tells."""
@@ -172,6 +174,17 @@ class Admission:
             admitted.code.limit.release()
         self._limit.release()
 
+    def take_room(self, now: float) -> bool:
+        """Count in a call of a phone of ours; False when the node is at its limit."""
+        if not self._limit.has_room(now):
+            return False
+        self._limit.take()
+        return True
+
+    def free_room(self) -> None:
+        """Give back a call counted by `take_room`, once."""
+        self._limit.release()
+
     # Whose call it is
 
     def _find(
@@ -203,8 +216,10 @@ class Admission:
 
     def _may_send(self, trunk: Trunk, source_ip: str) -> bool:
         """Tell whether a call to the Contact that a trunk registered comes from its carrier."""
-        hosts = self._registered_hosts.get(trunk.contact_user, frozenset())
-        return source_ip in hosts or trunk in self._directory.trunks_of(source_ip)
+        if trunk.settings.register_ is None:
+            return False
+        is_known = trunk.contact_user in self._registered_at.get(source_ip, ())
+        return is_known or trunk in self._directory.trunks_of(source_ip)
 
     def _is_at_its_place(self, trunk: Trunk, source_ip: str) -> bool:
         return not trunk.settings.addresses or trunk in self._directory.trunks_of(source_ip)
