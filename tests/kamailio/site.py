@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
-import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -74,10 +72,6 @@ class SiteNode:
         rows = (line for line in text.splitlines() if line.startswith((f"{name} ", f"{name}{{")))
         return sum(float(row.rsplit(" ", 1)[1]) for row in rows)
 
-    def kill(self) -> None:
-        """As a power failure would."""
-        os.kill(self.platform.pid, signal.SIGKILL)
-
 
 @dataclass
 class Site:
@@ -127,6 +121,14 @@ class Site:
             following.cancel()
             await client.aclose()
 
+    async def probed(self, node: SiteNode, *, takes_calls: bool) -> None:
+        """Wait until Kamailio's probe has found a node up, or down."""
+
+        async def known() -> bool:
+            return await self.proxy.takes_calls(node.address) == takes_calls
+
+        await wait_until(known, 10, f"{node.name} takes calls: {takes_calls}")
+
     def secrets_outside(self) -> list[str]:
         """What nobody outside may read in a message: addresses of nodes and of our inner side."""
         return [*(node.host for node in self.nodes), INNER]
@@ -151,10 +153,11 @@ async def running_site(root: Path) -> AsyncIterator[Site]:
             leaving.push_async_callback(node.platform.stop)
         leaving.push_async_callback(proxy.stop)
         await asyncio.gather(proxy.start(), *(node.platform.start() for node in nodes))
-        for node in nodes:
-            await wait_until(lambda: proxy.takes_calls(node.address), 10, f"{node.name} probed")  # noqa: B023
         media = await leaving.enter_async_context(phone_media(41_000, 41_999))
-        yield Site(nodes, proxy, media, root)
+        site = Site(nodes, proxy, media, root)
+        for node in nodes:
+            await site.probed(node, takes_calls=True)
+        yield site
 
 
 def _share_passwords(nodes: tuple[SiteNode, ...]) -> None:
