@@ -20,6 +20,7 @@ class Code(StrEnum):
     FLOW_ENDED = "flow_ended"
     CALLER_ABANDONED = "caller_abandoned"
     CALL_TRANSFERRED = "call_transferred"
+    FAR_END_HUNG_UP = "far_end_hung_up"
 
     # Admission
     TRUNK_UNKNOWN = "trunk_unknown"
@@ -42,6 +43,7 @@ class Code(StrEnum):
     MEDIA_TIMEOUT = "media_timeout"
     SIP_TIMEOUT = "sip_timeout"
     SIP_TRANSPORT = "sip_transport"
+    DNS_FAILED = "dns_failed"
     ACK_MISSING = "ack_missing"
     METHOD_UNSUPPORTED = "method_unsupported"
     SOURCE_BANNED = "source_banned"
@@ -54,6 +56,7 @@ class Code(StrEnum):
     BUSY = "busy"
     DECLINED = "declined"
     FAR_END_REFUSED = "far_end_refused"
+    MOVED = "moved"
     NO_TRUNK = "no_trunk"
     NUMBER_FORBIDDEN = "number_forbidden"
     CALLER_NUMBER_FORBIDDEN = "caller_number_forbidden"
@@ -131,6 +134,7 @@ CATALOGUE: dict[Code, Failure] = dict([
     _entry(Code.FLOW_ENDED, 200, "OK", 16, _DONE, "流程结束", "flow ended"),
     _entry(Code.CALLER_ABANDONED, 487, "CANCELLED", 16, _LEFT, "客户放弃", "caller gave up"),
     _entry(Code.CALL_TRANSFERRED, 200, "OK", 16, _DONE, "通话已转移", "call was transferred"),
+    _entry(Code.FAR_END_HUNG_UP, 200, "OK", 16, _DONE, "对方挂机", "far end hung up"),
     _entry(Code.TRUNK_UNKNOWN, 403, "PERMISSION_DENIED", 21, _NO,
            "来源地址不属于任何中继", "source address belongs to no trunk"),
     _entry(Code.ACCESS_CODE_UNKNOWN, 404, "NOT_FOUND", 1, _NO,
@@ -163,6 +167,8 @@ CATALOGUE: dict[Code, Failure] = dict([
            "对端无应答(SIP 超时)", "far end did not answer in time (SIP timer)"),
     _entry(Code.SIP_TRANSPORT, 503, "UNAVAILABLE", 38, _BAD,
            "SIP 传输失败", "SIP transport failed"),
+    _entry(Code.DNS_FAILED, 503, "UNAVAILABLE", 38, _BAD,
+           "域名解析失败", "host name could not be resolved"),
     _entry(Code.ACK_MISSING, 408, "DEADLINE_EXCEEDED", 102, _BAD,
            "应答后未收到 ACK", "no ACK followed the answer"),
     _entry(Code.METHOD_UNSUPPORTED, 405, "UNIMPLEMENTED", 79, _NO,
@@ -179,6 +185,8 @@ CATALOGUE: dict[Code, Failure] = dict([
     _entry(Code.BUSY, 486, "UNAVAILABLE", 17, _BAD, "被叫忙", "far end is busy"),
     _entry(Code.DECLINED, 603, "CANCELLED", 21, _BAD, "被叫拒接", "far end declined"),
     _entry(Code.FAR_END_REFUSED, 502, "UNAVAILABLE", 31, _BAD, "对端拒绝", "far end refused"),
+    _entry(Code.MOVED, 502, "UNAVAILABLE", 23, _BAD,
+           "对端要求改呼其他号码", "far end asks to be called elsewhere"),
     _entry(Code.NO_TRUNK, 503, "UNAVAILABLE", 34, _BAD,
            "没有可用的中继", "no trunk can take the call"),
     _entry(Code.NUMBER_FORBIDDEN, 403, "PERMISSION_DENIED", 21, _NO,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections import OrderedDict
 
 import structlog
 
 from cti.sip.guard import Guard
 from cti.sip.metrics import TRANSPORT_ERRORS
+from cti.sip.seldom import Seldom
 from cti.sip.transport import (
     SECURE,
     WEB_SOCKETS,
@@ -28,8 +28,6 @@ from cti.sip.transports.websocket import WebSocketFraming
 
 log = structlog.get_logger(__name__)
 
-_LOG_PERIOD_S = 60.0
-_MAX_LOGGED_PEERS = 1024
 # A peer that vanished is found out by TCP after about this, whether we send to it or not.
 _UNACKNOWLEDGED_MS = 30_000
 _SILENT_S, _PROBE_S, _PROBES = 120, 10, 3
@@ -49,7 +47,7 @@ class ConnectionPool:
         self._owing: dict[int, Connection] = {}
         self._connecting: set[asyncio.Task[None]] = set()
         self._all_swept_s = 0.0
-        self._logged_s: OrderedDict[str, float] = OrderedDict()
+        self._seldom = Seldom()
 
     # Connections that come and that are opened
 
@@ -176,14 +174,8 @@ class ConnectionPool:
 
     def _log(self, event: str, peer: str, **fields: object) -> None:
         """Log what may repeat with each message at most once a minute for each peer."""
-        now_s = asyncio.get_running_loop().time()
-        if now_s - self._logged_s.get(peer, -_LOG_PERIOD_S) < _LOG_PERIOD_S:
-            return
-        self._logged_s[peer] = now_s
-        self._logged_s.move_to_end(peer)
-        if len(self._logged_s) > _MAX_LOGGED_PEERS:
-            self._logged_s.popitem(last=False)
-        log.warning(event, peer=peer, **fields)
+        if self._seldom.may_tell(f"{event} {peer}", asyncio.get_running_loop().time()):
+            log.warning(event, peer=peer, **fields)
 
     # Deadlines
 
