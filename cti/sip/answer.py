@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 from cti.sip.endpoint import ServerTransaction
 from cti.sip.message import Response
-from cti.sip.session_description import description_of
 from cti.sip.timers import Timers
 
 
@@ -18,7 +17,7 @@ class UnacknowledgedAnswer:
     """
 
     __slots__ = ("_deadline", "_interval_s", "_on_missing", "_response", "_timer", "_timers",
-                 "_transaction", "cseq", "offered")  # fmt: skip
+                 "_transaction", "cseq")  # fmt: skip
 
     def __init__(
         self,
@@ -29,8 +28,6 @@ class UnacknowledgedAnswer:
     ) -> None:
         loop = asyncio.get_running_loop()
         self.cseq = transaction.request.cseq[0]
-        self.offered = not description_of(transaction.request)
-        """Whether the 2xx carries our offer, so that the ACK has to carry the answer."""
         self._transaction = transaction
         self._response = response
         self._timers = timers

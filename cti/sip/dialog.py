@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterable
 
 from cti.sip.message import Headers, Malformed, Request, Response, SipSyntaxError
+from cti.sip.session_description import SDP_TYPE
 from cti.sip.transport import Hop
 from cti.sip.uri import NameAddr, SipUri, parse_uri
 
@@ -153,10 +154,13 @@ class Dialog:
             built.body = body
         return built
 
-    def ack(self, invite: Request) -> Request:
+    def ack(self, invite: Request, sdp: bytes = b"") -> Request:
         """Build the ACK of a 2xx; its credentials are those of the INVITE (13.2.2.4)."""
         built = self._build("ACK", invite.cseq[0])
         built.headers.copy_from(invite.headers, "Authorization", "Proxy-Authorization")
+        if sdp:
+            built.headers.set("Content-Type", SDP_TYPE)
+            built.body = sdp
         return built
 
     def next_hop(self) -> Hop:

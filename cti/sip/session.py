@@ -2,118 +2,56 @@
 
 from __future__ import annotations
 
-import asyncio
-import secrets
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from enum import StrEnum
 from functools import partial
 from typing import Literal, Protocol
 
 from cti.sip.answer import UnacknowledgedAnswer
-from cti.sip.causes import code_of_status, reason_header, refusal_status
+from cti.sip.causes import q850_cause_of, reason_header, reason_text, refusal_status
 from cti.sip.client_auth import MAX_ATTEMPTS, authorized_again
 from cti.sip.dialog import Dialog
 from cti.sip.digest import Credentials
-from cti.sip.endpoint import ClientTransaction, ServerTransaction, SipEndpoint
+from cti.sip.endpoint import ServerTransaction, SipEndpoint
+from cti.sip.in_dialog import HANDLERS, TALK_EVENT
+from cti.sip.incoming_invite import IncomingInvite
 from cti.sip.message import Request, Response, response_to
-from cti.sip.session_description import SDP_TYPE, describes, description_of
+from cti.sip.offer_answer import Exchange, InviteUsage
+from cti.sip.outgoing_invite import OutgoingInvite
+from cti.sip.session_changes import SessionChanges, retry_soon
+from cti.sip.session_description import SDP_TYPE, description_of
+from cti.sip.session_events import (
+    Referral,
+    SessionEnd,
+    SessionObserver,
+    SessionObserverBase,
+    SessionState,
+)
+from cti.sip.session_policy import SessionPolicy
+from cti.sip.session_timer import SessionTimer
 from cti.sip.transport import Hop
 from domain.failures import Code
 
-_PROGRESS_REPEAT_S = 60.0
-_TALK_EVENT = "talk"
+__all__ = [
+    "InDialogHandler",
+    "InviteSession",
+    "Referral",
+    "SessionEnd",
+    "SessionHost",
+    "SessionObserver",
+    "SessionObserverBase",
+    "SessionState",
+]
 
-
-class SessionState(StrEnum):
-    """Where the call is."""
-
-    CALLING = "calling"
-    PROCEEDING = "proceeding"
-    EARLY = "early"
-    CONFIRMED = "confirmed"
-    TERMINATED = "terminated"
-
-
-@dataclass(frozen=True, slots=True)
-class SessionEnd:
-    """How a session ended; `status` is that of the response, 200 after a BYE."""
-
-    by_peer: bool
-    status: int
-    code: Code
-    reason: str = ""
-    """The peer's own words: its Reason header or reason phrase. For people, not for branching."""
-
-
-class SessionObserver(Protocol):
-    """What a session tells; plain functions that return at once."""
-
-    def on_progress(self, status: int, sdp: bytes) -> None:
-        """The far end rings or sends early media (1xx above 100)."""
-
-    def on_answered(self, sdp: bytes) -> None:
-        """The far end took our INVITE or re-INVITE; the ACK was sent."""
-
-    def on_acknowledged(self, sdp: bytes) -> None:
-        """The ACK of our 2xx came, with the answer where the 2xx carried our offer."""
-
-    def on_reoffer(self, sdp: bytes) -> bytes | Code:
-        """Answer the far end's re-INVITE, or refuse it; an empty `sdp` asks for our offer."""
-
-    def on_reoffer_refused(self, code: Code) -> None:
-        """The far end refused our re-INVITE; the session goes on as it was."""
-
-    def on_info(self, content_type: str, body: bytes) -> None:
-        """An INFO came."""
-
-    def on_talk(self) -> None:
-        """The far end asks us to pick up (NOTIFY, event talk)."""
-
-    def on_refer(self, referral: Referral) -> None:
-        """The far end asks us to send it elsewhere (RFC 3515); accept or refuse it, once."""
-
-    def on_ended(self, end: SessionEnd) -> None:
-        """The session is over; comes once, and last."""
-
-
-class SessionObserverBase:
-    """Ignores everything and refuses changes; observers override what they need."""
-
-    def on_progress(self, status: int, sdp: bytes) -> None:
-        """Ignore."""
-
-    def on_answered(self, sdp: bytes) -> None:
-        """Ignore."""
-
-    def on_acknowledged(self, sdp: bytes) -> None:
-        """Ignore."""
-
-    def on_reoffer(self, sdp: bytes) -> bytes | Code:  # noqa: ARG002 - for those who override
-        """Refuse (488), the session stays as it is."""
-        return Code.NO_COMMON_CODEC
-
-    def on_reoffer_refused(self, code: Code) -> None:
-        """Ignore."""
-
-    def on_info(self, content_type: str, body: bytes) -> None:
-        """Ignore."""
-
-    def on_talk(self) -> None:
-        """Ignore."""
-
-    def on_refer(self, referral: Referral) -> None:
-        """Refuse (403): not everybody may send calls elsewhere."""
-        referral.refuse(Code.TRANSFER_FORBIDDEN)
-
-    def on_ended(self, end: SessionEnd) -> None:
-        """Ignore."""
+_MAX_FORWARDS = 70
+# RFC 5057 5.1: a 408 or 481 to these means the call itself.
+_CALL_METHODS = frozenset({"INFO", "UPDATE"})
 
 
 class SessionHost(Protocol):
     """The user agent, as its sessions see it."""
 
     endpoint: SipEndpoint
+    policy: SessionPolicy
     capabilities: tuple[tuple[str, str], ...]
     """Allow, Supported and the like, for INVITE and its responses."""
 
@@ -129,31 +67,12 @@ def _ignore(_outcome: object) -> None:
     """Take the outcome of a request that nobody waits for."""
 
 
-class Referral(Protocol):
-    """A request of the far end to send it elsewhere, until it is accepted or refused."""
-
-    target: str
-    """The Refer-To URI, without its headers."""
-    replaces: tuple[str, str, str] | None
-    """Call-ID, to-tag and from-tag of the dialog to take over (RFC 3891), for an attended one."""
-    referred_by: str
-    """The Referred-By header as sent (RFC 3892), empty without one."""
-
-    def accept(self) -> None:
-        """Answer 202 and tell that the transfer is tried (NOTIFY, sipfrag 100)."""
-
-    def refuse(self, code: Code) -> None:
-        """Answer by the catalogue's status; nothing follows."""
-
-    def progress(self, status: int) -> None:
-        """Tell a provisional status of the new call (NOTIFY)."""
-
-    def finish(self, status: int) -> None:
-        """Tell the final status of the new call (NOTIFY); ends the implicit subscription."""
-
-
 class InviteSession:
-    """A call, incoming ("in") or outgoing ("out"), from its INVITE to its BYE."""
+    """A call, incoming ("in") or outgoing ("out"), from its INVITE to its BYE.
+
+    What belongs to the first INVITE alone is in `incoming` or `outgoing`, later changes are in
+    `changes`; these parts call the methods that stand under "For the parts".
+    """
 
     def __init__(
         self,
@@ -166,69 +85,72 @@ class InviteSession:
         contact: str,
         observer: SessionObserver,
         credentials: Credentials | None = None,
+        follow_redirects: bool = False,
     ) -> None:
         self.direction = direction
         self.request = request
         self.hop = hop
-        self.call_id = request.call_id
-        self.local_tag = local_tag
-        self.observer = observer
         self.source = hop.host
         """The address the INVITE really came from; that of the peer of our own."""
+        self.call_id = request.call_id
+        self.local_tag = local_tag
+        self.contact = contact
+        self.observer = observer
         self.offer = b""
         self.state = SessionState.CALLING
-        self._host = host
-        self._contact = contact
+        self.host = host
+        self.policy = host.policy
+        self.incoming: IncomingInvite | None = None
+        self.outgoing: OutgoingInvite | None = None
+        if direction == "out":
+            self.outgoing = OutgoingInvite(self, follow_redirects=follow_redirects)
+        self.changes = SessionChanges(self)
+        self.timer = SessionTimer(host.policy, self.changes.refresh, self._on_expired)
+        self.is_over = False
         self._credentials = credentials
         self._attempts = 1
-        self._dialog: Dialog | None = None
-        self._server: ServerTransaction | None = None  # the INVITE without a final response
-        self._client: ClientTransaction | None = None  # our INVITE without a final response
+        self._usage: InviteUsage | None = None
         self._answer: UnacknowledgedAnswer | None = None
-        self._ended = False
         self._bye_after_ack: Code | None = None
-        self._forks: set[str] = set()
-        self._waiting_offer: bytes | None = None
-        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def remote_tag(self) -> str:
         """The far end's tag, empty before it is known."""
-        return self._dialog.remote_tag if self._dialog is not None else ""
+        return self._usage.dialog.remote_tag if self._usage is not None else ""
 
-    # Incoming: RFC 3261 13.3
+    @property
+    def max_forwards(self) -> int:
+        """What an INVITE of ours that carries this call on may have left (RFC 7332)."""
+        text = (self.request.headers.first_row("Max-Forwards") or "").strip()
+        if not (text.isascii() and text.isdigit() and len(text) <= 9):
+            return _MAX_FORWARDS
+        return min(_MAX_FORWARDS, max(0, int(text) - 1))
+
+    # Calling and being called
 
     def receive(self, server: ServerTransaction) -> None:
         """Start an incoming session with its INVITE."""
-        self.state = SessionState.PROCEEDING
-        self.offer = description_of(server.request)
-        self._dialog = Dialog.of_server(
-            server.request, server.hop, local_tag=self.local_tag, contact=self._contact
+        request = server.request
+        dialog = Dialog.of_server(
+            request, server.hop, local_tag=self.local_tag, contact=self.contact
         )
-        self._server = server
+        self.state = SessionState.PROCEEDING
         self.source = server.source
-        server.on_cancel = self._on_cancel
-        server.on_failure = self._on_server_failure
+        self.offer = description_of(request)
+        self._usage = InviteUsage(dialog, request)
+        if self.offer:
+            self._usage.exchange.take_offer(self.offer)
+        self.incoming = IncomingInvite(self, server)
 
     def ring(self, sdp: bytes = b"") -> None:
-        """Send 180, or 183 when there is early media; repeated each minute (13.3.1.1)."""
-        if self._server is None:
-            return
-        self.state = SessionState.EARLY
-        self._stop_timer()
-        self._server.respond(self._response(self._server.request, 183 if sdp else 180, sdp))
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(_PROGRESS_REPEAT_S, self.ring, sdp)
+        """Send 180, or 183 when there is early media; reliably where the caller can have it so."""
+        if self.incoming is not None:
+            self.incoming.ring(sdp)
 
     def accept(self, sdp: bytes) -> None:
         """Send 200, until its ACK comes; nothing when the caller has gone meanwhile."""
-        server, self._server = self._server, None
-        if server is None or self._dialog is None:
-            return
-        self._stop_timer()
-        self.state = SessionState.CONFIRMED
-        self._dialog.confirmed = True
-        self._send_2xx(server, sdp)
+        if self.incoming is not None:
+            self.incoming.accept(sdp)
 
     def reject(
         self,
@@ -238,342 +160,40 @@ class InviteSession:
         headers: Iterable[tuple[str, str]] = (),
     ) -> None:
         """Refuse the call, by the catalogue's status unless one is given."""
-        server, self._server = self._server, None
-        if server is None:
-            return
-        if code is None:
-            code = code_of_status(status or 603)
-        status = status or refusal_status(code)
-        lines = [reason_header(code), *headers]
-        server.respond(response_to(server.request, status, to_tag=self.local_tag, headers=lines))
-        self._finish(SessionEnd(by_peer=False, status=status, code=code), self._release)
-
-    def _on_cancel(self) -> None:
-        server, self._server = self._server, None
-        if server is None:
-            return
-        server.respond(response_to(server.request, 487, to_tag=self.local_tag))
-        end = SessionEnd(by_peer=True, status=487, code=Code.CALLER_ABANDONED)
-        self._finish(end, self._release)
-
-    def _on_server_failure(self, code: Code) -> None:
-        self._server = None
-        self._fail(code)
-
-    def _send_2xx(self, server: ServerTransaction, sdp: bytes) -> None:
-        response = self._response(server.request, 200, sdp)
-        self._answer = UnacknowledgedAnswer(
-            server, response, self._host.endpoint.timers, self._on_ack_missing
-        )
-        server.respond(response)
-
-    def _response(self, request: Request, status: int, sdp: bytes) -> Response:
-        return response_to(
-            request,
-            status,
-            to_tag=self.local_tag,
-            headers=(
-                # 12.1.1: the caller learns the proxies that stay in the way of the dialog.
-                *(("Record-Route", each) for each in request.headers.rows("Record-Route")),
-                ("Contact", self._contact),
-                *self._host.capabilities,
-            ),
-            body=sdp,
-            content_type=SDP_TYPE if sdp else None,
-        )
-
-    def handle_ack(self, request: Request) -> None:
-        """Take the ACK of a 2xx."""
-        if self._answer is None or self._answer.cseq != request.cseq[0]:
-            return
-        self._answer.stop()
-        self._answer = None
-        if self._bye_after_ack is not None:
-            self._send_bye(self._bye_after_ack)
-            return
-        self.observer.on_acknowledged(description_of(request))
-        self._send_waiting_offer()
-
-    def _on_ack_missing(self) -> None:
-        self._answer = None
-        self._fail(Code.ACK_MISSING)
-
-    # Outgoing: RFC 3261 13.2
+        if self.incoming is not None:
+            self.incoming.reject(code, status, headers)
 
     def start(self, answer_within_s: float | None = None) -> None:
         """Send the INVITE of an outgoing session; without any response in time it has ended."""
-        self._send_invite(self.request)
-        if answer_within_s is not None and not self._ended:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(answer_within_s, self._on_silence)
-
-    def _on_silence(self) -> None:
-        client = self._client
-        end = SessionEnd(by_peer=False, status=408, code=Code.SIP_TIMEOUT)
-        # The transaction goes on, so that a late 2xx is acknowledged and ended by BYE.
-        self._finish(end, client.cancel if client is not None else self._release)
-
-    def _send_invite(self, request: Request) -> None:
-        self.request = request
-        self._client = self._host.endpoint.send_request(
-            request,
-            self.hop,
-            on_response=partial(self._on_invite_response, request),
-            on_failure=self._on_invite_failure,
-        )
-
-    def _on_invite_response(self, request: Request, response: Response) -> None:
-        if response.status >= 300:
-            self._on_refused(request, response)
-        elif response.status >= 200:
-            self._on_accepted(request, response)
-        elif not self._ended:
-            self._stop_timer()
-            self._on_provisional(request, response)
-
-    def _on_provisional(self, request: Request, response: Response) -> None:
-        if response.status == 100:
-            if self.state is SessionState.CALLING:
-                self.state = SessionState.PROCEEDING
-            return
-        self.state = SessionState.EARLY
-        tag = response.to.tag
-        if tag is not None and (self._dialog is None or self._dialog.remote_tag != tag):
-            self._dialog = self._client_dialog(request, response)
-        self.observer.on_progress(response.status, description_of(response))
-
-    def _on_accepted(self, request: Request, response: Response) -> None:
-        tag = response.to.tag or ""
-        if self._client is not None:
-            self._stop_timer()
-        if self._dialog is not None and self._dialog.confirmed:
-            if self._dialog.remote_tag == tag:
-                self._send_ack(self._dialog, request)  # the 2xx again, its ACK was lost
-            else:
-                self._drop_fork(request, response, tag)
-            return
-        self._client = None
-        if self._dialog is None or self._dialog.remote_tag != tag:
-            self._dialog = self._client_dialog(request, response)
-        self._dialog.confirm(response)
-        self._send_ack(self._dialog, request)
-        if self._ended:  # the 2xx crossed our CANCEL (9.1)
-            self._send_bye(Code.CALLER_ABANDONED)
-            return
-        self.state = SessionState.CONFIRMED
-        self.observer.on_answered(description_of(response))
-        self._send_waiting_offer()
-
-    def _drop_fork(self, request: Request, response: Response, tag: str) -> None:
-        """Acknowledge and end what another branch of a forked INVITE accepted (13.2.2.4)."""
-        dialog = self._client_dialog(request, response)
-        dialog.confirm(response)
-        self._send_ack(dialog, request)
-        if tag not in self._forks:
-            self._forks.add(tag)
-            bye = dialog.request("BYE", headers=[reason_header(Code.FLOW_ENDED)])
-            self._host.endpoint.send_request(
-                bye, dialog.next_hop(), on_response=_ignore, on_failure=_ignore
-            )
-
-    def _on_refused(self, request: Request, response: Response) -> None:
-        self._client = None
-        self._stop_timer()
-        if self._ended:
-            self._release()
-            return
-        again = self._authorized(request, response, request.cseq[0] + 1)
-        if again is not None:
-            self._dialog = None
-            self._send_invite(again)
-            return
-        code = code_of_status(response.status)
-        words = _reason(response) or response.reason
-        end = SessionEnd(by_peer=True, status=response.status, code=code, reason=words)
-        self._finish(end, self._release)
-
-    def _on_invite_failure(self, code: Code) -> None:
-        self._client = None
-        if self._ended:
-            self._release()
-        else:
-            self._fail(code)
-
-    def _client_dialog(self, request: Request, response: Response) -> Dialog:
-        return Dialog.of_client(
-            request, response, self.hop, local_tag=self.local_tag, contact=self._contact
-        )
-
-    def _send_ack(self, dialog: Dialog, invite: Request) -> None:
-        self._host.endpoint.send_ack(dialog.ack(invite), dialog.next_hop())
-
-    def _authorized(self, request: Request, response: Response, cseq: int) -> Request | None:
-        if self._attempts >= MAX_ATTEMPTS:
-            return None
-        self._attempts += 1
-        return authorized_again(request, response, self._credentials, cseq=cseq)
-
-    # Both: RFC 3261 12.2, 14, 15
-
-    def handle(self, server: ServerTransaction) -> None:
-        """Take a request of this dialog."""
-        request, dialog = server.request, self._dialog
-        if (
-            dialog is None
-            or dialog.remote_tag != (request.from_.tag or "")
-            or (self._ended and request.method != "BYE")
-        ):
-            server.respond(response_to(request, 481))
-        elif not dialog.accepts(request.cseq[0]):
-            server.respond(response_to(request, 500, headers=[_retry_soon()]))
-        else:
-            own = _HANDLERS.get(request.method)
-            if own is not None:
-                own(self, server, dialog)
-            elif (other := self._host.in_dialog.get(request.method)) is not None:
-                other(self, server, dialog)
-            else:
-                server.respond(response_to(request, 405, headers=self._host.capabilities))
-
-    def _on_bye(self, server: ServerTransaction, _dialog: Dialog) -> None:
-        server.respond(response_to(server.request, 200))
-        invite, self._server = self._server, None
-        if invite is not None:
-            invite.respond(response_to(invite.request, 487, to_tag=self.local_tag))
-        if not self._ended:
-            reason = _reason(server.request)
-            end = SessionEnd(by_peer=True, status=200, code=Code.FLOW_ENDED, reason=reason)
-            self._finish(end, self._release)
-        elif self._bye_after_ack is not None:
-            self._release()
-
-    def _on_reinvite(self, server: ServerTransaction, dialog: Dialog) -> None:
-        request = server.request
-        if self._server is not None:
-            # 14.2: we have yet to answer the INVITE before it.
-            server.respond(response_to(request, 500, headers=[_retry_soon()]))
-            return
-        if self._client is not None or (self._answer is not None and self._answer.offered):
-            server.respond(response_to(request, 491))
-            return
-        if not describes(request):
-            server.respond(response_to(request, 415, headers=[("Accept", SDP_TYPE)]))
-            return
-        if self._answer is not None:
-            self._answer.stop()  # the caller has seen our 2xx, only its ACK was lost
-            self._answer = None
-        answer = self.observer.on_reoffer(description_of(request))
-        if self._ended:
-            server.respond(response_to(request, 487))
-        elif isinstance(answer, Code):
-            headers = [reason_header(answer)]
-            server.respond(response_to(request, refusal_status(answer), headers=headers))
-        else:
-            server.on_failure = self._on_server_failure
-            dialog.refresh_target(request)
-            self._send_2xx(server, answer)
-
-    def _on_info(self, server: ServerTransaction, _dialog: Dialog) -> None:
-        request = server.request
-        server.respond(response_to(request, 200))
-        self.observer.on_info(request.headers.get("Content-Type") or "", request.body)
-
-    def _on_notify(self, server: ServerTransaction, _dialog: Dialog) -> None:
-        event = (server.request.headers.get("Event") or "").partition(";")[0].strip().lower()
-        other = self._host.in_dialog.get("NOTIFY")
-        if event != _TALK_EVENT and other is not None:
-            other(self, server, _dialog)
-            return
-        if event != _TALK_EVENT:
-            headers = [("Allow-Events", _TALK_EVENT)]
-            server.respond(response_to(server.request, 489, headers=headers))
-            return
-        server.respond(response_to(server.request, 200))
-        self.observer.on_talk()
-
-    def _on_options(self, server: ServerTransaction, _dialog: Dialog) -> None:
-        headers = (*self._host.capabilities, ("Accept", SDP_TYPE))
-        server.respond(response_to(server.request, 200, headers=headers))
+        if self.outgoing is not None:
+            self.outgoing.start(answer_within_s)
 
     def reinvite(self, sdp: bytes) -> None:
-        """Offer a change; waits while another INVITE is under way, a later offer replaces it."""
-        if self._ended:
-            return
-        self._waiting_offer = sdp
-        self._attempts = 1
-        self._send_waiting_offer()
+        """Offer a change, by UPDATE before the answer; a later offer replaces one that waits.
 
-    def _send_waiting_offer(self) -> None:
-        free = self._client is None and self._answer is None and self._timer is None
-        if self._waiting_offer is None or not free or self.state is not SessionState.CONFIRMED:
-            return
-        offer, self._waiting_offer = self._waiting_offer, None
-        dialog = self._confirmed_dialog()
-        headers = self._host.capabilities
-        self._send_reinvite(
-            dialog.request("INVITE", headers=headers, body=offer, content_type=SDP_TYPE)
-        )
+        An empty offer asks the far end for its own.
+        """
+        if not self.is_over:
+            self.changes.offer(sdp)
 
-    def _send_reinvite(self, request: Request) -> None:
-        self._client = self._host.endpoint.send_request(
-            request,
-            self._confirmed_dialog().next_hop(),
-            on_response=partial(self._on_reinvite_response, request),
-            on_failure=self._fail,
-        )
-
-    def _on_reinvite_response(self, request: Request, response: Response) -> None:
-        if response.status < 200:
+    def end(self, code: Code) -> None:
+        """End the session by whatever its state needs: a refusal, CANCEL or BYE. Never raises."""
+        if self.is_over:
             return
-        dialog = self._confirmed_dialog()
-        if response.status < 300:
-            self._send_ack(dialog, request)
-        if self._client is None or self._client.request is not request:
-            return  # the 2xx again, or the session ended meanwhile
-        self._client = None
-        if self._ended:
-            return
-        if response.status < 300:
-            dialog.refresh_target(response)
-            self.observer.on_answered(description_of(response))
-            self._send_waiting_offer()
-        else:
-            self._on_reinvite_refused(dialog, request, response)
-
-    def _on_reinvite_refused(self, dialog: Dialog, request: Request, response: Response) -> None:
-        if response.status in {408, 481}:  # 12.2.1.2: these mean the dialog
-            self._fail(code_of_status(response.status))
-            return
-        if response.status == 491 and self._waiting_offer is None:
-            self._waiting_offer = request.body
-            self._wait_after_glare()
-            return
-        again = self._authorized(request, response, dialog.local_cseq + 1)
-        if again is not None:
-            dialog.local_cseq += 1
-            self._send_reinvite(again)
-            return
-        self.observer.on_reoffer_refused(code_of_status(response.status))
-        self._send_waiting_offer()
-
-    def _wait_after_glare(self) -> None:
-        """Let the two sides try again at different times (14.1)."""
-        units = 210 + secrets.randbelow(191) if self.direction == "out" else secrets.randbelow(201)
-        # In units of 10 ms with the usual T1 of 500 ms, in proportion with another.
-        delay_s = units * 0.01 * self._host.endpoint.timers.t1_s / 0.5
-        self._timer = asyncio.get_running_loop().call_later(delay_s, self._glare_is_over)
-
-    def _glare_is_over(self) -> None:
-        self._timer = None
-        self._send_waiting_offer()
+        if self.incoming is not None and self.incoming.is_open:
+            self.incoming.reject(code, None, ())
+        elif self.state is SessionState.CONFIRMED:
+            end = SessionEnd(by_peer=False, status=200, code=code)
+            self.finish(end, partial(self._bye, code))
+        elif self.outgoing is not None:
+            self.outgoing.cancel(code)
 
     def notify_talk(self, on_result: Callable[[bool], None]) -> None:
         """Ask the phone to pick up (NOTIFY, event talk), ringing or held."""
-        dialog = self._dialog
-        if dialog is None or self._ended:
+        if not self.is_in_dialog:
             on_result(False)
             return
-        headers = [("Event", _TALK_EVENT), ("Subscription-State", "active")]
+        headers = [("Event", TALK_EVENT), ("Subscription-State", "active")]
 
         def on_response(response: Response) -> None:
             if response.status >= 200:
@@ -592,106 +212,271 @@ class InviteSession:
         on_failure: Callable[[Code], None] = _ignore,
     ) -> None:
         """Send a request other than INVITE in the dialog; without one the failure is NO_CALL."""
-        dialog = self._dialog
-        if dialog is None:
+        if self._usage is None:
             on_failure(Code.NO_CALL)
             return
-        self._host.endpoint.send_request(
-            dialog.request(method, headers=headers, body=body, content_type=content_type),
+        dialog = self._usage.dialog
+        request = dialog.request(method, headers=headers, body=body, content_type=content_type)
+        if method not in _CALL_METHODS:
+            self.send_request(dialog, request, on_response, on_failure)
+            return
+
+        def on_outcome(response: Response) -> None:
+            on_response(response)
+            if response.status in {408, 481}:
+                self.fail(Code.SIP_TIMEOUT if response.status == 408 else Code.FAR_END_REFUSED)
+
+        def on_silence(code: Code) -> None:
+            on_failure(code)
+            self.fail(code)
+
+        self.send_request(dialog, request, on_outcome, on_silence)
+
+    # The network's requests: RFC 3261 12.2.2
+
+    def handle(self, server: ServerTransaction) -> None:
+        """Take a request of this dialog."""
+        request = server.request
+        method, usage = request.method, self._usage_of(request.from_.tag or "")
+        if usage is None or (self.is_over and method != "BYE"):
+            server.respond(response_to(request, 481))
+        elif not usage.dialog.accepts(request.cseq[0]):
+            server.respond(response_to(request, 500, headers=[retry_soon()]))
+        elif (own := HANDLERS.get(method)) is not None:
+            own(self, server, usage)
+        elif (other := self.host.in_dialog.get(method)) is not None:
+            other(self, server, usage.dialog)
+        else:
+            server.respond(response_to(request, 405, headers=self.host.capabilities))
+
+    def _usage_of(self, remote_tag: str) -> InviteUsage | None:
+        usage = self._usage
+        if usage is not None and usage.dialog.remote_tag == remote_tag:
+            return usage
+        return self.outgoing.usage_of(remote_tag) if self.outgoing is not None else None
+
+    def hung_up(self, bye: Request) -> None:
+        """Take the BYE of the far end (15.1.2)."""
+        if self.incoming is not None:
+            self.incoming.terminate()
+        if not self.is_over:
+            end = SessionEnd(
+                by_peer=True,
+                status=200,
+                code=Code.FLOW_ENDED,
+                reason=reason_text(bye),
+                q850_cause=q850_cause_of(bye),
+            )
+            self.finish(end, partial(self._leave, Code.FLOW_ENDED))
+        elif self._bye_after_ack is not None:
+            self.release()
+
+    def handle_ack(self, request: Request) -> None:
+        """Take the ACK of a 2xx."""
+        if self._answer is None or self._answer.cseq != request.cseq[0]:
+            return
+        self.stop_answer()
+        if self._bye_after_ack is not None:
+            self.send_bye(self._bye_after_ack)
+            return
+        exchange, sdp = self.usage.exchange, b""
+        if exchange.state is Exchange.OFFERED:
+            sdp = description_of(request)
+            if not sdp:  # 13.2.2.4: it had to answer the offer of our 2xx
+                self.fail(Code.SDP_MALFORMED)
+                return
+            exchange.take_answer(sdp)
+        self.observer.on_acknowledged(sdp)
+        self.proceed()
+
+    # For the parts: what is known
+
+    @property
+    def usage(self) -> InviteUsage:
+        """The dialog in use: the one with the newest fork, or with the one that answered."""
+        assert self._usage is not None  # noqa: S101 - callers have checked the state
+        return self._usage
+
+    @usage.setter
+    def usage(self, usage: InviteUsage) -> None:
+        self._usage = usage
+
+    @property
+    def is_in_dialog(self) -> bool:
+        """Whether requests can go to the far end: the session has begun and is not over."""
+        return self._usage is not None and not self.is_over
+
+    @property
+    def awaits_ack(self) -> bool:
+        """Whether a 2xx of ours is not acknowledged yet."""
+        return self._answer is not None
+
+    @property
+    def awaits_prack(self) -> bool:
+        """Whether a provisional response of ours with a description has not arrived yet."""
+        return self.incoming is not None and self.incoming.awaits_prack
+
+    @property
+    def awaits_answer(self) -> bool:
+        """Whether our INVITE has no final response yet."""
+        return self.outgoing is not None and self.outgoing.is_open
+
+    # For the parts: messages
+
+    def response(
+        self,
+        request: Request,
+        status: int,
+        sdp: bytes = b"",
+        headers: Iterable[tuple[str, str]] = (),
+    ) -> Response:
+        """Build a response that makes or refreshes the dialog (12.1.1)."""
+        return response_to(
+            request,
+            status,
+            to_tag=self.local_tag,
+            headers=(
+                # 12.1.1: the caller learns the proxies that stay in the way of the dialog.
+                *(("Record-Route", each) for each in request.headers.rows("Record-Route")),
+                ("Contact", self.contact),
+                *self.host.capabilities,
+                *headers,
+            ),
+            body=sdp,
+            content_type=SDP_TYPE if sdp else None,
+        )
+
+    def send_2xx(
+        self, server: ServerTransaction, sdp: bytes, headers: Iterable[tuple[str, str]]
+    ) -> None:
+        """Send the 200 of an INVITE, until its ACK comes."""
+        response = self.response(server.request, 200, sdp, headers)
+        self._answer = UnacknowledgedAnswer(
+            server, response, self.host.endpoint.timers, self._on_ack_missing
+        )
+        server.respond(response)
+
+    def stop_answer(self) -> None:
+        """Repeat the 200 no more."""
+        if self._answer is not None:
+            self._answer.stop()
+            self._answer = None
+
+    def _on_ack_missing(self) -> None:
+        self._answer = None
+        self.fail(Code.ACK_MISSING)
+
+    def send_request(
+        self,
+        dialog: Dialog,
+        request: Request,
+        on_response: Callable[[Response], None] = _ignore,
+        on_failure: Callable[[Code], None] = _ignore,
+    ) -> None:
+        """Send a request other than INVITE in a dialog; a challenge is met once."""
+
+        def on_first(response: Response) -> None:
+            again = authorized_again(
+                request, response, self._credentials, cseq=dialog.local_cseq + 1
+            )
+            if again is None:
+                on_response(response)
+                return
+            dialog.local_cseq += 1
+            self.host.endpoint.send_request(
+                again, dialog.next_hop(), on_response=on_response, on_failure=on_failure
+            )
+
+        self.host.endpoint.send_request(
+            request,
             dialog.next_hop(),
-            on_response=on_response,
+            on_response=on_response if self._credentials is None else on_first,
             on_failure=on_failure,
         )
 
-    def end(self, code: Code) -> None:
-        """End the session by whatever its state needs: a refusal, CANCEL or BYE. Never raises."""
-        if self._ended:
-            return
-        if self._server is not None:
-            self.reject(code)
-        elif self.state is SessionState.CONFIRMED:
-            end = SessionEnd(by_peer=False, status=200, code=code)
-            self._finish(end, partial(self._bye, code))
-        else:
-            end = SessionEnd(by_peer=False, status=487, code=code)
-            client = self._client
-            cancel = partial(client.cancel, [reason_header(code)]) if client else self._release
-            self._finish(end, cancel)
+    def send_ack(self, usage: InviteUsage, invite: Request, sdp: bytes = b"") -> None:
+        """Acknowledge a 2xx of ours."""
+        self.host.endpoint.send_ack(usage.ack(invite, sdp), usage.dialog.next_hop())
 
-    def _fail(self, code: Code) -> None:
+    def authorized(self, request: Request, response: Response, cseq: int) -> Request | None:
+        """Return an INVITE or UPDATE again with credentials; None when that would not help."""
+        if self._attempts >= MAX_ATTEMPTS:
+            return None
+        again = authorized_again(request, response, self._credentials, cseq=cseq)
+        if again is not None:
+            self._attempts += 1
+        return again
+
+    # For the parts: going on and ending
+
+    def proceed(self) -> None:
+        """Send what waited for an exchange or an ACK to be complete."""
+        if self.incoming is not None:
+            self.incoming.proceed()
+        self.changes.proceed()
+
+    def fail(self, code: Code) -> None:
         """End the session because the signalling did."""
-        self._client = None
-        if self._ended:
+        if self.is_over:
             if self._bye_after_ack is not None:
-                self._send_bye(self._bye_after_ack)
+                self.send_bye(self._bye_after_ack)
             return
-        status = 408 if code in {Code.SIP_TIMEOUT, Code.ACK_MISSING} else 503
-        end = SessionEnd(by_peer=False, status=status, code=code)
+        if self.incoming is not None and self.incoming.is_open:
+            self.incoming.reject(code, None, ())
+            return
+        end = SessionEnd(by_peer=False, status=refusal_status(code), code=code)
         confirmed = self.state is SessionState.CONFIRMED
-        self._finish(end, partial(self._send_bye, code) if confirmed else self._release)
+        self.finish(end, partial(self.send_bye if confirmed else self._leave, code))
+
+    def finish(self, end: SessionEnd, last_act: Callable[[], None]) -> None:
+        """Say the last word to the far end, then to the observer."""
+        self.is_over = True
+        self.state = SessionState.TERMINATED
+        self.changes.stop()
+        self.timer.stop()
+        for invite in (self.incoming, self.outgoing):
+            if invite is not None:
+                invite.stop()
+        last_act()  # first: the observer may do anything
+        self.observer.on_ended(end)
+
+    def release(self) -> None:
+        """Let go of the session: nothing more will come of it."""
+        self.stop_answer()
+        self.host.forget(self)
+
+    def send_bye(self, code: Code) -> None:
+        """Send the BYE; whatever is said to it, the session is over (15.1.1)."""
+        self._bye_after_ack = None
+        self.stop_answer()
+        dialog = self.usage.dialog
+        self.send_request(
+            dialog,
+            dialog.request("BYE", headers=[reason_header(code)]),
+            self._on_bye_response,
+            lambda _code: self.release(),
+        )
 
     def _bye(self, code: Code) -> None:
         if self._answer is not None:
             self._bye_after_ack = code  # 15: the callee waits for the ACK
         else:
-            self._send_bye(code)
-
-    def _send_bye(self, code: Code) -> None:
-        self._bye_after_ack = None
-        if self._answer is not None:
-            self._answer.stop()
-            self._answer = None
-        dialog = self._confirmed_dialog()
-        self._host.endpoint.send_request(
-            dialog.request("BYE", headers=[reason_header(code)]),
-            dialog.next_hop(),
-            on_response=self._on_bye_response,
-            on_failure=lambda _code: self._release(),
-        )
+            self.send_bye(code)
 
     def _on_bye_response(self, response: Response) -> None:
         if response.status >= 200:
-            self._release()  # 15.1.1: whatever it says, the session is over
+            self.release()
 
-    def _confirmed_dialog(self) -> Dialog:
-        assert self._dialog is not None  # noqa: S101 - callers have checked the state
-        return self._dialog
+    def _leave(self, code: Code) -> None:
+        """Give up an INVITE of ours that is still open; else there is nothing to say."""
+        if self.awaits_answer and self.outgoing is not None:
+            self.outgoing.withdraw(code)
+        else:
+            self.release()
 
-    def _finish(self, end: SessionEnd, last_act: Callable[[], None]) -> None:
-        self._ended = True
-        self.state = SessionState.TERMINATED
-        self._waiting_offer = None
-        self._stop_timer()
-        last_act()  # first: the observer may do anything
-        self.observer.on_ended(end)
-
-    def _release(self) -> None:
-        if self._answer is not None:
-            self._answer.stop()
-            self._answer = None
-        self._host.forget(self)
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-
-def _reason(message: Request | Response) -> str:
-    return ", ".join(message.headers.rows("Reason"))
-
-
-def _retry_soon() -> tuple[str, str]:
-    """Return the Retry-After of RFC 3261 14.2: 0 to 10 seconds."""
-    return "Retry-After", str(secrets.randbelow(11))
+    def _on_expired(self) -> None:
+        """End a session that was not refreshed in time (RFC 4028 10)."""
+        self.fail(Code.SIP_TIMEOUT)
 
 
 InDialogHandler = Callable[[InviteSession, ServerTransaction, Dialog], None]
-
-_HANDLERS: dict[str, InDialogHandler] = {
-    "BYE": InviteSession._on_bye,  # noqa: SLF001 - the class's own table
-    "INFO": InviteSession._on_info,  # noqa: SLF001
-    "INVITE": InviteSession._on_reinvite,  # noqa: SLF001
-    "NOTIFY": InviteSession._on_notify,  # noqa: SLF001
-    "OPTIONS": InviteSession._on_options,  # noqa: SLF001
-}

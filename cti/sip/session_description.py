@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
-from cti.sip.message import Request, Response
+from cti.sip.message import Request, Response, response_to
 
 SDP_TYPE = "application/sdp"
 
 
-def describes(message: Request | Response) -> bool:
-    """Whether the body can be taken: absent, SDP, or something the sender calls optional."""
-    if not message.body or _is_optional(message):
-        return True
-    return _is_sdp(message) and not _is_encoded(message)
+def body_refusal(request: Request) -> Response | None:
+    """Refuse a body that is neither SDP nor something the sender calls optional (8.2.3)."""
+    if not request.body or _is_optional(request):
+        return None
+    if not _is_sdp(request):
+        return response_to(request, 415, headers=[("Accept", SDP_TYPE)])
+    if _is_encoded(request):
+        headers = [("Accept", SDP_TYPE), ("Accept-Encoding", "identity")]
+        return response_to(request, 415, headers=headers)
+    return None
+
+
+def answer_refusal(request: Request) -> Response | None:
+    """Refuse an INVITE whose Accept leaves no room for our SDP (20.1, RFC 4475 3.3.15)."""
+    if "Accept" not in request.headers:
+        return None
+    for each in request.headers.get_all("Accept"):
+        if each.partition(";")[0].strip().lower() in {SDP_TYPE, "application/*", "*/*"}:
+            return None
+    return response_to(request, 406)
 
 
 def description_of(message: Request | Response) -> bytes:

@@ -10,15 +10,17 @@ from cti.sip.endpoint import ServerTransaction, SipEndpoint
 from cti.sip.message import Request, Response, SipSyntaxError, new_tag, response_to
 from cti.sip.registrar import Registrar
 from cti.sip.session import InDialogHandler, InviteSession, SessionObserver, SessionObserverBase
-from cti.sip.session_description import SDP_TYPE, describes
+from cti.sip.session_description import SDP_TYPE, answer_refusal, body_refusal
+from cti.sip.session_policy import SessionPolicy
+from cti.sip.session_timer import interval_refusal
 from cti.sip.transport import Hop
 from cti.sip.uri import NameAddr, SipUri
 from domain.failures import Code, PlatformError
 
-_METHODS = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "INFO", "NOTIFY")
+_METHODS = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "INFO", "NOTIFY", "PRACK", "UPDATE")
 # Methods we know and do not offer get 405, all others 501 (RFC 3261 8.2.1 and 21.5.2).
 _REFUSED_METHODS = frozenset({
-    "REGISTER", "MESSAGE", "PRACK", "PUBLISH", "REFER", "SUBSCRIBE", "UPDATE",
+    "REGISTER", "MESSAGE", "PUBLISH", "REFER", "SUBSCRIBE",
 })  # fmt: skip
 _URI_SCHEMES = ("sip", "sips", "tel")
 _UNAVAILABLE_RETRY_S = 10
@@ -38,11 +40,13 @@ class UserAgent:
         on_invite: Callable[[InviteSession], None],
         registrar: Registrar | None = None,
         contact_user: str = "",
+        policy: SessionPolicy | None = None,
     ) -> None:
         self.endpoint = endpoint
+        self.policy = policy or SessionPolicy()
         self._methods: tuple[str, ...] = _METHODS
         self._event_packages: tuple[str, ...] = ("talk",)
-        self._extensions: tuple[str, ...] = ()
+        self._extensions: tuple[str, ...] = self.policy.extensions
         self.capabilities: tuple[tuple[str, str], ...] = ()
         self.in_dialog: dict[str, InDialogHandler] = {}
         self._out_of_dialog: dict[str, OutOfDialogHandler] = {}
@@ -174,8 +178,13 @@ class UserAgent:
         if key in self._invites:
             server.respond(response_to(request, 482))  # 8.2.2.2: it came over two ways
             return
-        if not describes(request):
-            server.respond(response_to(request, 415, headers=[("Accept", SDP_TYPE)]))
+        refusal = (
+            body_refusal(request)
+            or answer_refusal(request)
+            or interval_refusal(request, self.policy)
+        )
+        if refusal is not None:
+            server.respond(refusal)
             return
         session = InviteSession(
             self,
@@ -222,10 +231,12 @@ class UserAgent:
         route: Sequence[str] = (),
         max_forwards: int = 70,
         answer_within_s: float | None = None,
+        follow_redirects: bool = False,
     ) -> InviteSession:
         """Call `uri` by way of `hop`; what becomes of it is told to the observer.
 
-        Without any response within `answer_within_s` the call has ended with SIP_TIMEOUT.
+        Without any response within `answer_within_s` the call has ended with SIP_TIMEOUT. A 3xx is
+        followed, or ends the call with MOVED.
 
         `from_` and `to` are addresses, or URIs as text. ValueError when one cannot be written.
         """
@@ -248,7 +259,10 @@ class UserAgent:
             contact=contact,
             observer=observer,
             credentials=credentials,
+            follow_redirects=follow_redirects,
         )
+        for name, value in session.timer.ask():
+            request.headers.set(name, value)
         self._sessions[session.call_id, tag] = session
         session.start(answer_within_s)
         return session

@@ -22,6 +22,9 @@ class Recorder:
     def on_progress(self, status: int, sdp: bytes) -> None:
         self._tell("progress", status, sdp)
 
+    def on_early_answer(self, sdp: bytes) -> None:
+        self._tell("early_answer", sdp)
+
     def on_answered(self, sdp: bytes) -> None:
         self._tell("answered", sdp)
 

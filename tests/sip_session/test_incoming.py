@@ -26,7 +26,9 @@ async def test_answered_and_hung_up_by_the_caller(node: Node, peer: RawPeer) -> 
     await told.expect("acknowledged", b"")
     peer.ask("BYE", headers=[("Reason", "Q.850;cause=16")])
     await peer.expect_status(200)
-    assert await told.end() == SessionEnd(True, 200, Code.FLOW_ENDED, "Q.850;cause=16")
+    assert await told.end() == SessionEnd(
+        True, 200, Code.FLOW_ENDED, "Q.850;cause=16", q850_cause=16
+    )
     assert node.agent.session_count == 0
 
 
@@ -310,7 +312,7 @@ async def test_other_requests_of_the_dialog(node: Node, peer: RawPeer) -> None:
     assert (await peer.expect_status(489)).headers.get("Allow-Events") == "talk"
     peer.ask("OPTIONS")
     assert "INVITE" in (await peer.expect_status(200)).headers.get_all("Allow")
-    peer.ask("UPDATE", body=OFFER)
+    peer.ask("REFER")
     assert "INVITE" in (await peer.expect_status(405)).headers.get_all("Allow")
     peer.ask("INVITE", body=b"<x/>", content_type="application/xml")
     assert (await peer.expect_status(415)).headers.get("Accept") == "application/sdp"

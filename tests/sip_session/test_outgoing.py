@@ -129,7 +129,7 @@ async def test_other_branches_of_a_forked_call_are_ended(node: Node, peer: RawPe
 @pytest.mark.parametrize(
     ("status", "code"),
     [
-        (302, Code.FAR_END_REFUSED),
+        (302, Code.MOVED),
         (401, Code.AUTHENTICATION_FAILED),
         (404, Code.FAR_END_REFUSED),
         (408, Code.SIP_TIMEOUT),

@@ -79,7 +79,7 @@ class Phone:
 @pytest.fixture
 async def phone(node: Node, peer: RawPeer) -> Phone:
     ReferService(node.agent)
-    peer.ask("INVITE")
+    peer.ask("INVITE", body=ANSWER)
     session, _ = await node.session()
     session.observer = desk = Desk()
     session.accept(ANSWER)

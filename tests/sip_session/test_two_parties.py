@@ -75,7 +75,9 @@ async def run(steps: list[tuple[str, str]], seed: int, loss: float) -> None:
         observer = sides["callee"].observer
         assert isinstance(observer, Recorder)
         assert len(observer.ends) == 1
-        assert sides["callee"]._timer is None
+    for side in sides.values():
+        assert side.changes._timer is None
+        assert side.timer._timer is None
     for node in (caller, callee):
         await node.agent.aclose()
         await node.endpoint.aclose()

@@ -15,7 +15,10 @@ async def test_options_tells_what_we_can(node: Node, peer: RawPeer) -> None:
     assert response.headers.get_all("Accept") == ["application/sdp"]
     assert "Supported" in response.headers
     allowed = response.headers.get_all("Allow")
-    assert {"INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "INFO", "NOTIFY"} == set(allowed)
+    assert set(allowed) == {
+        "INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "INFO", "NOTIFY", "PRACK", "UPDATE",
+    }  # fmt: skip
+    assert response.headers.get_all("Supported") == ["100rel", "timer"]
 
 
 @pytest.mark.parametrize(
@@ -23,7 +26,8 @@ async def test_options_tells_what_we_can(node: Node, peer: RawPeer) -> None:
     [
         ("REGISTER", 405),
         ("SUBSCRIBE", 405),
-        ("UPDATE", 405),
+        ("UPDATE", 481),
+        ("PRACK", 481),
         ("FROBNICATE", 501),
         ("BYE", 481),
         ("INFO", 481),
@@ -39,7 +43,7 @@ async def test_methods_we_do_not_take(node: Node, peer: RawPeer, method: str, st
 @pytest.mark.parametrize(
     ("options", "status", "header", "value"),
     [
-        ({"headers": [("Require", "100rel, timer")]}, 420, "Unsupported", "100rel"),
+        ({"headers": [("Require", "precondition, timer")]}, 420, "Unsupported", "precondition"),
         ({"uri": "mailto:95598"}, 416, None, None),
         ({"content_type": "application/isup"}, 415, "Accept", "application/sdp"),
         ({"headers": [("Content-Encoding", "gzip")]}, 415, "Accept", "application/sdp"),

@@ -1,0 +1,47 @@
+"""What a user agent offers and asks for beyond RFC 3261, chosen by configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from cti.sip.message import Request, Response
+
+
+class Reliability(StrEnum):
+    """When we send provisional responses reliably (RFC 3262), given that the peer can take them."""
+
+    OFF = "off"
+    """Never; the extension is not offered, and a request that requires it gets 420."""
+    REQUIRED = "required"
+    """Only where the peer requires it."""
+    EARLY_MEDIA = "early_media"
+    """Also where they carry a description."""
+    ALWAYS = "always"
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPolicy:
+    """How sessions use the extensions."""
+
+    reliability: Reliability = Reliability.EARLY_MEDIA
+    session_expires_s: int = 1800
+    """How long a session lives without a refresh (RFC 4028); 0 offers no session timer."""
+    min_se_s: int = 90
+    """The shortest such time we accept."""
+
+    @property
+    def extensions(self) -> tuple[str, ...]:
+        """The option tags this policy supports."""
+        reliable = () if self.reliability is Reliability.OFF else ("100rel",)
+        return (*reliable, "timer") if self.session_expires_s else reliable
+
+
+def lists(message: Request | Response, header: str, option: str) -> bool:
+    """Whether a header such as Supported or Require has an option tag."""
+    return any(
+        option == each.strip().lower()
+        for row in message.headers.rows(header)
+        if option in row.lower()
+        for each in row.split(",")
+    )

@@ -1,0 +1,145 @@
+"""The session timer: a session that nobody refreshes has ended (RFC 4028)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from cti.sip.message import Request, Response, response_to
+from cti.sip.session_policy import SessionPolicy, lists
+
+EXTENSION = "timer"
+_BYE_AHEAD_S = 32.0
+Header = tuple[str, str]
+
+
+class SessionTimer:
+    """The timer of one session; it exists only while both sides have agreed on one."""
+
+    __slots__ = ("_interval_s", "_min_se_s", "_on_expired", "_on_refresh", "_policy", "_refreshes",
+                 "_timer")  # fmt: skip
+
+    def __init__(
+        self,
+        policy: SessionPolicy,
+        on_refresh: Callable[[], None],
+        on_expired: Callable[[], None],
+    ) -> None:
+        self._policy = policy
+        self._on_refresh = on_refresh
+        self._on_expired = on_expired
+        self._interval_s = policy.session_expires_s
+        self._min_se_s = policy.min_se_s
+        self._refreshes: bool | None = None  # whether it is us; None without a timer
+        self._timer: asyncio.TimerHandle | None = None
+
+    # Our requests
+
+    def ask(self) -> tuple[Header, ...]:
+        """Return the headers of our INVITE or UPDATE (7.1, 7.4)."""
+        if not self._policy.session_expires_s:
+            return ()
+        value = str(self._interval_s)
+        if self._refreshes is not None:
+            # The roles of a dialog stay as they are, told as those of this very request.
+            value += ";refresher=uac" if self._refreshes else ";refresher=uas"
+        return ("Session-Expires", value), ("Min-SE", str(self._min_se_s))
+
+    def lengthen(self, response: Response) -> bool:
+        """Take the Min-SE of a 422; False when it gives no reason to ask again (7.3)."""
+        shortest_s = _seconds(response.headers.get("Min-SE"))
+        if shortest_s is None or shortest_s <= self._min_se_s or not self._policy.session_expires_s:
+            return False
+        self._min_se_s = shortest_s
+        self._interval_s = max(self._interval_s, shortest_s)
+        return True
+
+    def agreed(self, response: Response) -> None:
+        """Start again as the 2xx to our request says (7.2)."""
+        interval_s = _seconds(response.headers.get("Session-Expires"))
+        if interval_s is None or not self._policy.session_expires_s:
+            self.stop()
+        else:
+            # 7.2 wants the refresher named; where it is not, it is better us than nobody.
+            refresher = _refresher(response)
+            self._start(max(interval_s, self._policy.min_se_s), refreshes=refresher != "uas")
+
+    # The far end's requests
+
+    def agree(self, request: Request) -> tuple[Header, ...]:
+        """Start again as we answer `request`; return the headers of the 2xx (9)."""
+        longest_s = self._policy.session_expires_s
+        asked_s = _seconds(request.headers.first_row("Session-Expires"))
+        supported = longest_s > 0 and lists(request, "Supported", EXTENSION)
+        if not longest_s or (asked_s is None and not supported):
+            self.stop()
+            return ()
+        interval_s = max(longest_s, _seconds(request.headers.first_row("Min-SE")) or 0)
+        if asked_s is not None:
+            interval_s = max(min(asked_s, interval_s), self._policy.min_se_s)
+        # Table 2: a client without the extension never refreshes; another may, and shall unless
+        # it wants us to.
+        refresher = (_refresher(request) or "uac") if supported else "uas"
+        self._start(interval_s, refreshes=refresher == "uas")
+        headers = (("Session-Expires", f"{interval_s};refresher={refresher}"),)
+        return headers if refresher == "uas" else (*headers, ("Require", EXTENSION))
+
+    # The timer
+
+    def stop(self) -> None:
+        """End without a word."""
+        self._refreshes = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _start(self, interval_s: int, *, refreshes: bool) -> None:
+        self.stop()
+        self._interval_s = interval_s
+        self._refreshes = refreshes
+        loop = asyncio.get_running_loop()
+        if refreshes:
+            self._timer = loop.call_later(interval_s / 2, self._refresh)
+        else:
+            self._timer = loop.call_later(self._bye_after_s, self._on_expired)
+
+    @property
+    def _bye_after_s(self) -> float:
+        """10: a session ends somewhat before it expires."""
+        return self._interval_s - min(_BYE_AHEAD_S, self._interval_s / 3)
+
+    def _refresh(self) -> None:
+        loop = asyncio.get_running_loop()
+        left_s = self._bye_after_s - self._interval_s / 2
+        self._timer = loop.call_later(left_s, self._on_expired)
+        self._on_refresh()
+
+
+def interval_refusal(request: Request, policy: SessionPolicy) -> Response | None:
+    """Return the 422 to a session that would need more refreshes than we like (9)."""
+    interval_s = _seconds(request.headers.first_row("Session-Expires"))
+    if (
+        interval_s is None
+        or not policy.session_expires_s
+        or interval_s >= policy.min_se_s
+        or not lists(request, "Supported", EXTENSION)
+    ):
+        return None
+    return response_to(request, 422, headers=[("Min-SE", str(policy.min_se_s))])
+
+
+def _seconds(value: str | None) -> int | None:
+    """Return the seconds that Session-Expires or Min-SE states, None where it states none."""
+    if value is None:
+        return None
+    text = value.partition(";")[0].strip()
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 9 else None
+
+
+def _refresher(message: Request | Response) -> str:
+    """Return "uac", "uas", or nothing."""
+    for each in (message.headers.first_row("Session-Expires") or "").lower().split(";")[1:]:
+        name, _, value = each.partition("=")
+        if name.strip() == "refresher" and value.strip() in {"uac", "uas"}:
+            return value.strip()
+    return ""
