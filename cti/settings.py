@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -14,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from cti.sip.transports.tls_files import VerifyClient
 from cti.trunks.settings import (
     BoundedPattern,
     CallerIdStyle,
@@ -27,6 +31,8 @@ from cti.trunks.settings import (
     TrunkAuthentication,
     one_or_more,
 )
+from domain.validation_words import explained
+from domain.words import Words
 
 IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -42,9 +48,37 @@ class _Settings(BaseModel):
 class ListenSettings(_Settings):
     """One SIP address to listen at; port 0 takes a free one."""
 
-    transport: Literal["udp", "tcp"]
+    transport: Literal["udp", "tcp", "tls", "ws", "wss"]
     host: str = "127.0.0.1"
     port: int = Field(5060, ge=0, le=65535)
+
+
+class TlsSettings(_Settings):
+    """Certificates of SIP over TLS and WSS; paths start at the place of the configuration file."""
+
+    certificate: Path | None = Field(None, description="PEM, with the chain up to the authority")
+    key: Path | None = Field(None, description="PEM; without it the key is in the certificate file")
+    ca: Path | None = Field(
+        None, description="authorities of servers we connect to; without it those of the system"
+    )
+    client_ca: Path | None = Field(None, description="authorities of those who connect to us")
+    verify_client: VerifyClient = Field(
+        VerifyClient.NO, description="whether those who connect to us must show a certificate"
+    )
+
+
+def _dns_server(text: str) -> str:
+    """Check `192.0.2.53`, `192.0.2.53:5353`, `2001:db8::53` or `[2001:db8::53]:5353`."""
+    host, port = text, ""
+    if text.startswith("["):
+        host, _, port = text[1:].partition("]")
+        port = port.removeprefix(":")
+    elif text.count(":") == 1:
+        host, _, port = text.partition(":")
+    ipaddress.ip_address(host)
+    if port and not (port.isascii() and port.isdigit() and 0 < int(port) < 65_536):
+        raise ValueError("the port must be between 1 and 65535")
+    return text
 
 
 class RateSettings(_Settings):
@@ -94,6 +128,18 @@ class SipSettings(_Settings):
         default=[], description="proxies of ours, believed when they name the sender's address"
     )
     defence: DefenceSettings = DefenceSettings()
+    tls: TlsSettings | None = None
+    web_origins: list[str] = Field(
+        default=[],
+        description="web pages whose scripts may connect by ws and wss: https://desk.example; "
+        "empty: all",
+    )
+    dns_servers: list[Annotated[str, AfterValidator(_dns_server)]] = Field(
+        default=[], description="name servers, with a port if it is not 53; empty: the system's"
+    )
+    outbound_proxy: ServerUri | None = Field(
+        None, description="all calls we place outside of a known path go there first"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -141,6 +187,7 @@ class TrunkSettings(_Settings):
     authentication: TrunkAuthentication = TrunkAuthentication.ADDRESS
     user: SipUser = Field("", description="who sends, by digest; its password is made at the start")
     is_trusted: bool = Field(True, alias="trusted", description="believe its P-Asserted-Identity")
+    allow_refer: bool = Field(False, description="let its far ends transfer our side of a call")
     server: Annotated[list[ServerUri], BeforeValidator(one_or_more)] = []
     outbound_proxy: ServerUri | None = None
     register_: RegisterSettings | None = Field(None, alias="register")
@@ -164,18 +211,45 @@ class TrunkSettings(_Settings):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if not self.addresses and not self.user and not self.server:
-            raise ValueError("a trunk needs addresses that send, a server to send to, or a user")
-        if (self.authentication is TrunkAuthentication.DIGEST) != bool(self.user):
-            raise ValueError("authentication: digest and a user go together")
-        if self.register_ is not None and not (self.server or self.register_.registrars):
-            raise ValueError("register needs registrars, or the trunk's server")
-        named = self.landing_code is LandingCodeSource.HEADER
-        if named != (self.landing_code_header is not None):
-            raise ValueError("landing_code: header and landing_code_header go together")
-        if self.outbound_reserve >= self.max_calls:
-            raise ValueError("outbound_reserve leaves no channel to callers")
+        for is_wrong, reason, remedy in self._faults():
+            if is_wrong:
+                raise explained(reason, remedy)
         return self
+
+    def _faults(self) -> Iterator[tuple[bool, Words, Words]]:
+        is_digest = self.authentication is TrunkAuthentication.DIGEST
+        names_header = self.landing_code is LandingCodeSource.HEADER
+        own = self.register_
+        yield (
+            not self.addresses and not self.user and not self.server,
+            Words("中继既不收也不发", "the trunk neither sends nor is sent to"),
+            Words("写 addresses、server 或 user", "add addresses, server or user"),
+        )
+        yield (
+            is_digest != bool(self.user),
+            Words("authentication: digest 与 user 要一起写", "digest and a user go together"),
+            Words("补上另一项,或都删去", "add the other one, or remove both"),
+        )
+        yield (
+            own is not None and not (self.server or own.registrars),
+            Words("不知道到哪里注册", "register names no place to register at"),
+            Words("写 register.registrars 或 server", "add register.registrars or server"),
+        )
+        yield (
+            names_header != (self.landing_code_header is not None),
+            Words(
+                "landing_code: header 与 landing_code_header 要一起写",
+                "landing_code: header and landing_code_header go together",
+            ),
+            Words("补上另一项,或都删去", "add the other one, or remove both"),
+        )
+        yield (
+            self.outbound_reserve >= self.max_calls,
+            Words(
+                "outbound_reserve 没有给来电留通道", "outbound_reserve leaves callers no channel"
+            ),
+            Words("小于 max_calls", "make it less than max_calls"),
+        )
 
 
 class AccessCodeSettings(_Settings):

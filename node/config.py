@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +19,6 @@ from pydantic import (
 )
 
 from agents.settings import AgentSettings
-from cti.admission import Admission, TenantAccess
 from cti.settings import (
     AccessCodeSettings,
     CallLimitSettings,
@@ -29,15 +28,22 @@ from cti.settings import (
     SipSettings,
     TrunkSettings,
 )
+from cti.trunks.directory import TrunkDirectory
+from cti.trunks.number_lists import CallerPolicy, prefix_table
+from cti.trunks.settings import CallerPolicySettings, OutboundSettings
+from cti.trunks.tenant_access import TenantAccess
 from domain.failures import Code, PlatformError
 from domain.ids import NodeId, TenantId
 from domain.words import Words
 from domain.yaml_source import Place, YamlSource, YamlSyntaxError
 from node.config_problems import Problem, place_text, validation_problems
+from node.number_files import NumberFiles, caller_policy
+from node.signalling import tls_problems
 from routing.settings import Id, QueueSettings
 
 DEMO_CONFIG = Path(__file__).parent / "defaults" / "demo.yaml"
 _MAX_FILE_BYTES = 16 * 1024 * 1024
+_MOST_VALUES = 2_000_000  # five thousand tenants with all that is theirs
 
 _HTTP_URL = TypeAdapter(HttpUrl)
 
@@ -85,6 +91,8 @@ class TenantSettings(_Settings):
     phones: list[Id] = []
     """SIP users of phones that belong to no agent."""
     business: BusinessSettings | None = None
+    callers: CallerPolicySettings = CallerPolicySettings()
+    outbound: OutboundSettings = OutboundSettings()
 
     @property
     def tenant_id(self) -> TenantId:
@@ -108,6 +116,8 @@ class PlatformSettings(_Settings):
     http: HttpSettings = HttpSettings()
     flows: Path = Path("flows")
     """Directory of the flows, from the place of this file."""
+    callers: CallerPolicySettings = CallerPolicySettings()
+    """Black and white lists that hold for all tenants."""
     tenants: list[TenantSettings] = Field(min_length=1)
 
     @property
@@ -119,10 +129,6 @@ class PlatformSettings(_Settings):
     def queue_ids(self) -> frozenset[str]:
         """The queues of all tenants, who share the flows."""
         return frozenset(queue.id for tenant in self.tenants for queue in tenant.queues)
-
-    def access(self) -> list[TenantAccess]:
-        """Trunks and access codes of all tenants."""
-        return [TenantAccess(t.tenant_id, t.trunks, t.access_codes) for t in self.tenants]
 
 
 class ConfigError(PlatformError):
@@ -139,6 +145,28 @@ class Config:
 
     settings: PlatformSettings
     path: Path
+    numbers: Mapping[Path, list[str]] = field(default_factory=dict)
+    """What stands in the files of numbers, by path as written."""
+
+    @property
+    def callers(self) -> CallerPolicy:
+        """Who may call any tenant."""
+        return caller_policy(self.settings.callers, self.numbers)
+
+    def access(self) -> list[TenantAccess]:
+        """How calls of all tenants come in and go out."""
+        return [self._access(tenant) for tenant in self.settings.tenants]
+
+    def _access(self, tenant: TenantSettings) -> TenantAccess:
+        mobiles = tenant.outbound.home_mobiles_file
+        return TenantAccess(
+            tenant.tenant_id,
+            tenant.trunks,
+            tenant.access_codes,
+            caller_policy(tenant.callers, self.numbers),
+            tenant.outbound,
+            prefix_table(self.numbers[mobiles]) if mobiles else None,
+        )
 
     @property
     def flows(self) -> Path:
@@ -152,7 +180,9 @@ def load_config(path: Path) -> Config:
     try:
         if path.stat().st_size > _MAX_FILE_BYTES:
             raise _unread(file, 1, "文件太大", "the file is too large", "缩短它", "shorten it")
-        source = YamlSource(path.read_text(encoding="utf-8"), numbers=False)
+        source = YamlSource(
+            path.read_text(encoding="utf-8"), numbers=False, most_values=_MOST_VALUES
+        )
     except OSError as error:
         why = error.strerror
         zh, en = f"读不了文件:{why}", f"the file cannot be read: {why}"
@@ -170,8 +200,9 @@ def load_config(path: Path) -> Config:
         settings = PlatformSettings.model_validate(source.data)
     except ValidationError as error:
         raise ConfigError(validation_problems(error, source, file)) from None
-    config = Config(settings, path.resolve())
-    problems = list(_CrossCheck(config, source, file).problems())
+    files = NumberFiles(path.resolve().parent)
+    config = Config(settings, path.resolve(), files.entries)
+    problems = list(_CrossCheck(config, source, file, files).problems())
     if problems:
         raise ConfigError(problems)
     return config
@@ -184,8 +215,9 @@ def _unread(file: str, line: int, zh: str, en: str, remedy_zh: str, remedy_en: s
 class _CrossCheck:
     """What one field alone cannot tell: names that must exist, and names that must differ."""
 
-    def __init__(self, config: Config, source: YamlSource, file: str) -> None:
+    def __init__(self, config: Config, source: YamlSource, file: str, files: NumberFiles) -> None:
         self._config = config
+        self._files = files
         self._source = source
         self._file = file
 
@@ -199,8 +231,16 @@ class _CrossCheck:
             yield from self._tenant(("tenants", at), tenant)
         yield from self._phones()
         yield from self._ports()
+        for place, reason, remedy in tls_problems(
+            self._config.settings.sip, self._config.path.parent
+        ):
+            yield self._at(place, reason, remedy)
+        unread = list(self._number_files())
+        if unread:
+            yield from unread
+            return
         try:
-            Admission(self._config.settings.access())
+            TrunkDirectory(self._config.access())
         except PlatformError as error:
             yield self._at(
                 ("tenants",),
@@ -233,6 +273,7 @@ class _CrossCheck:
     def _tenant(self, path: Place, tenant: TenantSettings) -> Iterator[Problem]:
         yield from self._twice((*path, "queues"), "id", (q.id for q in tenant.queues))
         yield from self._twice((*path, "agents"), "id", (a.id for a in tenant.agents))
+        yield from self._trunks_out(path, tenant)
         queues = {queue.id for queue in tenant.queues}
         for at, agent in enumerate(tenant.agents):
             for nth, queue in enumerate(agent.queues):
@@ -255,6 +296,45 @@ class _CrossCheck:
                     (*path, "access_codes", at, "flow"),
                     Words(f"没有流程“{code.flow}”", f"there is no flow {code.flow!r}"),
                     Words(f"增加文件 {file},或改正名字", f"add {file} or correct the name"),
+                )
+
+    def _number_files(self) -> Iterator[Problem]:
+        settings = self._config.settings
+        policies: list[tuple[Place, CallerPolicySettings]] = [(("callers",), settings.callers)]
+        places: list[tuple[Place, Path | None]] = []
+        for at, tenant in enumerate(settings.tenants):
+            policies.append((("tenants", at, "callers"), tenant.callers))
+            mobiles = tenant.outbound.home_mobiles_file
+            places.append((("tenants", at, "outbound", "home_mobiles_file"), mobiles))
+        for policy_place, policy in policies:
+            lists = (*policy_place, "lists")
+            yield from self._twice(lists, "name", (one.name for one in policy.lists))
+            places += [((*lists, nth, "file"), one.file) for nth, one in enumerate(policy.lists)]
+        for place, path in places:
+            if path is None:
+                continue
+            try:
+                yield from self._files.read(path)
+            except (OSError, UnicodeDecodeError) as error:
+                why = getattr(error, "strerror", None) or "not UTF-8"
+                yield self._at(
+                    place,
+                    Words(f"读不了文件 {path}:{why}", f"{path} cannot be read: {why}"),
+                    Words("改正路径或文件", "correct the path or the file"),
+                )
+
+    def _trunks_out(self, path: Place, tenant: TenantSettings) -> Iterator[Problem]:
+        with_server = sorted(trunk.name for trunk in tenant.trunks if trunk.server)
+        for at, name in enumerate(tenant.outbound.trunks):
+            if name not in with_server:
+                known = ", ".join(with_server) or "none"
+                yield self._at(
+                    (*path, "outbound", "trunks", at),
+                    Words(f"没有可外呼的中继“{name}”", f"no trunk {name!r} has a server"),
+                    Words(
+                        f"用其中之一:{known};或给中继写 server",
+                        f"use one of: {known}; or give the trunk a server",
+                    ),
                 )
 
     def _phones(self) -> Iterator[Problem]:
@@ -289,7 +369,7 @@ class _CrossCheck:
         settings = self._config.settings
         taken = Counter(
             [(settings.grpc.host, settings.grpc.port), (settings.http.host, settings.http.port)]
-            + [(one.host, one.port) for one in settings.sip.listen if one.transport == "tcp"]
+            + [(one.host, one.port) for one in settings.sip.listen if one.transport != "udp"]
         )
         for (host, port), count in taken.items():
             if count > 1 and port:

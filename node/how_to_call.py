@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from cti.audio import write_tone
@@ -65,10 +65,16 @@ _BARESIP_ACCOUNT = "<sip:13812345678@127.0.0.1>;regint=0;audio_codecs=PCMA/8000/
 
 
 def how_to_call(
-    settings: PlatformSettings, address: str, directory: DataDirectory
+    settings: PlatformSettings, addresses: Mapping[str, str], directory: DataDirectory
 ) -> Iterator[str]:
     """Return lines for the terminal; writes the files that they name."""
     number = settings.tenants[0].access_codes[0].code
+    for transport in ("ws", "wss"):
+        if (web := addresses.get(f"sip/{transport}")) is not None:
+            yield f"  浏览器 browser  {transport}://{web}  (SIP.js, JsSIP)"
+    address = addresses.get("sip/udp")
+    if address is None:
+        return
     host = address.rpartition(":")[0]
     linphone, baresip = _write_callers(directory)
     yield "拨打 · how to call:"

@@ -55,9 +55,10 @@ from node.data_directory import DataDirectory, InstanceLock
 from node.defence import SourceDefence, bans_router
 from node.event_bus import EventBus, stream_name
 from node.http import Health, HttpServer, gateway
-from node.listeners import cannot_listen, check_port
+from node.listeners import check_port
 from node.media_metrics import MediaMetrics
 from node.phones import ConfiguredPhones, RegistrationEvents
+from node.signalling import Signalling
 from node.stores.migrations import migrate
 from node.stores.postgres_server import PostgresServer
 from node.stores.redis_server import RedisServer
@@ -184,6 +185,8 @@ class Node:
         credentials = ensure_credentials(
             after, self._directory.secrets, self._directory.demo_credentials
         )
+        if Service.SIP in self._services and before.sip.tls == after.sip.tls:
+            self._signalling.reload_certificates()
         self._admission.load(after.access(), after.limits)
         self._credentials = credentials
         self._phones.load(after.tenants, credentials)
@@ -388,10 +391,9 @@ class Node:
         media = RtpEngine(port_min=settings.media.port_min, port_max=settings.media.port_max)
         self._stack.push_async_callback(media.aclose)
         self._stack.enter_context(MediaMetrics(media.figures))
-        endpoint = SipEndpoint(
-            user_agent=settings.sip.user_agent, advertised_host=settings.sip.advertised_host
-        )
-        self._stack.push_async_callback(endpoint.aclose)
+        self._signalling = Signalling(settings.sip, self._config.path.parent)
+        self._stack.push_async_callback(self._signalling.aclose)
+        endpoint = self._signalling.endpoint
         self._defend(endpoint)
         user_agent = UserAgent(
             endpoint,
@@ -421,7 +423,7 @@ class Node:
         user_agent.is_available = lambda: not self._calls.is_draining
         media.on_event = self._calls.on_media
         self._stack.push_async_callback(self._calls.aclose)
-        await self._listen(endpoint)
+        self.addresses |= await self._signalling.listen()
 
     def _registrar(self) -> Registrar:
         settings = self.settings.sip
@@ -456,16 +458,6 @@ class Node:
 
     def _take_invite(self, session: InviteSession) -> None:
         self._calls.on_invite(session)
-
-    async def _listen(self, endpoint: SipEndpoint) -> None:
-        for one in self.settings.sip.listen:
-            try:
-                host, port = await endpoint.listen(one.transport, one.host, one.port)
-            except PlatformError as error:
-                if isinstance(error.__cause__, OSError):
-                    raise cannot_listen("sip", one.host, one.port, error.__cause__) from error
-                raise
-            self.addresses[f"sip/{one.transport}"] = f"{_host(host)}:{port}"
 
 
 def _migrations(room: object) -> Path:

@@ -8,13 +8,16 @@ from cti.sip.message import Request
 from cti.sip.transport import Hop
 from cti.sip.uri import SipUri
 
+# Sending there is a transport error: nothing may pass the proxy by because its name is not known.
+_NOWHERE = Hop("udp", "unresolved.invalid", 0)
+
 
 class OutboundProxy:
-    """Where it is now; whoever resolves its name keeps `hops` up to date."""
+    """Where it is now; whoever resolves its name tells its hops."""
 
-    def __init__(self, uri: SipUri, hops: Sequence[Hop]) -> None:
+    def __init__(self, uri: SipUri, hops: Sequence[Hop] = ()) -> None:
         self.uri = uri
-        self.hops = list(hops)
+        self._hops = list(hops)
         self._route = f"<{uri}>" if "lr" in uri.params else ""
 
     def take(self, request: Request, hop: Hop) -> Hop:
@@ -23,18 +26,18 @@ class OutboundProxy:
         Requests inside a dialog follow their route set; those to a peer that came to us, or that
         have a Route already, know their way.
         """
-        if (
-            not self.hops
-            or hop.connection
-            or "Route" in request.headers
-            or request.to.tag is not None
-        ):
+        if hop.connection or "Route" in request.headers or request.to.tag is not None:
             return hop
         if self._route:
             request.headers.set("Route", self._route)
-        return self.hops[0]
+        return self._hops[0] if self._hops else _NOWHERE
+
+    def update(self, hops: Sequence[Hop]) -> None:
+        """Take over where it is; what is known of failures stays while the hops stay."""
+        if set(hops) != set(self._hops):
+            self._hops = list(hops)
 
     def failed(self, hop: Hop) -> None:
         """Prefer the other hops from now on."""
-        if len(self.hops) > 1 and hop == self.hops[0]:
-            self.hops.append(self.hops.pop(0))
+        if len(self._hops) > 1 and hop == self._hops[0]:
+            self._hops.append(self._hops.pop(0))

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -190,9 +191,8 @@ def _announce(node: Node, directory: DataDirectory) -> None:
     _console.print(f"  数据 data  {directory.root}", markup=False)
     for name, address in node.addresses.items():
         _console.print(f"  {name:<9}  {address}", markup=False)
-    if "sip/udp" in node.addresses:
-        for line in how_to_call(node.settings, node.addresses["sip/udp"], directory):
-            _console.print(line, markup=False)
+    for line in how_to_call(node.settings, node.addresses, directory):
+        _console.print(line, markup=False)
     _console.print("Ctrl-C 停止 · stops, SIGHUP 重新读取配置 · reads the configuration again")
     sys.stdout.flush()
 
@@ -209,7 +209,7 @@ def _with_ports(
         changes["grpc"] = settings.grpc.model_copy(update={"port": grpc_port})
     if http_port is not None:
         changes["http"] = settings.http.model_copy(update={"port": http_port})
-    return Config(settings.model_copy(update=changes), config.path)
+    return replace(config, settings=settings.model_copy(update=changes))
 
 
 def _services(text: str) -> frozenset[Service]:

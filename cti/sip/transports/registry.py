@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Collection
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from cti.sip.guard import Guard
 from cti.sip.metrics import TRANSPORT_ERRORS
@@ -86,7 +86,7 @@ class Transports:
             )
         bound = _bound_socket(transport, family, host, port)
         address = (host, int(bound.getsockname()[1]))
-        name = cast("TransportName", transport)
+        name: TransportName = transport
         if name == "udp":
             udp = UdpSocket(bound, self._new_id(), self._receiver)
             udp.guard = self.guard

@@ -11,7 +11,6 @@ from wsproto.events import (
     BytesMessage,
     CloseConnection,
     Event,
-    Message,
     Ping,
     RejectConnection,
     Request,
@@ -152,7 +151,7 @@ class WebSocketFraming:
         else:
             self._between = not self._in_message
 
-    def _take_part(self, event: Message[str] | Message[bytes], frames: list[Frame]) -> None:
+    def _take_part(self, event: TextMessage | BytesMessage, frames: list[Frame]) -> None:
         data = event.data
         self._message += data.encode() if isinstance(data, str) else data
         self._in_message = not event.message_finished
