@@ -21,6 +21,7 @@ from cti.sip.user_agent import UserAgent
 from domain.ids import TenantId
 
 _RETRY_AFTER_S = 30
+_ASKED_AT_ONCE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,15 +210,18 @@ class SubscriptionService:
     def _ask_whether_alive(
         self, account: PhoneAccount, event: _Event, resource: Resource, dialog: Dialog
     ) -> None:
-        """Tell the state to older subscriptions of the same phone to the same.
+        """Tell the state to the oldest subscriptions of the same phone to the same.
 
         One that has lost its power has forgotten them: it answers 481, and they are gone.
         """
         watched = event.package, resource.tenant, resource.user
-        for each in tuple(self._watchers.get(watched, ())):
-            same_phone = each.dialog.target == dialog.target
-            if same_phone and each.owner == (account.tenant, account.user):
-                each.notifier.changed()
+        older = [
+            each
+            for each in self._watchers.get(watched, ())
+            if each.owner == (account.tenant, account.user) and each.dialog.target == dialog.target
+        ]
+        for each in older[:_ASKED_AT_ONCE]:
+            each.notifier.changed()
 
     def _resubscribe(
         self, server: ServerTransaction, account: PhoneAccount, event: _Event, expires_s: int

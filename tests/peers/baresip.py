@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import Sequence
 from pathlib import Path
 
 from cti import audio
@@ -50,14 +49,11 @@ ctrl_tcp_listen 127.0.0.1:{control_port}
 class Baresip:
     """One baresip with one account."""
 
-    def __init__(
-        self, directory: Path, *, user: str, voice: Path, modules: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, directory: Path, *, user: str, voice: Path) -> None:
         self._process = PeerProcess(directory)
         self._directory = directory
         self._user = user
         self._voice = voice
-        self._modules = modules
         self._control_port = _free_port()
         self._events: list[dict[str, object]] = []
         self._news = asyncio.Condition()
@@ -90,7 +86,6 @@ class Baresip:
                 directory=self._directory,
                 control_port=self._control_port,
             )
-            + "".join(f"module_app {each}.so\n" for each in self._modules)
         )
         (self._directory / "contacts").write_text("")
         (self._directory / "accounts").write_text(
@@ -127,10 +122,6 @@ class Baresip:
             self._process.lines[-30:]
         )
         return event
-
-    async def printed(self, pattern: str) -> str:
-        """Wait for a line with the pattern on its screen; return it."""
-        return await self._process.printed(pattern)
 
     def heard(self) -> audio.Sound:
         """What the last call heard."""
