@@ -78,6 +78,8 @@ class Registered:
     ways: tuple[StoredWay, ...]
     changed: tuple[bool, ...]
     """For each change, whether it was more than a refresh."""
+    bound: tuple[StoredWay, ...] = ()
+    """Those that this update bound."""
 
 
 class ContactStore(Protocol):
@@ -116,6 +118,7 @@ class _Command:
     place: str = "-"
     changes: tuple[_Argument, ...] = ()
     fields: tuple[str, ...] = ()
+    bound: tuple[StoredWay, ...] = ()
 
     def arguments(self) -> list[_Argument]:
         count = len(self.changes) // 4
@@ -168,6 +171,7 @@ class RedisContactStore:
         call_id = "_".join(update.call_id.split()) or "-"
         changes: list[_Argument] = []
         fields = []
+        bound = []
         place: str = self._node
         for change in update.changes:
             way = self._way(change, now_s)
@@ -177,6 +181,8 @@ class RedisContactStore:
             expires = 0 if removed else way.expires_unix_s
             changes += [way.field, way.contact, expires, text]
             fields.append(way.field)
+            if not removed:
+                bound.append(way)
         return self._submit(
             update.tenant,
             update.user,
@@ -186,6 +192,7 @@ class RedisContactStore:
             place=place,
             changes=tuple(changes),
             fields=tuple(fields),
+            bound=tuple(bound),
         )
 
     async def lookup(self, tenant: TenantId, user: str) -> list[Binding]:
@@ -247,10 +254,13 @@ class RedisContactStore:
         place: str = "-",
         changes: tuple[_Argument, ...] = (),
         fields: tuple[str, ...] = (),
+        bound: tuple[StoredWay, ...] = (),
     ) -> asyncio.Future[Registered | None]:
         loop = asyncio.get_running_loop()
         outcome: asyncio.Future[Registered | None] = loop.create_future()
-        command = _Command(tenant, user, outcome, call_id, cseq, mode, place, changes, fields)
+        command = _Command(
+            tenant, user, outcome, call_id, cseq, mode, place, changes, fields, bound
+        )
         self._waiting.append(command)
         if self._worker is None or self._worker.done():
             self._worker = loop.create_task(self._work())
@@ -310,7 +320,7 @@ class RedisContactStore:
             stored = tuple(answer[1:])
             self._remember(command.tenant, command.user, stored)
             changed = tuple(flag == ord("1") for flag in answer[0])
-            registered = Registered(self._live(stored), changed)
+            registered = Registered(self._live(stored), changed, command.bound)
         if not command.outcome.done():
             command.outcome.set_result(registered)
 

@@ -123,7 +123,7 @@ class Registrar:
             return response_to(order.request, 500, "CSeq Out Of Order")
         self._note(order.update, registered)
         now_s = self._unix_clock()
-        headers = [("Contact", each) for each in _contacts(order.update, registered.ways, now_s)]
+        headers = [("Contact", each) for each in _contacts(registered, now_s)]
         headers += [("Path", each) for each in order.path]
         if order.is_outbound:
             headers.append(("Require", "outbound"))
@@ -157,8 +157,8 @@ class Registrar:
                 self._events.registered(tenant, user, change.uri, change.expires_s)
             elif is_changed:
                 self._events.unregistered(tenant, user, change.uri)
-        for way in registered.ways:
-            if way.edge and any(way.contact == change.contact for change in update.changes):
+        for way in registered.bound:
+            if way.edge:
                 self._watch(tenant, user, way)
 
     def _watch(self, tenant: TenantId, user: str, way: StoredWay) -> None:
@@ -184,15 +184,10 @@ class Registrar:
                 self._events.unregistered(tenant, user, uri)
 
 
-def _contacts(update: ContactUpdate, ways: tuple[StoredWay, ...], now_s: float) -> list[str]:
-    """Return each contact URI once, as this registration has it."""
-    asked = {change.contact for change in update.changes}
-    latest: dict[str, StoredWay] = {}
-    for way in ways:
-        other = latest.get(way.contact)
-        if other is None or (way.contact in asked and way.at_unix_s >= other.at_unix_s):
-            latest[way.contact] = way
-    return [_contact(way, now_s) for way in latest.values()]
+def _contacts(registered: Registered, now_s: float) -> list[str]:
+    """Return each contact URI once, and those of this request as it bound them."""
+    ways = {way.contact: way for way in (*registered.ways, *registered.bound)}
+    return [_contact(way, now_s) for way in ways.values()]
 
 
 def _contact(way: StoredWay, now_s: float) -> str:

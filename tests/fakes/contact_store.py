@@ -34,7 +34,7 @@ class MemoryContactStore:
                 return None
         if update.remove_all:
             bound.clear()
-        changed = []
+        changed, made = [], []
         for change in update.changes:
             before = bound.pop(change.contact, None)
             changed.append((before is None) == bool(change.expires_s))
@@ -54,7 +54,9 @@ class MemoryContactStore:
                     change.path,
                 )
                 bound[change.contact] = way, update.call_id, update.cseq
-        return Registered(tuple(self._live(update.tenant, update.user)), tuple(changed))
+                made.append(way)
+        live = self._live(update.tenant, update.user)
+        return Registered(tuple(live), tuple(changed), tuple(made))
 
     async def lookup(self, tenant: TenantId, user: str) -> list[Binding]:
         return [

@@ -1,0 +1,1 @@
+"""Calls to phones that are registered at another node."""

@@ -1,0 +1,118 @@
+"""Two nodes that share a Redis, and phones that register with them."""
+
+from __future__ import annotations
+
+import asyncio
+
+from redis.asyncio import Redis
+
+from cti.contacts import Binding, RedisContactStore
+from cti.nodes import Address, NodeAddresses, hop_of_route
+from cti.sip.digest import Credentials, DigestServer, ha1
+from cti.sip.edge import Edge
+from cti.sip.phone_auth import PhoneAccount, PhoneAuthenticator
+from cti.sip.registrar import Registrar
+from cti.sip.session import InviteSession
+from cti.sip.transport import Hop, TransportName
+from cti.sip.user_agent import UserAgent
+from cti.ways import Way
+from domain.ids import NodeId, TenantId
+from tests.sip_session.conftest import Node, WatchedAgent
+from tests.sip_session.observer import Recorder
+from tests.sip_session.peer import OFFER
+
+TENANT = TenantId("sx")
+REALM = "127.0.0.1"
+PASSWORD = "Dianli-95598"
+USER = "1001"
+
+
+class Directory:
+    """One phone."""
+
+    def find(self, user: str, domain: str) -> PhoneAccount | None:
+        return PhoneAccount(TENANT, user, {"MD5": ha1("MD5", user, REALM, PASSWORD)})
+
+
+class PlatformNode(Node):
+    """A node with registrar and edge, over UDP and TCP."""
+
+    def __init__(self, name: str, redis: Redis) -> None:
+        super().__init__()
+        self.name = NodeId(name)
+        self.contacts = RedisContactStore(redis, node=self.name)
+        self.nodes = NodeAddresses(redis, node=self.name)
+        self.contacts.is_alive = self.nodes.is_alive
+        self.contacts.hop_of_route = hop_of_route
+        self.edge = Edge(self.endpoint, is_node=self.nodes.is_node)
+        self.endpoint.edge = self.edge
+        self.registrar = Registrar(
+            authenticator=PhoneAuthenticator(Directory(), DigestServer(REALM)),
+            store=self.contacts,
+            route_of=self.edge.route_of,
+        )
+        self.endpoint.on_flow_lost = self.registrar.on_connection_lost
+        self.agent = WatchedAgent(
+            self.endpoint, on_invite=self._on_invite, registrar=self.registrar
+        )
+        self.addresses: dict[TransportName, tuple[str, int]] = {}
+
+    async def start(self) -> None:
+        for transport in ("udp", "tcp"):
+            address = await self.endpoint.listen(transport, "127.0.0.1", 0)
+            self.addresses[transport] = address
+        self.address = self.addresses["udp"]
+        self.edge.take_from("udp", *self.address)
+        published: list[Address] = [(name, *at) for name, at in self.addresses.items()]
+        await self.nodes.start(published)
+
+    def hop(self, transport: TransportName) -> Hop:
+        return Hop(transport, *self.addresses[transport])
+
+    async def phones(self) -> list[Binding]:
+        return await self.contacts.lookup(TENANT, USER)
+
+    def ring(self, way: Way) -> tuple[InviteSession, Recorder]:
+        told = Recorder()
+        session = self.agent.invite(
+            way.uri,
+            from_="sip:95598@127.0.0.1",
+            hop=way.hop,
+            route=way.route,
+            sdp=OFFER,
+            observer=told,
+        )
+        return session, told
+
+    async def aclose(self) -> None:
+        await self.nodes.aclose()
+        await self.contacts.aclose()
+        await self.agent.aclose()
+        await self.endpoint.aclose()
+
+
+class Phone(Node):
+    """A phone with a UDP socket, and whatever connections it opens."""
+
+    async def start(self) -> None:
+        await self.listen()
+
+    async def register(
+        self, node: PlatformNode, transport: TransportName, agent: UserAgent | None = None
+    ) -> int:
+        return await (agent or self.agent).register(
+            registrar_uri=f"sip:127.0.0.1:{node.addresses[transport][1]}",
+            aor=f"sip:{USER}@127.0.0.1",
+            hop=node.hop(transport),
+            credentials=Credentials(USER, PASSWORD),
+            expires_s=600,
+        )
+
+    async def hang_up_connections(self) -> None:
+        """Close all connections, as a phone that restarts does."""
+        await self.endpoint.aclose()
+
+
+async def known_to_each_other(*nodes: PlatformNode) -> None:
+    """Have all nodes read where the others are."""
+    await asyncio.gather(*(each.nodes.refresh() for each in nodes))
