@@ -6,9 +6,7 @@ from tests.kamailio.site import KEYS, Site
 from tests.peers.sipp import Sipp
 
 
-async def press_keys(
-    site: Site, calls: int, *, transport: str = "u1", per_second: int = 10
-) -> str:
+async def press_keys(site: Site, calls: int, *, transport: str = "u1", per_second: int = 10) -> str:
     """Make calls that each press a key inside their dialog; return the messages of all."""
     sipp = Sipp(site.directory("carrier"))
     try:

@@ -88,6 +88,11 @@ class Kamailio:
         return f"{OUTER}:{self.ports.sip}"
 
     @property
+    def inner(self) -> str:
+        """Where nodes send to."""
+        return f"{INNER}:{self.ports.inner}"
+
+    @property
     def authority(self) -> Path:
         """The certificate that signed ours."""
         return self._directory / "certs" / "ca.pem"
@@ -115,8 +120,7 @@ class Kamailio:
         """Whether it gives new calls to a node: its state is active, and the probe was answered."""
         targets = (await self.rpc("dispatcher.list")).split("URI: ")
         return any(
-            each.startswith(f"sip:{node}\n") and re.search("FLAGS: A[PX]", each)
-            for each in targets
+            each.startswith(f"sip:{node}\n") and re.search("FLAGS: A[PX]", each) for each in targets
         )
 
     async def rpc(self, *command: str) -> str:

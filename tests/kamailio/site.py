@@ -54,7 +54,10 @@ class SiteNode:
         for listener in config["sip"]["listen"]:
             listener["host"] = self.host
         (tenant,) = config["tenants"]
-        tenant["access_codes"] = [{"code": QUEUE, "flow": "straight"}, {"code": KEYS, "flow": "keys"}]
+        tenant["access_codes"] = [
+            {"code": QUEUE, "flow": "straight"},
+            {"code": KEYS, "flow": "keys"},
+        ]
         for queue in tenant["queues"]:
             queue |= {"after_call_work_s": 0, "answer_within_s": 5}
         return config

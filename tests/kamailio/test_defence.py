@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import socket
 from collections.abc import Iterator
 
 import pytest
 
 from tests.kamailio.callers import press_keys
-from tests.kamailio.proxy import OUTER
 from tests.kamailio.site import KEYS, Site
+from tests.kamailio.wire import Wire
 from tests.peers.sipp import Sipp
 from tests.peers.waiting import wait_until
 
@@ -19,48 +17,9 @@ pytestmark = [pytest.mark.peer, pytest.mark.asyncio(loop_scope="session")]
 FLOODER, SCANNER, STRANGER = "127.0.0.66", "127.0.0.67", "127.0.0.68"
 
 
-class Wire:
-    """A UDP socket that says what it is told to."""
-
-    def __init__(self, site: Site, address: str) -> None:
-        self._site = site
-        self._socket = socket.socket(type=socket.SOCK_DGRAM)
-        self._socket.setblocking(False)
-        self._socket.bind((address, 0))
-        host, port = self._socket.getsockname()
-        self.address = f"{host}:{port}"
-
-    def send(self, method: str, *lines: str, to_tag: str = "") -> None:
-        server = self._site.proxy.server
-        text = "\r\n".join([
-            f"{method} sip:{KEYS}@{server} SIP/2.0",
-            f"Via: SIP/2.0/UDP {self.address};branch=z9hG4bK{id(lines)}",
-            f"From: <sip:1@{self.address}>;tag=a",
-            f"To: <sip:{KEYS}@{server}>{to_tag}",
-            f"Call-ID: {id(lines)}@{self.address}",
-            f"CSeq: 1 {method}",
-            f"Contact: <sip:1@{self.address}>",
-            "Max-Forwards: 70",
-            *lines,
-            "Content-Length: 0",
-            "",
-            "",
-        ])  # fmt: skip
-        self._socket.sendto(text.encode(), (OUTER, self._site.proxy.ports.sip))
-
-    async def receive(self, timeout_s: float = 3.0) -> str:
-        """The next message; TimeoutError when there is none."""
-        loop = asyncio.get_running_loop()
-        async with asyncio.timeout(timeout_s):
-            return (await loop.sock_recv(self._socket, 65_535)).decode()
-
-    def close(self) -> None:
-        self._socket.close()
-
-
 @pytest.fixture
 def stranger(site: Site) -> Iterator[Wire]:
-    wire = Wire(site, STRANGER)
+    wire = Wire(STRANGER)
     yield wire
     wire.close()
 
@@ -92,10 +51,20 @@ async def test_a_flood_is_banned_while_others_call(site: Site) -> None:
 
 
 async def test_a_scanner_gets_no_answer(site: Site) -> None:
-    wire = Wire(site, SCANNER)
+    wire = Wire(SCANNER)
     try:
-        wire.send("OPTIONS", "User-Agent: friendly-scanner")
-        wire.send("OPTIONS", "User-Agent: an honest phone")
+        wire.send(
+            site.proxy.server,
+            "OPTIONS",
+            f"sip:{KEYS}@{site.proxy.server}",
+            "User-Agent: friendly-scanner",
+        )
+        wire.send(
+            site.proxy.server,
+            "OPTIONS",
+            f"sip:{KEYS}@{site.proxy.server}",
+            "User-Agent: an honest phone",
+        )
         with pytest.raises(TimeoutError):
             await wire.receive(0.5)
     finally:
@@ -104,12 +73,14 @@ async def test_a_scanner_gets_no_answer(site: Site) -> None:
 
 
 async def test_a_forged_route_leads_nowhere(site: Site, stranger: Wire) -> None:
-    victim = Wire(site, "127.0.0.1")
+    victim = Wire("127.0.0.1")
     away = f"Route: <sip:{site.proxy.server};lr>, <sip:{victim.address};lr>"
     try:
-        stranger.send("BYE", away, to_tag=";tag=b")
+        stranger.send(
+            site.proxy.server, "BYE", f"sip:{KEYS}@{site.proxy.server}", away, to_tag=";tag=b"
+        )
         assert "403" in (await stranger.receive()).splitlines()[0]
-        stranger.send("INVITE", away)
+        stranger.send(site.proxy.server, "INVITE", f"sip:{KEYS}@{site.proxy.server}", away)
         with pytest.raises(TimeoutError):
             await victim.receive(0.5)
     finally:
@@ -118,9 +89,15 @@ async def test_a_forged_route_leads_nowhere(site: Site, stranger: Wire) -> None:
 
 async def test_requests_of_nodes_are_taken_from_inside_only(site: Site, stranger: Wire) -> None:
     """The outer address relays to nodes only, whoever asks."""
-    victim = Wire(site, "127.0.0.1")
+    victim = Wire("127.0.0.1")
     try:
-        stranger.send("NOTIFY", f"Route: <sip:{victim.address};lr>", to_tag=";tag=b")
+        stranger.send(
+            site.proxy.server,
+            "NOTIFY",
+            f"sip:{KEYS}@{site.proxy.server}",
+            f"Route: <sip:{victim.address};lr>",
+            to_tag=";tag=b",
+        )
         assert "40" in (await stranger.receive()).splitlines()[0]
         with pytest.raises(TimeoutError):
             await victim.receive(0.3)

@@ -40,9 +40,7 @@ async def test_a_draining_node_keeps_its_calls_and_gets_no_new_ones(
 ) -> None:
     async with site.phone("13900000003") as caller:
         # One of two calls in turn comes to the victim.
-        calls = [
-            caller.dial(f"sip:{QUEUE}@{site.proxy.server}", site.udp) for _ in range(2)
-        ]
+        calls = [caller.dial(f"sip:{QUEUE}@{site.proxy.server}", site.udp) for _ in range(2)]
         for call in calls:
             await call.wait_answered(5)
         assert await victim.metric("calls_live") == 1

@@ -131,9 +131,7 @@ class WebPhone:
         )
         kind = "application/sdp" if sdp else None
         await self._send(
-            response_to(
-                request, status, to_tag="web", headers=headers, body=sdp, content_type=kind
-            )
+            response_to(request, status, to_tag="web", headers=headers, body=sdp, content_type=kind)
         )
 
     async def _send(self, message: Request | Response) -> None:
