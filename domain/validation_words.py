@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from domain.words import Words
 
@@ -54,8 +54,23 @@ _BOUNDS = {
 }
 
 
+_EXPLAINED = "explained"
+
+
+def explained(reason: Words, remedy: Words) -> PydanticCustomError:
+    """Return the error for a validator to raise that knows reason and remedy itself."""
+    return PydanticCustomError(
+        _EXPLAINED,
+        "{en}",
+        {"zh": reason.zh, "en": reason.en, "remedy_zh": remedy.zh, "remedy_en": remedy.en},
+    )
+
+
 def validation_words(fault: ErrorDetails) -> tuple[Words, Words]:
     """Return reason and remedy of a value that is wrong."""
+    if fault["type"] == _EXPLAINED:
+        told = fault["ctx"]
+        return Words(told["zh"], told["en"]), Words(told["remedy_zh"], told["remedy_en"])
     known = _WORDS.get(fault["type"])
     if known is not None:
         return known

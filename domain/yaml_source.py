@@ -49,7 +49,8 @@ class YamlSource:
     written and models convert it: an id of 1.10 is not the same as one of 1.1.
     """
 
-    def __init__(self, text: str, *, numbers: bool) -> None:
+    def __init__(self, text: str, *, numbers: bool, most_values: int = _MOST_VALUES) -> None:
+        self._most_values = most_values
         self._lines: dict[Place, int] = {}
         self._numbers = numbers
         try:
@@ -77,7 +78,7 @@ class YamlSource:
     def _build(self, node: yaml.Node, place: Place) -> YamlValue:
         line = node.start_mark.line + 1
         self._lines.setdefault(place, line)
-        if len(self._lines) > _MOST_VALUES or len(place) > _DEEPEST:
+        if len(self._lines) > self._most_values or len(place) > _DEEPEST:
             en = "the document is too large or too deep"
             raise YamlSyntaxError(line, Words("文件太大或引用层层嵌套", en))
         if node.tag.removeprefix(_STANDARD_TAG) not in _TAGS:

@@ -12,6 +12,7 @@ from node.commands.call import call_command
 from node.commands.flow import flow_check
 from node.commands.records import records_command
 from node.commands.serve import serve_command
+from node.commands.trunks import trunks_command
 from node.logs import configure_logs
 
 app = typer.Typer(
@@ -29,6 +30,7 @@ app.command("serve")(serve_command)
 app.command("call")(call_command)
 app.command("agent")(agent_command)
 app.command("records")(records_command)
+app.command("trunks")(trunks_command)
 app.command("bans")(bans_command)
 app.add_typer(flow_app, name="flow")
 

@@ -1,7 +1,9 @@
-"""Passwords of agents and phones: hashes in a private file of the data directory, nothing else.
+"""Passwords of agents, phones and trunks, in a private file of the data directory.
 
 Agents' passwords are kept as scrypt hashes (RFC 7914). Phones authenticate by SIP digest, whose
-server needs H(user:realm:password) (RFC 7616 section 3.4.2), so that is what is kept for them.
+server needs H(user:realm:password) (RFC 7616 section 3.4.2), so that is what is kept for them, and
+for trunks that send to us by digest. The password by which a carrier knows us has to be said to
+it, for a realm that it names then: that one alone is kept as it is.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import structlog
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from cti.settings import TrunkSettings
 from domain.failures import Code, PlatformError
 from node.config import PlatformSettings
 from node.data_directory import write_private
@@ -44,6 +47,10 @@ class _TenantSecrets(BaseModel):
 
     agents: dict[str, str] = {}
     phones: dict[str, dict[str, str]] = {}
+    trunks: dict[str, dict[str, str]] = {}
+    """HA1 of trunks that send to us, by user."""
+    carriers: dict[str, str] = {}
+    """Our passwords at carriers, by trunk."""
 
 
 class _Secrets(BaseModel):
@@ -97,6 +104,16 @@ class Credentials:
         of_tenant = self._tenants.get(tenant)
         return of_tenant.phones.get(phone) if of_tenant else None
 
+    def trunk_ha1(self, tenant: str, user: str) -> Ha1 | None:
+        """Return the hashes of a trunk's user by digest algorithm, None for an unknown one."""
+        of_tenant = self._tenants.get(tenant)
+        return of_tenant.trunks.get(user) if of_tenant else None
+
+    def carrier_password(self, tenant: str, trunk: str) -> str | None:
+        """Return the password by which a trunk's carrier knows us."""
+        of_tenant = self._tenants.get(tenant)
+        return of_tenant.carriers.get(trunk) if of_tenant else None
+
 
 def ensure_credentials(
     settings: PlatformSettings, secrets_path: Path, plain_path: Path
@@ -117,12 +134,29 @@ def ensure_credentials(
     if _add_missing(settings, known, plain) or not secrets_path.exists():
         heading = "# Made by the first start. People and the demo read it; the platform does not.\n"
         write_private(plain_path, heading + _dump({"tenants": plain}))
-        heading = (
-            "# Hashes of passwords; keep it private. docs/operations.md tells how to change one.\n"
-        )
-        write_private(secrets_path, heading + _dump(known.model_dump()))
+        _write(secrets_path, known)
         log.info("passwords were made", file=str(plain_path))
     return Credentials.load(secrets_path, realm)
+
+
+def set_trunk_password(
+    secrets_path: Path, realm: str, tenant: str, trunk: TrunkSettings, password: str
+) -> None:
+    """Keep the password that a carrier and we have agreed on; `ensure_credentials` comes first."""
+    known = _Secrets.model_validate(_read_private(secrets_path))
+    hashes = known.tenants.setdefault(tenant, _TenantSecrets())
+    if trunk.user:
+        hashes.trunks[trunk.user] = digest_ha1(trunk.user, realm, password)
+    if trunk.auth_user or trunk.register_ is not None:
+        hashes.carriers[trunk.name] = password
+    _write(secrets_path, known)
+
+
+def _write(path: Path, known: _Secrets) -> None:
+    heading = (
+        "# Hashes of passwords; keep it private. docs/operations.md tells how to change one.\n"
+    )
+    write_private(path, heading + _dump(known.model_dump()))
 
 
 def read_plain_passwords(path: Path) -> PlainPasswords:
@@ -154,6 +188,12 @@ def _add_missing(
                 password = _new_password()
                 hashes.phones[phone] = digest_ha1(phone, settings.sip.realm, password)
                 words.setdefault("phones", {})[phone] = password
+                added = True
+        for user in (trunk.user for trunk in tenant.trunks if trunk.user):
+            if user not in hashes.trunks:
+                password = _new_password()
+                hashes.trunks[user] = digest_ha1(user, settings.sip.realm, password)
+                words.setdefault("trunks", {})[user] = password
                 added = True
     return added
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 from contextlib import AsyncExitStack
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -32,10 +33,7 @@ from cti.call_control import CallControl
 from cti.contacts import RedisContactStore
 from cti.media_engine import RtpEngine
 from cti.sip.defence import Offence
-from cti.sip.digest import DigestServer
 from cti.sip.endpoint import SipEndpoint
-from cti.sip.phone_auth import PhoneAuthenticator
-from cti.sip.registrar import Registrar
 from cti.sip.session import InviteSession
 from cti.sip.source import TrustedProxies
 from cti.sip.user_agent import UserAgent
@@ -58,11 +56,13 @@ from node.http import Health, HttpServer, gateway
 from node.listeners import check_port
 from node.media_metrics import MediaMetrics
 from node.phones import ConfiguredPhones, RegistrationEvents
+from node.registration import Registration
 from node.signalling import Signalling
 from node.stores.migrations import migrate
 from node.stores.postgres_server import PostgresServer
 from node.stores.redis_server import RedisServer
 from node.toolbar_server import ToolbarServer
+from node.trunks import NodeTrunks, trunks_router
 from recording.index import RecordingIndex
 from recording.layout import recording_path
 from reports.agent_records import AgentRecords
@@ -113,7 +113,7 @@ class Node:
         self.addresses: dict[str, str] = {}
         """Where it listens, once it has started."""
         self._config = config
-        self._admission = Admission(config.settings.access(), config.settings.limits)
+        self._admission = Admission(config.access(), config.settings.limits, callers=config.callers)
         self._directory = directory
         self._services = frozenset(services)
         self._tell = tell
@@ -187,13 +187,15 @@ class Node:
         )
         if Service.SIP in self._services and before.sip.tls == after.sip.tls:
             self._signalling.reload_certificates()
-        self._admission.load(after.access(), after.limits)
+        self._admission.load(config.access(), after.limits, callers=config.callers)
         self._credentials = credentials
         self._phones.load(after.tenants, credentials)
         self._defence.load(after.sip.defence)
         self._agents.load(*_agents_and_queues(after))
         self._acd.configure(self._agents.queue_ids())
         self._config = config
+        if Service.SIP in self._services:
+            self._trunks.reload()
         remarks = [
             f"{name}: takes effect after a restart"
             for name in ("node", "sip", "media", "grpc", "http", "flows")
@@ -368,7 +370,12 @@ class Node:
 
     def _routers(self) -> list[APIRouter]:
         """What the parts of this node show on its gateway."""
-        return [bans_router(self._defence)] if Service.SIP in self._services else []
+        if Service.SIP not in self._services:
+            return []
+        return [bans_router(self._defence), trunks_router(self._trunk_statuses)]
+
+    def _trunk_statuses(self) -> list[dict[str, Any]]:
+        return self._trunks.statuses() if self._is_started else []
 
     async def _start_toolbars(self) -> None:
         settings = self.settings.grpc
@@ -395,12 +402,20 @@ class Node:
         self._stack.push_async_callback(self._signalling.aclose)
         endpoint = self._signalling.endpoint
         self._defend(endpoint)
+        registration = await self._start_registration(endpoint)
         user_agent = UserAgent(
-            endpoint,
-            on_invite=self._take_invite,
-            registrar=self._registrar(),
+            endpoint, on_invite=self._take_invite, registrar=registration.registrar
         )
         self._stack.push_async_callback(user_agent.aclose)
+        self._trunks = NodeTrunks(
+            user_agent=user_agent,
+            admission=self._admission,
+            resolver=self._signalling.resolver,
+            credentials=lambda: self._credentials,
+            events=self._events,
+            sip=settings.sip,
+        )
+        self._stack.push_async_callback(self._trunks.aclose)
         runner = FlowRunner(
             flows=self._flows,
             prompts=self._prompts,
@@ -424,28 +439,29 @@ class Node:
         media.on_event = self._calls.on_media
         self._stack.push_async_callback(self._calls.aclose)
         self.addresses |= await self._signalling.listen()
+        await registration.publish()
+        self._trunks.start()
 
-    def _registrar(self) -> Registrar:
-        settings = self.settings.sip
+    async def _start_registration(self, endpoint: SipEndpoint) -> Registration:
         events = RegistrationEvents(self._phones, self._events)
 
         def on_failure(source: str, user: str) -> None:
             events.authentication_failed(source, user)
             self._defence.strike(source, Offence.GUESSING)
 
-        authenticator = PhoneAuthenticator(
-            self._phones,
-            DigestServer(settings.realm, algorithms=settings.digest_algorithms),
+        registration = Registration(
+            self.settings.sip,
+            endpoint=endpoint,
+            redis=self._redis,
+            node=self.settings.node_id,
+            phones=self._phones,
+            contacts=self._contacts,
+            events=events,
             on_failure=on_failure,
         )
-        return Registrar(
-            authenticator=authenticator,
-            store=self._contacts,
-            events=events,
-            default_expires_s=settings.register_expires_default_s,
-            min_expires_s=settings.register_expires_min_s,
-            max_expires_s=settings.register_expires_max_s,
-        )
+        self._stack.push_async_callback(registration.aclose)
+        await registration.start()
+        return registration
 
     def _defend(self, endpoint: SipEndpoint) -> None:
         """Let the defence judge what comes in from anybody but trunks and proxies of ours."""

@@ -11,7 +11,7 @@ from cti.trunks.trunk import Trunk
 from domain.ids import TenantId
 
 StoredPassword = Callable[[TenantId, str], Mapping[str, str] | None]
-"""Gives a trunk's HA1 by algorithm (RFC 7616 3.4.2), by tenant and trunk."""
+"""Gives a trunk's HA1 by algorithm (RFC 7616 3.4.2), by tenant and user."""
 
 
 class TrunkAuthenticator:
@@ -42,7 +42,7 @@ class TrunkAuthenticator:
             request.headers.rows("Authorization"),
             method=request.method,
             user=trunk.settings.user,
-            stored=self._stored(trunk.tenant, trunk.name),
+            stored=self._stored(trunk.tenant, trunk.settings.user),
             now=self._unix_clock(),
         )
 

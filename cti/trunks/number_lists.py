@@ -74,6 +74,11 @@ class NumberTable:
         return len(self._exact) + len(self._prefixes)
 
 
+def prefix_table(entries: Iterable[str]) -> NumberTable:
+    """Return a table in which every entry is a prefix, with an asterisk or without."""
+    return NumberTable(entry.removesuffix("*") + "*" for entry in entries)
+
+
 @dataclass(frozen=True, slots=True)
 class NumberList:
     """A named list."""

@@ -103,9 +103,11 @@ class OutboundTrunks:
         chosen = in_order(self._candidates(trunks), self._random)
         if trunks and not chosen:
             raise PlatformError(Code.TRUNK_BUSY, "all trunks of the tenant")
-        found: list[TrunkAttempt] = []
-        for candidate in chosen:
-            found += await self._over(candidate.item, dialled, shown, privacy=privacy)
+        # All at once: a name server that is slow for one trunk must not delay the others' turn.
+        ways = await asyncio.gather(
+            *(self._over(one.item, dialled, shown, privacy=privacy) for one in chosen)
+        )
+        found = [attempt for attempts in ways for attempt in attempts]
         if not found:
             raise PlatformError(Code.NO_TRUNK, "none has a server that can be found")
         return found

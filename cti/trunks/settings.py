@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from cti.sip.syntax import SipSyntaxError
 from cti.sip.uri import SipUri
 from cti.trunks.bounded_pattern import check_pattern
 from cti.trunks.number_lists import AnonymousPolicy, ListKind, entry_fault
 from cti.trunks.rewriting import MAX_DIALLED_DIGITS, Rewriting, parse_pattern
+from domain.validation_words import explained
+from domain.words import Words
 
 _SIP_TRANSPORTS = frozenset({"udp", "tcp", "tls", "ws", "wss"})
 
@@ -19,26 +23,62 @@ _SIP_TRANSPORTS = frozenset({"udp", "tcp", "tls", "ws", "wss"})
 def _server(value: str) -> str:
     """Check the URI of a server; a host alone is one too."""
     text = value if value.lower().startswith(("sip:", "sips:")) else f"sip:{value}"
-    uri = SipUri.parse(text)
-    transport = uri.params.get("transport")
-    if uri.headers or uri.password or (transport and transport.lower() not in _SIP_TRANSPORTS):
-        raise ValueError(f"{value!r} is not like sip:host:port;transport=udp")
+    try:
+        uri = SipUri.parse(text)
+    except SipSyntaxError:
+        uri = None
+    if uri is None or uri.headers or uri.user or not _SIP_TRANSPORTS.issuperset(_transport(uri)):
+        raise explained(
+            Words(f"“{value}”不是 SIP 服务器地址", f"{value!r} is no address of a SIP server"),
+            Words(
+                "例如 sip:sbc.example.com;transport=tls 或 192.0.2.10:5060",
+                "write it like sip:sbc.example.com;transport=tls or 192.0.2.10:5060",
+            ),
+        )
     return str(uri)
 
 
+def _transport(uri: SipUri) -> tuple[str, ...]:
+    named = uri.params.get("transport")
+    return () if named is None else (named.lower(),)
+
+
 def _pattern(value: str) -> str:
-    parse_pattern(value)
+    try:
+        parse_pattern(value)
+    except ValueError as error:
+        raise explained(
+            Words(f"号码规则写法不对:{error}", str(error)),
+            Words(
+                "用数字、+、*、#、x(任一数字)、[1-35](其中之一),例如 1[3-9]x",
+                "use digits, +, *, #, x for any digit, [1-35] for one of them, such as 1[3-9]x",
+            ),
+        ) from None
     return value
 
 
 def _entry(value: str) -> str:
     if entry_fault(value):
-        raise ValueError(f"{value!r} is neither a number nor a prefix such as 0571*")
+        raise explained(
+            Words(f"“{value}”不是号码或号码前缀", f"{value!r} is neither a number nor a prefix"),
+            Words(
+                "写号码,或以 * 结尾的前缀,例如 0571*", "write a number, or a prefix such as 0571*"
+            ),
+        )
     return value
 
 
 def _bounded(value: str) -> str:
-    check_pattern(value)
+    try:
+        check_pattern(value)
+    except (ValueError, re.error) as error:
+        raise explained(
+            Words(f"正则表达式不可用:{error}", f"the pattern cannot be used: {error}"),
+            Words(
+                "最多一个括号组、两处 * + 或 {m,n},不嵌套,例如 rn=(\\d{3,4})",
+                "use one group at most, two of * + {m,n} at most, not nested: rn=(\\d{3,4})",
+            ),
+        ) from None
     return value
 
 
@@ -122,7 +162,10 @@ class NumberRule(_Settings):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.min_length > self.max_length:
-            raise ValueError("min_length is above max_length")
+            raise explained(
+                Words("min_length 大于 max_length", "min_length is above max_length"),
+                Words("改正其中一个", "correct one of them"),
+            )
         return self
 
     @property
@@ -193,5 +236,11 @@ class OutboundSettings(_Settings):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.default_caller is not None and self.default_caller not in self.caller_numbers:
-            raise ValueError("default_caller is none of caller_numbers")
+            raise explained(
+                Words(
+                    "default_caller 不在 caller_numbers 中",
+                    "default_caller is none of caller_numbers",
+                ),
+                Words("把它加入 caller_numbers", "add it to caller_numbers"),
+            )
         return self
