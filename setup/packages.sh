@@ -18,6 +18,11 @@ need() {
   missing+=("$package")
 }
 
+# need_kamailio PACKAGE MODULE: missing unless the Kamailio module is there.
+need_kamailio() {
+  compgen -G "/usr/lib/*/kamailio/modules/$2.so" >/dev/null || missing+=("$1")
+}
+
 has_libpython() {
   "$(find_venv_python)" - <<'PYTHON' 2>/dev/null
 import pathlib
@@ -47,6 +52,13 @@ for group in "$@"; do
       need sip-tester sipp
       need baresip-core baresip
       need linphone-cli linphonec
+      need_kamailio kamailio topoh
+      need_kamailio kamailio-tls-modules tls
+      need_kamailio kamailio-websocket-modules websocket
+      # Debian's sipp speaks no TLS; socat wraps it.
+      need socat socat
+      need openssl openssl
+      need dnsmasq-base dnsmasq
       # The crate's own tests are programs that link libpython.
       has_libpython || missing+=(libpython3-dev)
       ;;
@@ -62,6 +74,22 @@ done
 as_root=()
 if ((EUID != 0)); then as_root=(sudo); fi
 
+# Debian starts the service of a package as it is installed, and at each boot from then on. The tests
+# need Kamailio's program only: nothing shall listen on this machine that nobody asked for.
+policy=/usr/sbin/policy-rc.d
+
+forbid_starts() {
+  [[ ! -e $policy ]] || return 0
+  trap '"${as_root[@]}" rm -f "$policy"' EXIT
+  printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
+  "${as_root[@]}" chmod 755 "$policy"
+}
+
+disable_service() {
+  "${as_root[@]}" deb-systemd-helper disable "$1.service"
+  "${as_root[@]}" update-rc.d "$1" disable
+}
+
 if ((${#missing[@]} > 0)); then
   by_hand="apt-get install --no-install-recommends ${missing[*]}"
   have apt-get || die "these Debian packages are missing: ${missing[*]}" \
@@ -73,9 +101,14 @@ if ((${#missing[@]} > 0)); then
   apt=(env DEBIAN_FRONTEND=noninteractive apt-get -y -q -o DPkg::Lock::Timeout=120)
   logged "updating the package lists" "${as_root[@]}" "${apt[@]}" update ||
     die "apt-get update failed" "check the network and /etc/apt/sources.list"
+  forbid_starts
   logged "installing ${missing[*]}" "${as_root[@]}" "${apt[@]}" \
     --no-install-recommends --no-remove install "${missing[@]}" ||
     die "apt-get install failed" "read the lines above, then: $by_hand"
+  if [[ " ${missing[*]} " == *" kamailio "* ]]; then
+    logged "leaving Kamailio's service off" disable_service kamailio ||
+      die "Kamailio's service could not be switched off" "as root: systemctl disable --now kamailio"
+  fi
   if [[ -z $(find_rust) ]]; then
     die "no Rust toolchain of 1.85 or later was found" "install one from the Rust project's site"
   fi
