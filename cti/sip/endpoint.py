@@ -151,6 +151,10 @@ class SipEndpoint:
         """Whether a connection can carry messages now."""
         return self._transports.stands(connection)
 
+    def identities_of(self, hop: Hop) -> frozenset[str]:
+        """Whom the certificate of a connection's peer proves it to be; nobody without one."""
+        return self._transports.identities_of(hop.connection)
+
     @property
     def transaction_count(self) -> int:
         """Transactions in the tables, those that only absorb retransmissions included."""

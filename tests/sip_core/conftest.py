@@ -8,12 +8,25 @@ import pytest_asyncio
 from cti.settings import IpNetwork
 from cti.sip.endpoint import SipEndpoint
 from cti.sip.timers import Timers
-from cti.sip.transport import ConnectionLimits, Hop, TransportName
+from cti.sip.transport import SECURE, ConnectionLimits, Hop, TransportName
+from cti.sip.transports.tls_files import Tls
+from tests.sip_core.certificates import Authority
 from tests.sip_core.network import Make, Peer
 
 
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="session")
+def own_tls(authority: Authority) -> Tls:
+    """What a node on loopback shows, and trusts."""
+    return authority.tls("127.0.0.1", "::1")
+
+
 @pytest_asyncio.fixture
-async def make() -> AsyncIterator[Make]:
+async def make(own_tls: Tls) -> AsyncIterator[Make]:
     endpoints: list[SipEndpoint] = []
 
     async def build(
@@ -24,6 +37,8 @@ async def make() -> AsyncIterator[Make]:
         limits: ConnectionLimits | None = None,
         max_transactions: int = 1000,
         trusted_proxies: Sequence[IpNetwork] = (),
+        tls: Tls | None = None,
+        web_origins: Sequence[str] = (),
     ) -> tuple[SipEndpoint, Hop]:
         endpoint = SipEndpoint(
             user_agent="test",
@@ -31,6 +46,8 @@ async def make() -> AsyncIterator[Make]:
             limits=limits,
             max_transactions=max_transactions,
             trusted_proxies=trusted_proxies,
+            tls=tls or (own_tls if transport in SECURE else None),
+            web_origins=web_origins,
         )
         endpoints.append(endpoint)
         return endpoint, Hop(transport, *await endpoint.listen(transport, host, 0))

@@ -22,7 +22,7 @@ from cti.sip.transport import (
 )
 from cti.sip.transports.connection import Connection
 from cti.sip.transports.framings import BareFraming
-from cti.sip.transports.tls import TLS_FAULTS, TlsError, TlsLayer
+from cti.sip.transports.tls import TLS_FAULTS, TlsError, TlsFault, TlsLayer
 from cti.sip.transports.tls_files import Tls
 from cti.sip.transports.websocket import WebSocketFraming
 
@@ -157,7 +157,8 @@ class ConnectionPool:
             reason=error.fault.value,
             detail=str(error),
         )
-        if connection.accepted:
+        # A certificate that one side does not believe is a mistake, not an attack.
+        if connection.accepted and error.fault is TlsFault.PROTOCOL:
             self.on_broken(connection)
 
     def forget(self, connection: Connection) -> None:

@@ -155,13 +155,13 @@ class WebSocketFraming:
         data = event.data
         self._message += data.encode() if isinstance(data, str) else data
         self._in_message = not event.message_finished
+        self._between = event.message_finished
         if len(self._message) > MAX_MESSAGE_BYTES:
             self.broken = True
             self._output.append(self._socket.send(CloseConnection(CloseReason.MESSAGE_TOO_BIG)))
         elif event.message_finished:
             message = bytes(self._message)
             self._message.clear()
-            self._between = True
             self._read(message, frames)
 
     @staticmethod
