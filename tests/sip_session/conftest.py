@@ -10,6 +10,7 @@ import pytest
 
 from cti.sip.endpoint import SipEndpoint
 from cti.sip.session import InviteSession
+from cti.sip.timers import Timers
 from cti.sip.transport import Hop
 from cti.sip.user_agent import UserAgent
 from tests.sip_session.observer import Recorder
@@ -31,8 +32,8 @@ class WatchedAgent(UserAgent):
 class Node:
     """A user agent, its address, and the sessions that came in."""
 
-    def __init__(self) -> None:
-        self.endpoint = SipEndpoint(user_agent="test", timers=FAST)
+    def __init__(self, timers: Timers = FAST) -> None:
+        self.endpoint = SipEndpoint(user_agent="test", timers=timers)
         self.incoming: asyncio.Queue[tuple[InviteSession, Recorder]] = asyncio.Queue()
         self.agent = WatchedAgent(self.endpoint, on_invite=self._on_invite)
         self.address = ("127.0.0.1", 0)

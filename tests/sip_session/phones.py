@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from cti.sip.digest import MD5, Credentials, DigestServer, authorization, ha1
 from cti.sip.message import Request, Response
 from cti.sip.phone_auth import PhoneAccount, PhoneAuthenticator
+from cti.sip.timers import Timers
 from domain.ids import TenantId
 from tests.sip_session.peer import RawPeer
 
@@ -14,6 +15,8 @@ TENANT, OTHER_TENANT = TenantId("demo"), TenantId("other")
 REALM = "phones"
 PASSWORD = "password"
 USERS = ("1001", "1002", "1003")
+QUICK = Timers(t1_s=0.005, t2_s=0.02, t4_s=0.02, trying_s=0.2)
+"""For tests that wait until the last transaction has ended."""
 
 
 class Directory:

@@ -19,7 +19,7 @@ from domain.failures import Code, PlatformError
 from domain.ids import TenantId
 from tests.sip_session.conftest import Node
 from tests.sip_session.peer import ANSWER, OFFER, PATIENCE_S, RawPeer
-from tests.sip_session.phones import TENANT, Directory, PhonePeer, authenticator
+from tests.sip_session.phones import QUICK, TENANT, Directory, PhonePeer, authenticator
 
 TEXT = "您好 95598"
 PLAIN = "text/plain;charset=UTF-8"
@@ -50,7 +50,7 @@ class PagingNode(Node):
     """A node that relays texts."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(QUICK)
         self.contacts = Contacts()
         self.relay = MessageRelay(self.agent, Directory(), self.contacts)
         self.told: list[str] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 
 import pytest
 from hypothesis import given
@@ -20,6 +20,7 @@ from domain.failures import Code
 from tests.sip_session.conftest import Node
 from tests.sip_session.observer import Recorder
 from tests.sip_session.peer import ANSWER, PATIENCE_S, RawPeer
+from tests.sip_session.phones import QUICK
 
 TARGET = [("Refer-To", "<sip:1002@127.0.0.1>")]
 
@@ -74,6 +75,15 @@ class Phone:
     async def hang_up(self) -> None:
         self.peer.ask("BYE")
         await self.peer.expect_status(200)
+
+
+@pytest.fixture
+async def node() -> AsyncIterator[Node]:
+    node = Node(QUICK)
+    await node.listen()
+    yield node
+    await node.agent.aclose()
+    await node.endpoint.aclose()
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 from cti.sdp import answer, parse_sdp
 from cti.sip.refer import ReferService
 from cti.sip.session import InviteSession, Referral, SessionObserverBase
+from tests.sip_session.peer import FAST
 from tests.sip_session.test_sipp import Sipp
 from tests.sip_session.test_subscription import EventNode
 
@@ -37,7 +38,7 @@ class PhoneNode(EventNode):
     """A node that answers, lets phones transfer, and tells of lamps."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(FAST)
         ReferService(self.agent)
 
     def _on_invite(self, session: InviteSession) -> None:

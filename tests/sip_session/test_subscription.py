@@ -18,10 +18,11 @@ from cti.sip.metrics import SUBSCRIPTIONS
 from cti.sip.phone_dialogs import PhoneDialogs
 from cti.sip.refer import ReferService
 from cti.sip.subscription import SubscriptionLimits, SubscriptionService
+from cti.sip.timers import Timers
 from domain.ids import TenantId
 from tests.sip_session.conftest import Node
 from tests.sip_session.peer import PATIENCE_S, RawPeer
-from tests.sip_session.phones import OTHER_TENANT, TENANT, USERS, PhonePeer, authenticator
+from tests.sip_session.phones import OTHER_TENANT, QUICK, TENANT, USERS, PhonePeer, authenticator
 
 LIMITS = SubscriptionLimits(
     total=6, per_user=4, min_expires_s=1, max_expires_s=3600, interval_s=0.2
@@ -47,8 +48,8 @@ class Mailboxes:
 class EventNode(Node):
     """A node whose phones subscribe."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, timers: Timers = QUICK) -> None:
+        super().__init__(timers)
         self.mailboxes = Mailboxes()
         self.phones = PhoneDialogs(lambda tenant, user: tenant == TENANT and user in USERS)
         self.service = SubscriptionService(
