@@ -10,6 +10,7 @@ import pytest
 import structlog
 from cryptography.hazmat.primitives import serialization
 
+from cti.sip.endpoint import ServerTransaction
 from cti.sip.message import Request, Response
 from cti.sip.transport import ConnectionLimits, Hop
 from cti.sip.transports.tls import identities
@@ -172,7 +173,7 @@ def test_files_that_cannot_be_used_name_place_reason_and_remedy(
         ),
     ):
         with pytest.raises(TlsFileError) as caught:
-            Tls(**fields)  # type: ignore[arg-type]
+            Tls(**fields)
         assert caught.value.field == field, fields
         assert caught.value.code is Code.CONFIG_INVALID
         assert str(list(fields.values())[-1]) in caught.value.reason.en or field == "client_ca"
@@ -247,7 +248,7 @@ async def test_a_response_takes_a_new_connection_when_its_own_is_gone(make: Make
     """RFC 3261 18.2.2; the new one goes to the port of the Via, where the client listens."""
     client, _ = await make("tls")
     server, hop = await make("tls")
-    waiting: asyncio.Queue = asyncio.Queue()
+    waiting: asyncio.Queue[ServerTransaction] = asyncio.Queue()
     server.on_request = waiting.put_nowait
     outcome = Outcome()
     outcome.start(client, request("INVITE", via=False), hop)

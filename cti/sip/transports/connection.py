@@ -121,7 +121,10 @@ class Connection(asyncio.Protocol):
         framing = self._framing
         receiver = self._owner.receiver
         if self._pings is not None:
-            self._pings.heard(pong=framing.idle and data[:2] == _PONG)
+            # Taken out here, since two pongs in a row would read like a ping.
+            is_pong = framing.idle and data[:2] == _PONG and data[2:4] != _PONG
+            if self._pings.heard(pong=is_pong):
+                data = data[len(_PONG) :]
         frames = framing.feed(data)
         if output := framing.output():
             self._write(output)

@@ -37,15 +37,18 @@ class Pings:
         # Spread, so that a thousand connections of one moment are not pinged at one moment.
         return now_s + self._limits.ping_s * (1 + random.random() * _SPREAD)  # noqa: S311
 
-    def heard(self, *, pong: bool) -> None:
-        """Take note of bytes of the peer."""
-        if pong and self._sent_s is not None:
-            self._answers = True
+    def heard(self, *, pong: bool) -> bool:
+        """Take note of bytes of the peer; tell whether they are the pong to our ping."""
+        is_answer = pong and self._sent_s is not None
+        self._answers = self._answers or is_answer
         self._sent_s = None
+        return is_answer
 
     def due(self, now_s: float) -> PingDue:
         """Return what is to be done."""
-        if self._sent_s is not None and now_s - self._sent_s > self._limits.pong_s:
+        if self._sent_s is not None:
+            if now_s - self._sent_s <= self._limits.pong_s:
+                return PingDue.NOTHING
             if self._answers:
                 return PingDue.DEAD
             self._sent_s = None
