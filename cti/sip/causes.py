@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from cti.sip.message import Request, Response, SipSyntaxError
+from cti.sip.message import Request, Response
+from cti.sip.syntax import SipSyntaxError, split_outside
 from domain.failures import CATALOGUE, Code
 
 _CODES = {
@@ -38,7 +39,7 @@ def code_of_response(response: Response) -> Code:
     code = code_of_status(response.status)
     if code is not Code.FAR_END_REFUSED:
         return code
-    return _CODES_OF_CAUSES.get(q850_cause_of(response), code)
+    return _CODES_OF_CAUSES.get(q850_cause_in(reason_text(response)), code)
 
 
 def refusal_status(code: Code) -> int:
@@ -71,12 +72,12 @@ def reason_text(message: Request | Response) -> str:
     return ", ".join(message.headers.rows("Reason"))
 
 
-def q850_cause_of(message: Request | Response) -> int:
-    """Return the cause of the Reason header (RFC 3326), 0 without one; Q.850 before SIP."""
-    if "Reason" not in message.headers:
+def q850_cause_in(text: str) -> int:
+    """Return the cause that Reason headers tell (RFC 3326), 0 without one; Q.850 before SIP."""
+    if "cause" not in text.lower():
         return 0
     try:
-        values = message.headers.get_all("Reason")
+        values = split_outside(text, ",")
     except SipSyntaxError:
         return 0
     causes = dict(map(_cause_of, reversed(values)))

@@ -120,7 +120,7 @@ class IncomingInvite:
         self._server = None
         session.state = SessionState.CONFIRMED
         session.usage.dialog.confirmed = True
-        timer_headers = session.timer.agree(server.request)
+        timer_headers = session.agree_timer(server.request)
         if exchange.settled:
             # RFC 6337 3.1: it is answered already; what differs now is a change of its own.
             session.send_2xx(server, b"", timer_headers)

@@ -94,7 +94,10 @@ class InviteUsage:
     def learn(self, message: Request | Response) -> None:
         """Take note of what the far end allows."""
         if not self.allows_update:
-            self.allows_update = any("UPDATE" in row for row in message.headers.rows("Allow"))
+            allow = message.headers.first_row("Allow")
+            self.allows_update = allow is not None and (
+                "UPDATE" in allow or "UPDATE" in message.headers.get_all("Allow")
+            )
 
     def begin_invite(self) -> None:
         """Send a further INVITE: it has provisional responses of its own (RFC 3262 3)."""

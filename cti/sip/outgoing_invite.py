@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from cti.sip.causes import (
     code_of_response,
-    q850_cause_of,
     reason_header,
     reason_text,
     retry_after_s,
@@ -155,7 +154,7 @@ class OutgoingInvite:
             session.send_bye(Code.CALLER_ABANDONED)
             return
         session.state = SessionState.CONFIRMED
-        session.timer.agreed(response)
+        session.timer_agreed(response)
         take_2xx(session, usage, request, response)
 
     def _drop(self, request: Request, response: Response, tag: str) -> None:
@@ -187,7 +186,6 @@ class OutgoingInvite:
             status=response.status,
             code=code_of_response(response),
             reason=reason_text(response) or response.reason,
-            q850_cause=q850_cause_of(response),
             retry_after_s=retry_after_s(response),
             targets=targets_of(response) if response.status < 400 else (),
         )

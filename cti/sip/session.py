@@ -7,7 +7,7 @@ from functools import partial
 from typing import Literal, Protocol
 
 from cti.sip.answer import UnacknowledgedAnswer
-from cti.sip.causes import q850_cause_of, reason_header, reason_text, refusal_status
+from cti.sip.causes import reason_header, reason_text, refusal_status
 from cti.sip.client_auth import MAX_ATTEMPTS, authorized_again
 from cti.sip.dialog import Dialog
 from cti.sip.digest import Credentials
@@ -27,7 +27,7 @@ from cti.sip.session_events import (
     SessionState,
 )
 from cti.sip.session_policy import SessionPolicy
-from cti.sip.session_timer import SessionTimer
+from cti.sip.session_timer import SessionTimer, has_timer
 from cti.sip.transport import Hop
 from domain.failures import Code
 
@@ -104,9 +104,9 @@ class InviteSession:
         self.outgoing: OutgoingInvite | None = None
         if direction == "out":
             self.outgoing = OutgoingInvite(self, follow_redirects=follow_redirects)
-        self.changes = SessionChanges(self)
-        self.timer = SessionTimer(host.policy, self.changes.refresh, self._on_expired)
         self.is_over = False
+        self._changes: SessionChanges | None = None
+        self._timer: SessionTimer | None = None
         self._credentials = credentials
         self._attempts = 1
         self._usage: InviteUsage | None = None
@@ -265,7 +265,6 @@ class InviteSession:
                 status=200,
                 code=Code.FLOW_ENDED,
                 reason=reason_text(bye),
-                q850_cause=q850_cause_of(bye),
             )
             self.finish(end, partial(self._leave, Code.FLOW_ENDED))
         elif self._bye_after_ack is not None:
@@ -300,6 +299,31 @@ class InviteSession:
     @usage.setter
     def usage(self, usage: InviteUsage) -> None:
         self._usage = usage
+
+    @property
+    def changes(self) -> SessionChanges:
+        """Its re-INVITEs and UPDATEs; most calls have none."""
+        if self._changes is None:
+            self._changes = SessionChanges(self)
+        return self._changes
+
+    @property
+    def timer(self) -> SessionTimer:
+        """Its session timer."""
+        if self._timer is None:
+            self._timer = SessionTimer(self)
+        return self._timer
+
+    def agree_timer(self, request: Request) -> tuple[tuple[str, str], ...]:
+        """Return what a 2xx to `request` says of the session timer."""
+        if self._timer is None and not has_timer(request, self.policy):
+            return ()
+        return self.timer.agree(request)
+
+    def timer_agreed(self, response: Response) -> None:
+        """Take what a 2xx to a request of ours says of the session timer."""
+        if self._timer is not None or has_timer(response, self.policy):
+            self.timer.agreed(response)
 
     @property
     def is_in_dialog(self) -> bool:
@@ -374,6 +398,11 @@ class InviteSession:
         on_failure: Callable[[Code], None] = _ignore,
     ) -> None:
         """Send a request other than INVITE in a dialog; a challenge is met once."""
+        if self._credentials is None:
+            self.host.endpoint.send_request(
+                request, dialog.next_hop(), on_response=on_response, on_failure=on_failure
+            )
+            return
 
         def on_first(response: Response) -> None:
             again = authorized_again(
@@ -388,10 +417,7 @@ class InviteSession:
             )
 
         self.host.endpoint.send_request(
-            request,
-            dialog.next_hop(),
-            on_response=on_response if self._credentials is None else on_first,
-            on_failure=on_failure,
+            request, dialog.next_hop(), on_response=on_first, on_failure=on_failure
         )
 
     def send_ack(self, usage: InviteUsage, invite: Request, sdp: bytes = b"") -> None:
@@ -413,7 +439,8 @@ class InviteSession:
         """Send what waited for an exchange or an ACK to be complete."""
         if self.incoming is not None:
             self.incoming.proceed()
-        self.changes.proceed()
+        if self._changes is not None:
+            self._changes.proceed()
 
     def fail(self, code: Code) -> None:
         """End the session because the signalling did."""
@@ -432,11 +459,9 @@ class InviteSession:
         """Say the last word to the far end, then to the observer."""
         self.is_over = True
         self.state = SessionState.TERMINATED
-        self.changes.stop()
-        self.timer.stop()
-        for invite in (self.incoming, self.outgoing):
-            if invite is not None:
-                invite.stop()
+        for part in (self.incoming, self.outgoing, self._changes, self._timer):
+            if part is not None:
+                part.stop()
         last_act()  # first: the observer may do anything
         self.observer.on_ended(end)
 
@@ -444,6 +469,8 @@ class InviteSession:
         """Let go of the session: nothing more will come of it."""
         self.stop_answer()
         self.host.forget(self)
+        # No circle of references is left for the garbage collector.
+        self.incoming = self.outgoing = self._changes = self._timer = None
 
     def send_bye(self, code: Code) -> None:
         """Send the BYE; whatever is said to it, the session is over (15.1.1)."""
@@ -473,10 +500,6 @@ class InviteSession:
             self.outgoing.withdraw(code)
         else:
             self.release()
-
-    def _on_expired(self) -> None:
-        """End a session that was not refreshed in time (RFC 4028 10)."""
-        self.fail(Code.SIP_TIMEOUT)
 
 
 InDialogHandler = Callable[[InviteSession, ServerTransaction, Dialog], None]

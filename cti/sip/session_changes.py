@@ -151,7 +151,7 @@ class SessionChanges:
         session = self._session
         self._retries = 0
         usage.dialog.refresh_target(response)
-        session.timer.agreed(response)
+        session.timer_agreed(response)
         if request.method == "INVITE":
             take_2xx(session, usage, request, response, is_refresh=self._is_refresh)
             return
@@ -243,7 +243,7 @@ class SessionChanges:
             self.answer_offer(server, usage, sdp)
         else:
             usage.dialog.refresh_target(request)
-            timer_headers = session.timer.agree(request)
+            timer_headers = session.agree_timer(request)
             server.respond(session.response(request, 200, headers=timer_headers))
         session.proceed()
 
@@ -295,7 +295,7 @@ class SessionChanges:
         timer_headers: tuple[tuple[str, str], ...] = ()
         if request.method != "PRACK":
             usage.dialog.refresh_target(request)
-            timer_headers = session.timer.agree(request)
+            timer_headers = session.agree_timer(request)
         if request.method == "INVITE":
             session.send_2xx(server, answer, timer_headers)
         else:

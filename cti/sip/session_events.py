@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from cti.sip.causes import q850_cause_in
 from domain.failures import Code
 
 
@@ -28,12 +29,15 @@ class SessionEnd:
     code: Code
     reason: str = ""
     """The peer's own words: its Reason header or reason phrase. For people, not for branching."""
-    q850_cause: int = 0
-    """The peer's cause (ITU-T Q.850) as its Reason header tells it, 0 without one."""
     retry_after_s: int = 0
     """When the peer wants to be asked again (Retry-After), 0 when it does not say."""
     targets: tuple[str, ...] = ()
     """Where a redirection points, the best first."""
+
+    @property
+    def q850_cause(self) -> int:
+        """The peer's cause (ITU-T Q.850) as its Reason header tells it, 0 without one."""
+        return q850_cause_in(self.reason)
 
 
 class SessionObserver(Protocol):

@@ -36,9 +36,18 @@ class SessionPolicy:
         reliable = () if self.reliability is Reliability.OFF else ("100rel",)
         return (*reliable, "timer") if self.session_expires_s else reliable
 
+    @property
+    def invite_headers(self) -> tuple[tuple[str, str], ...]:
+        """What the first INVITE of a session asks for (RFC 4028 7.1)."""
+        if not self.session_expires_s:
+            return ()
+        return ("Session-Expires", str(self.session_expires_s)), ("Min-SE", str(self.min_se_s))
+
 
 def lists(message: Request | Response, header: str, option: str) -> bool:
     """Whether a header such as Supported or Require has an option tag."""
+    if message.headers.first_row(header) is None:
+        return False
     return any(
         option == each.strip().lower()
         for row in message.headers.rows(header)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from cti.sip.message import Request, Response, response_to
 from cti.sip.session_policy import SessionPolicy, lists
+from domain.failures import Code
+
+if TYPE_CHECKING:
+    from cti.sip.session import InviteSession
 
 EXTENSION = "timer"
 _BYE_AHEAD_S = 32.0
@@ -14,20 +18,14 @@ Header = tuple[str, str]
 
 
 class SessionTimer:
-    """The timer of one session; it exists only while both sides have agreed on one."""
+    """The timer of one session; made only for those whose far end knows the extension."""
 
-    __slots__ = ("_interval_s", "_min_se_s", "_on_expired", "_on_refresh", "_policy", "_refreshes",
-                 "_timer")  # fmt: skip
+    __slots__ = ("_interval_s", "_min_se_s", "_policy", "_refreshes", "_session", "_timer")
 
-    def __init__(
-        self,
-        policy: SessionPolicy,
-        on_refresh: Callable[[], None],
-        on_expired: Callable[[], None],
-    ) -> None:
+    def __init__(self, session: InviteSession) -> None:
+        policy = session.policy
+        self._session = session
         self._policy = policy
-        self._on_refresh = on_refresh
-        self._on_expired = on_expired
         self._interval_s = policy.session_expires_s
         self._min_se_s = policy.min_se_s
         self._refreshes: bool | None = None  # whether it is us; None without a timer
@@ -36,7 +34,7 @@ class SessionTimer:
     # Our requests
 
     def ask(self) -> tuple[Header, ...]:
-        """Return the headers of our INVITE or UPDATE (7.1, 7.4)."""
+        """Return the headers of an INVITE or UPDATE of ours after the first (7.3, 7.4)."""
         if not self._policy.session_expires_s:
             return ()
         value = str(self._interval_s)
@@ -70,8 +68,8 @@ class SessionTimer:
         """Start again as we answer `request`; return the headers of the 2xx (9)."""
         longest_s = self._policy.session_expires_s
         asked_s = _seconds(request.headers.first_row("Session-Expires"))
-        supported = longest_s > 0 and lists(request, "Supported", EXTENSION)
-        if not longest_s or (asked_s is None and not supported):
+        supported = lists(request, "Supported", EXTENSION)
+        if asked_s is None and not supported:
             self.stop()
             return ()
         interval_s = max(longest_s, _seconds(request.headers.first_row("Min-SE")) or 0)
@@ -101,7 +99,7 @@ class SessionTimer:
         if refreshes:
             self._timer = loop.call_later(interval_s / 2, self._refresh)
         else:
-            self._timer = loop.call_later(self._bye_after_s, self._on_expired)
+            self._timer = loop.call_later(self._bye_after_s, self._expire)
 
     @property
     def _bye_after_s(self) -> float:
@@ -111,8 +109,19 @@ class SessionTimer:
     def _refresh(self) -> None:
         loop = asyncio.get_running_loop()
         left_s = self._bye_after_s - self._interval_s / 2
-        self._timer = loop.call_later(left_s, self._on_expired)
-        self._on_refresh()
+        self._timer = loop.call_later(left_s, self._expire)
+        self._session.changes.refresh()
+
+    def _expire(self) -> None:
+        self._session.fail(Code.SIP_TIMEOUT)
+
+
+def has_timer(message: Request | Response, policy: SessionPolicy) -> bool:
+    """Whether a message of the far end gives a reason to have a session timer."""
+    return policy.session_expires_s > 0 and (
+        message.headers.first_row("Session-Expires") is not None
+        or lists(message, "Supported", EXTENSION)
+    )
 
 
 def interval_refusal(request: Request, policy: SessionPolicy) -> Response | None:

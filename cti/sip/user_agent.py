@@ -44,6 +44,7 @@ class UserAgent:
     ) -> None:
         self.endpoint = endpoint
         self.policy = policy or SessionPolicy()
+        self._invite_headers = self.policy.invite_headers
         self._methods: tuple[str, ...] = _METHODS
         self._event_packages: tuple[str, ...] = ("talk",)
         self._extensions: tuple[str, ...] = self.policy.extensions
@@ -243,7 +244,7 @@ class UserAgent:
         tag, contact = new_tag(), self._contact(hop)
         request = new_request("INVITE", uri, from_, to or uri, tag=tag, max_forwards=max_forwards)
         request.headers.set("Contact", contact)
-        for name, value in (*self.capabilities, *headers):
+        for name, value in (*self.capabilities, *self._invite_headers, *headers):
             request.headers.add(name, value)
         for each in route:
             request.headers.add("Route", each)
@@ -261,8 +262,6 @@ class UserAgent:
             credentials=credentials,
             follow_redirects=follow_redirects,
         )
-        for name, value in session.timer.ask():
-            request.headers.set(name, value)
         self._sessions[session.call_id, tag] = session
         session.start(answer_within_s)
         return session

@@ -76,8 +76,7 @@ async def run(steps: list[tuple[str, str]], seed: int, loss: float) -> None:
         assert isinstance(observer, Recorder)
         assert len(observer.ends) == 1
     for side in sides.values():
-        assert side.changes._timer is None
-        assert side.timer._timer is None
+        assert side.incoming is side.outgoing is side._changes is side._timer is None
     for node in (caller, callee):
         await node.agent.aclose()
         await node.endpoint.aclose()
