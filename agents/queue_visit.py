@@ -265,11 +265,20 @@ class QueueVisit:
         waited_ms = self._waited_ms()
         self._publish_dequeued("agent", None, offer.agent, waited_ms)
         line.answered(leg)
+        is_there = True
+
+        def leave(_other: Leg | None = None) -> None:
+            """The agent is done with the caller, who may talk to somebody else yet."""
+            nonlocal is_there
+            if is_there:
+                is_there = False
+                line.ended()
+
         try:
-            end = await self._call.bridge(leg, record_party=offer.agent)
+            end = await self._call.bridge(leg, record_party=offer.agent, on_transferred=leave)
         finally:
             leg.hang_up(Code.CALLER_HUNG_UP)
-            line.ended()
+            leave()
         return QueueResult(QueueOutcome.SERVED, offer.agent, end.talk_ms, waited_ms)
 
     # What is told

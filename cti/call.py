@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from domain.failures import Code
+from domain.failures import Code, PlatformError
 from domain.ids import CallId, LegId, NodeId, TenantId
 
 JsonValue = str | int | float | bool | None | list["JsonValue"] | dict[str, "JsonValue"]
@@ -36,6 +36,10 @@ class CallInfo:
     landing_code: str
     flow: str
     arrived_unix_us: int
+    phone: str = ""
+    """The registered phone that calls, as it authenticated; empty for calls from trunks."""
+    withheld: bool = False
+    """Whether the caller does not want its number shown to people."""
 
 
 class CollectEnd(StrEnum):
@@ -59,7 +63,8 @@ class Collected:
 class DialTarget:
     """Whom to ring: a registered phone of the tenant, by its SIP user.
 
-    `caller_number` and `caller_name` are what the phone shows; `auto_answer` asks the phone to
+    With `outside` the user is a number, dialled over the tenant's trunks. `caller_number` and
+    `caller_name` are what the far end shows, unless `withheld`; `auto_answer` asks a phone to
     answer by itself where it can.
     """
 
@@ -68,6 +73,16 @@ class DialTarget:
     caller_name: str = ""
     purpose: str = "agent"
     auto_answer: bool = False
+    outside: bool = False
+    withheld: bool = False
+
+
+class DialError(PlatformError):
+    """Nobody answered; `sip_status` is what the far end said, or what stands for its silence."""
+
+    def __init__(self, code: Code, sip_status: int, detail: str = "") -> None:
+        self.sip_status = sip_status
+        super().__init__(code, detail)
 
 
 class HangUpParty(StrEnum):
@@ -98,11 +113,15 @@ class Leg(Protocol):
 
 
 class RingingLeg(Protocol):
-    """A phone that rings, for the toolbar's commands."""
+    """A far end that rings: for the toolbar's commands, and for what the caller hears."""
 
     @property
     def leg_id(self) -> LegId:
         """Unique over all nodes."""
+
+    @property
+    def has_early_media(self) -> bool:
+        """Whether the far end is heard already: its own ringback, or an announcement."""
 
     def answer_remotely(self) -> Awaitable[bool]:
         """Ask the phone to pick up (NOTIFY, event `talk`); False where the phone refuses."""
@@ -121,6 +140,12 @@ class Call(Protocol):
     """Flow nodes passed so far, in order; the flow interpreter appends."""
     language: str
     """"zh" or "en"; flows may change it."""
+
+    def ring(self, early_media: RingingLeg | None = None) -> None:
+        """Tell the caller that it rings (180), once; nothing when already answered.
+
+        With a leg that has early media the caller hears that instead (183).
+        """
 
     async def answer(self) -> None:
         """Answer the caller (200 and ACK); does nothing when already answered."""
@@ -162,24 +187,38 @@ class Call(Protocol):
         *,
         timeout_ms: int,
         on_ringing: Callable[[RingingLeg], None] | None = None,
+        on_progress: Callable[[RingingLeg], None] | None = None,
     ) -> Leg:
         """Ring a phone and return its answered leg, not yet connected to the caller.
 
-        Every contact of the user rings, the first to answer wins. Raises PlatformError with
-        PHONE_NOT_REGISTERED, PHONE_UNREACHABLE, NO_ANSWER, BUSY, DECLINED or FAR_END_REFUSED.
-        `on_ringing` is called once, when the INVITE has been sent. A cancelled dial stops ringing.
+        Every contact of the user rings, the first to answer wins; an outside number is tried over
+        one trunk after the other. Raises DialError with PHONE_NOT_REGISTERED, PHONE_UNREACHABLE,
+        NO_ANSWER, BUSY, DECLINED or FAR_END_REFUSED, and PlatformError where it cannot begin.
+        `on_ringing` is called once, when the INVITE has been sent, `on_progress` each time that
+        the far end tells that it rings. A cancelled dial stops ringing.
         """
 
-    async def bridge(self, leg: Leg, *, record_party: str | None = None) -> BridgeEnd:
+    async def bridge(
+        self,
+        leg: Leg,
+        *,
+        record_party: str | None = None,
+        on_transferred: Callable[[Leg], None] | None = None,
+    ) -> BridgeEnd:
         """Connect caller and leg until either ends.
 
         With `record_party` (the agent's id) the conversation is recorded from its first frame,
         caller left and leg right. When the caller hangs up the leg is ended too and the handler is
-        cancelled; when the leg ends, the caller stays with the platform.
+        cancelled; when the leg ends, the caller stays with the platform. When the leg is sent
+        elsewhere by a transfer, `on_transferred` gets the leg in its place, and the conversation
+        goes on with that one.
         """
 
-    async def hang_up(self, code: Code = Code.FLOW_ENDED) -> None:
-        """End the call; the handler should return then. An unanswered call gets the SIP status."""
+    async def hang_up(self, code: Code = Code.FLOW_ENDED, *, sip_status: int = 0) -> None:
+        """End the call; the handler should return then.
+
+        An unanswered call gets `sip_status`, or else that of the code.
+        """
 
 
 CallHandler = Callable[[Call], Awaitable[None]]

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from cti.admission import normalised_number
-from cti.call import CallInfo
+from cti.call import CallInfo, Clip
 from cti.contacts import Binding
 from cti.media import PortFigures
+from cti.number_plan import NumberPlan
 from cti.rtp_port import MediaRouter, RtpPort
-from cti.sip.uri import NameAddr, SipUri, parse_uri
 from cti.sip.user_agent import UserAgent
+from cti.trunks.outbound import TrunkAttempt
 from cti95598.events.v1.events_pb2 import MediaFigures
 from domain.events import EventStamp
+from domain.failures import Code
 from domain.ids import TenantId
-
-_MAX_NUMBER_LENGTH = 64
 
 
 class ContactLookup(Protocol):
@@ -26,6 +25,33 @@ class ContactLookup(Protocol):
 
     async def lookup(self, tenant: TenantId, user: str) -> list[Binding]:
         """Return the user's live bindings."""
+
+
+class OutboundTrunks(Protocol):
+    """The part of `cti.trunks.outbound` that calls need."""
+
+    async def attempts(
+        self, tenant: TenantId, number: str, *, caller: str = "", privacy: bool = False
+    ) -> Sequence[TrunkAttempt]:
+        """Return the attempts, the best first; PlatformError when the number may not be called."""
+
+    def take(self, attempt: TrunkAttempt, now_s: float) -> bool:
+        """Take a channel; False when the trunk is at its limit."""
+
+    def release(self, attempt: TrunkAttempt) -> None:
+        """Give the channel back."""
+
+    def report(self, attempt: TrunkAttempt, status: int, code: Code) -> bool:
+        """Tell how an INVITE went; True when the next attempt may do better."""
+
+
+def _no_trunk_may(_tenant: TenantId, _trunk: str) -> bool:
+    return False
+
+
+def no_music() -> Sequence[Clip]:
+    """Return no clips: who waits hears silence."""
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +66,12 @@ class CallContext:
     local_ip: str
     domain: str
     media_timeout_ms: int
+    outbound: OutboundTrunks | None = None
+    number_plan: NumberPlan = field(default_factory=NumberPlan)
+    hold_music: Callable[[], Sequence[Clip]] = no_music
+    """Played to whoever is on hold or waits for a transfer; no clips are silence."""
+    may_trunk_transfer: Callable[[TenantId, str], bool] = _no_trunk_may
+    """Whether far ends on this trunk of a tenant may send our side elsewhere."""
 
     def open_port(self) -> RtpPort:
         """Open an RTP port for one party; PlatformError MEDIA_PORTS_EXHAUSTED."""
@@ -57,25 +89,3 @@ def media_figures(figures: PortFigures | None) -> MediaFigures | None:
         packets_invalid=figures.packets_invalid,
         jitter_ms=figures.jitter_ms,
     )
-
-
-def number_of(uri: SipUri | str) -> str:
-    """Return the number of a sip: or tel: URI, empty where it has none."""
-    if isinstance(uri, str):
-        uri = parse_uri(uri)
-    if isinstance(uri, SipUri):
-        user = uri.user
-    else:
-        scheme, _, rest = uri.partition(":")
-        user = rest if scheme.lower() == "tel" else ""
-    return normalised_number(user)[:_MAX_NUMBER_LENGTH]
-
-
-def number_of_address(text: str | None) -> str:
-    """Return the number of a From-like header value, empty where it has none."""
-    if text is None:
-        return ""
-    try:
-        return number_of(NameAddr.parse(text).uri)
-    except ValueError:
-        return ""

@@ -1,42 +1,66 @@
-"""Takes callers' INVITEs: admits or refuses them, and runs the handler of each admitted call."""
+"""Takes INVITEs of callers and phones, and runs the handler of each call that is let in."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import structlog
 from prometheus_client import Counter, Gauge
 
-from cti.admission import Admission, Admitted, Refused, TokenBucket, Trunk
-from cti.call import CallHandler, CallInfo
-from cti.call_context import CallContext, ContactLookup, number_of, number_of_address
+from cti.admission import Admission, Admitted
+from cti.call import CallHandler, CallInfo, Clip, DialTarget, JsonValue
+from cti.call_context import CallContext, ContactLookup, OutboundTrunks, no_music
+from cti.identity import CallerIdentity, identity_of
 from cti.inbound_call import InboundCall
 from cti.media import MediaEngine
+from cti.number_plan import NumberPlan, OutsideNumber, no_phone
+from cti.numbers import number_of
+from cti.phone_calls import PhoneDoor, connect
+from cti.refusals import Refusals, arrival_of
 from cti.rtp_port import MediaRouter, RtpPort
-from cti.settings import LandingCodeSource
-from cti.sip.message import Request
+from cti.settings import AccessCodeSettings
+from cti.sip.phone_auth import PhoneAccount, PhoneAuthenticator, PhoneDirectory
+from cti.sip.replaces import offer_replaces, replaced_session
 from cti.sip.session import InviteSession
 from cti.sip.user_agent import UserAgent
-from cti95598.events.v1.events_pb2 import CallArrived, CallRefused
+from cti.transfer import party_of, pick_up
 from domain.events import EventStamp
 from domain.failures import CATALOGUE, Code, Outcome, PlatformError
 from domain.ids import CallId, TenantId, new_call_id
-from domain.masking import mask_number
 
 _log = structlog.get_logger(__name__)
 
 _CALLS = Counter("calls_total", "Calls that have ended, refused ones too", ["outcome"])
 _CALLS_BY_OUTCOME = {outcome: _CALLS.labels(outcome=outcome) for outcome in Outcome}
 _LIVE = Gauge("calls_live", "Calls between INVITE and their last event")
-_STRANGERS = Counter("calls_from_strangers_total", "INVITEs from addresses of no trunk")
 
-# RFC 3261 20.33; long enough for a trunk to try elsewhere, short enough to come back soon.
-_RETRY_AFTER_S = 5
-# Strangers' calls are all counted, but only so many a second are worth a record.
-_STRANGERS_RECORDED_PER_S = 10
+_NOT_OF_A_TRUNK = frozenset({Code.TRUNK_UNKNOWN, Code.ACCESS_CODE_UNKNOWN})
+
+
+@dataclass(frozen=True, slots=True)
+class PhoneAccess:
+    """Which phones may call, and which can be dialled."""
+
+    directory: PhoneDirectory
+    authenticator: PhoneAuthenticator
+    is_phone: Callable[[TenantId, str], bool] = no_phone
+
+
+@dataclass(frozen=True, slots=True)
+class _Arrival:
+    """A call that may come in; `release` gives back what it holds."""
+
+    info: CallInfo
+    handler: CallHandler
+    release: Callable[[], None]
+    language: str
+    may_transfer: bool
+    data: dict[str, JsonValue] = field(default_factory=dict)
 
 
 class CallControl:
@@ -55,14 +79,23 @@ class CallControl:
         local_ip: str,
         domain: str,
         media_timeout_ms: int = 60_000,
+        phones: PhoneAccess | None = None,
+        outbound: OutboundTrunks | None = None,
+        hold_music: Callable[[], Sequence[Clip]] = no_music,
     ) -> None:
         """Wire the parts; the caller hands INVITEs to `on_invite`, media events to `on_media`.
 
         `recording_path` names the file of a new recording, given the call and the recording's id,
-        in a directory that exists. `domain` stands in the From and To of calls to phones.
+        in a directory that exists. `domain` stands in the From and To of calls to phones. With
+        `phones` those call and transfer too, outside over `outbound`; who waits hears `hold_music`.
         """
         self._router = MediaRouter(media)
         self.on_media = self._router.on_event
+        plan = NumberPlan(
+            is_phone=phones.is_phone if phones is not None else no_phone,
+            access_code=self._access_code,
+            has_trunks=outbound is not None,
+        )
         self._context = CallContext(
             user_agent=user_agent,
             router=self._router,
@@ -72,14 +105,22 @@ class CallControl:
             local_ip=local_ip,
             domain=domain,
             media_timeout_ms=media_timeout_ms,
+            outbound=outbound,
+            number_plan=plan,
+            hold_music=hold_music,
+            may_trunk_transfer=self._may_trunk_transfer,
         )
+        self._door: PhoneDoor | None = None
+        if phones is not None:
+            self._door = PhoneDoor(phones.directory, phones.authenticator, plan)
+            offer_replaces(user_agent)
         self._events = events
         self._admission = admission
         self._handler = handler
-        self._calls: dict[CallId, tuple[InboundCall, Admitted]] = {}
+        self._refusals = Refusals(events)
+        self._calls: dict[CallId, tuple[InboundCall, Callable[[], None]]] = {}
         self._is_draining = False
         self._empty: asyncio.Event = asyncio.Event()
-        self._strangers = TokenBucket(_STRANGERS_RECORDED_PER_S)
         self._clock = asyncio.get_running_loop().time
 
     @property
@@ -111,57 +152,160 @@ class CallControl:
 
     def on_invite(self, session: InviteSession) -> None:
         """Take a new INVITE; answers it in every case."""
-        called = number_of(session.request.uri)
-        source = session.hop.host
-        decision = self._admission.admit(source, called, self._clock())
-        if isinstance(decision, Refused):
-            self._refuse(session, decision, called)
-            return
-        if self._is_draining:
-            self._give_back(session, decision, called, Code.NODE_DRAINING)
-            return
-        try:
-            port, local_sdp = self._open_port(session)
-        except PlatformError as error:
-            self._give_back(session, decision, called, error.code)
-            return
-        self._start(session, decision, called, port, local_sdp)
+        door = self._door
+        if door is not None:
+            named = replaced_session(self._context.user_agent, session.request)
+            if named is not None:
+                self._take_over(door, session, named)
+                return
+        decision = self._admission.admit_invite(session.request, session.source, self._clock())
+        if isinstance(decision, Admitted):
+            self._start(session, self._of_trunk(decision))
+        elif (
+            door is not None
+            and (decision.is_challenge or decision.code in _NOT_OF_A_TRUNK)
+            and door.is_of_phone(session)
+        ):
+            self._on_phone_call(door, session)
+        elif decision.is_challenge:
+            self._refusals.challenge(session, decision)
+        else:
+            self._refusals.refuse(session, decision)
+            _CALLS_BY_OUTCOME[Outcome.REFUSED].inc()
 
-    def _start(
-        self,
-        session: InviteSession,
-        admitted: Admitted,
-        called: str,
-        port: RtpPort,
-        local_sdp: bytes,
-    ) -> None:
-        access_code = admitted.access_code
+    def _of_trunk(self, admitted: Admitted) -> _Arrival:
+        access_code, caller = admitted.access_code, admitted.caller
         info = CallInfo(
             call_id=new_call_id(),
             tenant=admitted.tenant,
             node=self._events.node,
             trunk=admitted.trunk.name,
-            caller=_caller(session.request),
-            called=called,
+            caller=caller.number,
+            called=admitted.called,
             access_code=access_code.code,
-            landing_code=_landing_code(session.request, admitted.trunk),
+            landing_code=admitted.landing_code,
             flow=access_code.flow,
             arrived_unix_us=time.time_ns() // 1000,
+            withheld=caller.withheld,
         )
-        self._publish_arrival(info.tenant, info.call_id, session, info)
+        return _Arrival(
+            info,
+            self._handler,
+            partial(self._admission.release, admitted),
+            access_code.default_language,
+            may_transfer=admitted.trunk.settings.allow_refer,
+            data=_data_of(caller),
+        )
+
+    # Phones
+
+    def _on_phone_call(self, door: PhoneDoor, session: InviteSession) -> None:
+        account = door.authenticate(session)
+        if account is None:
+            return
+        identity = identity_of(session.request, is_trusted=False)
+        info = CallInfo(
+            call_id=new_call_id(),
+            tenant=account.tenant,
+            node=self._events.node,
+            trunk="",
+            caller=account.user,
+            called=number_of(session.request.uri),
+            access_code="",
+            landing_code="",
+            flow="",
+            arrived_unix_us=time.time_ns() // 1000,
+            phone=account.user,
+            withheld=identity.withheld,
+        )
+        try:
+            arrival = self._of_phone(door, account, session, info)
+        except PlatformError as error:
+            self._refuse(session, info, error.code)
+            return
+        if not self._admission.take_room(self._clock()):
+            self._refuse(session, info, Code.OVERLOADED)
+            return
+        self._start(session, arrival)
+
+    def _of_phone(
+        self, door: PhoneDoor, account: PhoneAccount, session: InviteSession, info: CallInfo
+    ) -> _Arrival:
+        destination = door.destination(account, session)
+        free, handler, language = self._admission.free_room, self._handler, "zh"
+        if isinstance(destination, AccessCodeSettings):
+            info = replace(info, access_code=destination.code, flow=destination.flow)
+            language = destination.default_language
+        else:
+            target = DialTarget(
+                user=destination.user,
+                caller_number=account.user,
+                purpose="call",
+                outside=isinstance(destination, OutsideNumber),
+                withheld=info.withheld,
+            )
+            handler = partial(connect, target=target)
+        return _Arrival(info, handler, free, language, may_transfer=True)
+
+    def _take_over(
+        self, door: PhoneDoor, session: InviteSession, named: InviteSession | int
+    ) -> None:
+        """An INVITE with Replaces (RFC 3891): a phone takes the place of another one's."""
+        if not door.is_of_phone(session):
+            session.reject(Code.TRANSFER_FORBIDDEN)
+            return
+        account = door.authenticate(session)
+        if account is None:
+            return
+        if isinstance(named, int):
+            session.reject(status=named)
+            return
+        found = party_of(named)
+        try:
+            if found is None or found[0].info.tenant != account.tenant:
+                raise PlatformError(Code.NO_CALL)  # noqa: TRY301 - as for any other reason
+            pick_up(session, named, account.user)
+        except PlatformError as error:
+            session.reject(error.code)
+
+    # What calls ask
+
+    def _access_code(self, tenant: TenantId, number: str) -> AccessCodeSettings | None:
+        code = self._admission.directory.codes.get(tenant, {}).get(number)
+        return None if code is None else code.settings
+
+    def _may_trunk_transfer(self, tenant: TenantId, trunk: str) -> bool:
+        found = self._admission.directory.trunks.get((tenant, trunk))
+        return found is not None and found.settings.allow_refer
+
+    # Life of a call
+
+    def _start(self, session: InviteSession, arrival: _Arrival) -> None:
+        info = arrival.info
+        try:
+            if self._is_draining:
+                raise PlatformError(Code.NODE_DRAINING)  # noqa: TRY301 - as for any other reason
+            port, local_sdp = self._open_port(session)
+        except PlatformError as error:
+            arrival.release()
+            self._refuse(session, info, error.code)
+            return
+        self._events.publish(info.tenant, arrival_of(info, session), call_id=info.call_id)
         call = InboundCall(
             self._context,
             info,
             session,
             port,
             local_sdp=local_sdp,
-            language=access_code.default_language,
+            language=arrival.language,
+            may_transfer=arrival.may_transfer,
             on_ended=self._on_ended,
             on_settled=self._on_settled,
         )
-        self._calls[info.call_id] = (call, admitted)
+        call.data.update(arrival.data)
+        self._calls[info.call_id] = (call, arrival.release)
         _LIVE.inc()
-        call.start(self._handler)
+        call.start(arrival.handler)
 
     def _open_port(self, session: InviteSession) -> tuple[RtpPort, bytes]:
         """Return a port and our description: an answer, or an offer where the INVITE has none."""
@@ -172,72 +316,13 @@ class CallControl:
             port.close()
             raise
 
-    def _give_back(
-        self, session: InviteSession, admitted: Admitted, called: str, code: Code
-    ) -> None:
-        self._admission.release(admitted)
-        self._refuse(session, Refused(code, admitted.tenant, admitted.trunk), called)
-
-    def _refuse(self, session: InviteSession, refused: Refused, called: str) -> None:
-        """Refuse an INVITE by its status, and leave a record."""
-        code = refused.code
-        status = CATALOGUE[code].sip_status
-        headers = [("Retry-After", str(_RETRY_AFTER_S))] if status == 503 else []
-        session.reject(code, headers=headers)
+    def _refuse(self, session: InviteSession, info: CallInfo, code: Code) -> None:
+        self._refusals.refuse_call(session, info, code)
         _CALLS_BY_OUTCOME[Outcome.REFUSED].inc()
-        if refused.trunk is None:
-            _STRANGERS.inc()
-            now = self._clock()
-            if not self._strangers.has_token(now):
-                return
-            self._strangers.take()
-        call_id = new_call_id()
-        caller = _caller(session.request)
-        trunk = refused.trunk.name if refused.trunk is not None else ""
-        self._events.publish(
-            refused.tenant,
-            CallArrived(
-                trunk=trunk,
-                caller=caller,
-                called=called,
-                sip_call_id=session.call_id,
-                source_address=session.hop.host,
-            ),
-            call_id=call_id,
-        )
-        self._events.publish(
-            refused.tenant, CallRefused(sip_status=status), call_id=call_id, cause=code
-        )
-        _log.debug(
-            "call_refused",
-            call_id=call_id,
-            code=code,
-            trunk=trunk,
-            source=session.hop.host,
-            caller=mask_number(caller),
-            called=mask_number(called),
-        )
-
-    def _publish_arrival(
-        self, tenant: TenantId, call_id: CallId, session: InviteSession, info: CallInfo
-    ) -> None:
-        self._events.publish(
-            tenant,
-            CallArrived(
-                trunk=info.trunk,
-                caller=info.caller,
-                called=info.called,
-                access_code=info.access_code,
-                landing_code=info.landing_code,
-                sip_call_id=session.call_id,
-                source_address=session.hop.host,
-            ),
-            call_id=call_id,
-        )
 
     def _on_ended(self, call: InboundCall) -> None:
         """The caller is gone: the trunk's channel is free, whatever the handler still does."""
-        self._admission.release(self._calls[call.info.call_id][1])
+        self._calls[call.info.call_id][1]()
 
     def _on_settled(self, call: InboundCall) -> None:
         del self._calls[call.info.call_id]
@@ -248,16 +333,13 @@ class CallControl:
             self._empty.set()
 
 
-def _caller(request: Request) -> str:
-    """Return the caller's number: the trunk's word (RFC 3325) before the caller's own."""
-    return number_of_address(request.headers.get("P-Asserted-Identity")) or number_of(
-        request.from_.uri
-    )
-
-
-def _landing_code(request: Request, trunk: Trunk) -> str:
-    if trunk.landing_code is LandingCodeSource.TO_USER:
-        return number_of(request.to.uri)
-    if trunk.landing_code is LandingCodeSource.DIVERSION:
-        return number_of_address(request.headers.get("Diversion"))
-    return ""
+def _data_of(caller: CallerIdentity) -> dict[str, JsonValue]:
+    """Return what an INVITE tells of its caller besides the number, as attached data."""
+    known: dict[str, JsonValue] = {
+        "caller_name": caller.shown_name,
+        "caller_withheld": caller.withheld,
+        "diverted_from": caller.diverted_from,
+        "first_called": caller.first_called,
+        "user_to_user": next((each.text for each in caller.user_to_user if each.text), ""),
+    }
+    return {name: value for name, value in known.items() if value}

@@ -1,4 +1,4 @@
-"""A caller's call: `cti.call.Call` on a SIP session and a media port.
+"""A call that came in: `cti.call.Call` on a caller's line, legs, and conversations between them.
 
 The handler runs in one task. Everything else is plain callbacks of session, media engine and legs,
 so that a call costs one task and a future for each thing that it waits for.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -18,6 +18,7 @@ from cti.call import (
     CallInfo,
     Clip,
     Collected,
+    DialError,
     DialTarget,
     HangUpParty,
     JsonValue,
@@ -26,20 +27,17 @@ from cti.call import (
 )
 from cti.call_context import CallContext, media_figures
 from cti.caller_audio import CallerAudio
-from cti.conversation import Conversation
-from cti.digits import info_digit
+from cti.caller_line import CallerLine
+from cti.conversation import Conversation, FarParty
+from cti.dialling import branches_to, hops_left
 from cti.leg import OutgoingLeg
-from cti.media import (
-    DigitReceived,
-    MediaEvent,
-    MediaTimedOut,
-    PlayEnded,
-    PortClosed,
-    PortFigures,
-)
+from cti.media import DigitReceived, MediaEvent, PlayEnded, PortClosed, PortFigures
+from cti.parts import OpenParts
 from cti.rtp_port import RtpPort
+from cti.settings import AccessCodeSettings
 from cti.sip.causes import refusal_status
-from cti.sip.session import InviteSession, SessionEnd, SessionObserverBase
+from cti.sip.session import InviteSession, Referral
+from cti.transfer import Transfer, transfer
 from cti95598.events.v1.events_pb2 import CallAnswered, CallEnded, LegEnded, LegStarted
 from domain.failures import CATALOGUE, Code, PlatformError
 from domain.ids import LegId, time_ordered_id
@@ -61,8 +59,8 @@ class CallEnding:
     at_s: float
 
 
-class InboundCall(SessionObserverBase):
-    """Implements `cti.call.Call`; observes the caller's session."""
+class InboundCall:
+    """Implements `cti.call.Call`; owns the caller's line and the legs."""
 
     def __init__(
         self,
@@ -73,65 +71,69 @@ class InboundCall(SessionObserverBase):
         *,
         local_sdp: bytes,
         language: str,
+        may_transfer: bool,
         on_ended: Callable[[InboundCall], None],
         on_settled: Callable[[InboundCall], None],
     ) -> None:
         """Take over session and port.
 
-        `on_ended` is called when the caller is gone, `on_settled` after the last event.
+        `may_transfer`: whether the caller may send the far end elsewhere. `on_ended` is called when
+        the caller is gone, `on_settled` after the last event.
         """
         self.info = info
         self.data: dict[str, JsonValue] = {}
         self.path: list[str] = []
         self.language = language
         self.ending: CallEnding | None = None
+        self.context = context
+        self.conversation: Conversation | None = None
+        self.transfer: Transfer | None = None
 
-        self._context = context
         self._loop = asyncio.get_running_loop()
         self._arrived_s = self._loop.time()
-        self._session = session
-        self._port = port
-        self._local_sdp = local_sdp
+        self._may_caller_transfer = may_transfer
         self._on_ended = on_ended
         self._on_settled = on_settled
-        self._acknowledged: asyncio.Future[None] | None = None
-        self._answered = False
+        self._caller = CallerLine(self, session, port, local_sdp)
+        self._max_forwards = hops_left(session.request)
+        self._is_caller_gone = False
+        self._stand_in: OutgoingLeg | None = None
         self._audio = CallerAudio(context.router.engine, port.port_id, info.call_id)
         self._legs: set[OutgoingLeg] = set()
+        self._on_transferred: Callable[[Leg], None] | None = None
         self._task: asyncio.Task[None] | None = None
+        self._redirect: AccessCodeSettings | None = None
         self._settle_timer: asyncio.TimerHandle | None = None
         self._figures: PortFigures | None = None
-        # The handler, the caller's port, each leg and each recording; the call has settled when
-        # none is left.
-        self._open_parts = 1
+        # The handler, the caller's port, each leg, transfer and recording.
+        self._parts = OpenParts(self._settle)
+        self._parts.open()
         self._is_settled = False
-        session.observer = self
-        port.listen(self._on_media)
 
     def start(self, handler: CallHandler) -> None:
         """Run the handler in a task of its own."""
-        self._open_parts += 1
+        self._parts.open()
         self._task = self._loop.create_task(self._handle(handler))
         # A task that is cancelled before its first step never enters its coroutine, hence this.
         self._task.add_done_callback(self._on_handled)
 
-    @property
-    def is_answered(self) -> bool:
-        """Whether the caller's ACK came."""
-        return self._answered
-
     # cti.call.Call
+
+    def ring(self, early_media: RingingLeg | None = None) -> None:
+        """Send 180, or 183 and let the caller hear the leg."""
+        if self.ending is not None:
+            return
+        leg = early_media if isinstance(early_media, OutgoingLeg) else None
+        if leg is not None and leg.has_early_media and self._caller.let_hear():
+            self.context.router.engine.bridge(self.caller_port.port_id, leg.port.port_id)
+        else:
+            self._caller.ring()
 
     async def answer(self) -> None:
         """Answer the caller (200 and ACK)."""
         self._check_live()
-        if self._answered:
-            return
-        if self._acknowledged is None:
-            self._port.connect()
-            self._acknowledged = self._loop.create_future()
-            self._session.accept(self._local_sdp)
-        await asyncio.shield(self._acknowledged)
+        if not self._caller.is_answered:
+            await self._caller.answer()
 
     async def play(self, clips: Sequence[Clip], *, barge_in: bool = True) -> bool:
         """Play clips; True when played to the end."""
@@ -183,18 +185,22 @@ class InboundCall(SessionObserverBase):
         *,
         timeout_ms: int,
         on_ringing: Callable[[RingingLeg], None] | None = None,
+        on_progress: Callable[[RingingLeg], None] | None = None,
     ) -> OutgoingLeg:
-        """Ring a phone and return its answered leg."""
+        """Ring a phone or an outside number and return its answered leg."""
         self._check_live()
-        bindings = await self._context.contacts.lookup(self.info.tenant, target.user)
-        self._check_live()
-        if not bindings:
-            raise self._unregistered(target)
-        leg = OutgoingLeg(self._context, self.info, target, self._on_leg_closed)
-        self._open_parts += 1
-        self._legs.add(leg)
         try:
-            leg.invite(target, bindings)
+            branches = await branches_to(self.context, self.info, target, self._max_forwards)
+        except PlatformError as error:
+            raise self._not_dialled(target, error) from error
+        self._check_live()
+        leg = OutgoingLeg(self.context, self, target)
+        self._parts.open()
+        self._legs.add(leg)
+        if on_progress is not None:
+            leg.on_progress = lambda: on_progress(leg)
+        try:
+            leg.ring(branches)
             if on_ringing is not None:
                 on_ringing(leg)
             await leg.answered(timeout_ms)
@@ -206,7 +212,13 @@ class InboundCall(SessionObserverBase):
             raise
         return leg
 
-    async def bridge(self, leg: Leg, *, record_party: str | None = None) -> BridgeEnd:
+    async def bridge(
+        self,
+        leg: Leg,
+        *,
+        record_party: str | None = None,
+        on_transferred: Callable[[Leg], None] | None = None,
+    ) -> BridgeEnd:
         """Connect caller and leg until either ends."""
         self._check_answered()
         if not isinstance(leg, OutgoingLeg) or leg not in self._legs:
@@ -215,87 +227,168 @@ class InboundCall(SessionObserverBase):
             return BridgeEnd(HangUpParty.FAR_END, 0)
         self._audio.give_way()
         conversation = Conversation(
-            self._context,
+            self.context,
             self.info,
-            caller_port=self._port.port_id,
-            leg_port=leg.port.port_id,
-            leg_id=leg.leg_id,
+            self._parts,
+            caller=self.caller_port,
+            leg=leg,
             agent=record_party,
         )
-        if record_party is not None and conversation.record(self._part_closed):
-            self._open_parts += 1
-        leg.conversation = conversation
+        self.conversation = conversation
+        self._on_transferred = on_transferred
         conversation.begin()
         try:
             return await conversation.ended
         finally:
-            conversation.finish(HangUpParty.PLATFORM)
-            leg.conversation = None
+            self._finish_conversation(HangUpParty.PLATFORM)
 
-    async def hang_up(self, code: Code = Code.FLOW_ENDED) -> None:
-        """End the call."""
-        self.end(code)
+    async def hang_up(self, code: Code = Code.FLOW_ENDED, *, sip_status: int = 0) -> None:
+        """End the call; an unanswered one by `sip_status` where it is given."""
+        self._end(code, HangUpParty.PLATFORM, sip_status)
 
     def end(self, code: Code) -> None:
         """End the call from the platform's side; does nothing when it has ended."""
         self._end(code, HangUpParty.PLATFORM, 0)
 
-    # cti.sip.session.SessionObserver
+    # What the caller does
 
-    def on_acknowledged(self, sdp: bytes) -> None:
-        """The caller's ACK; with SDP it answers an offer of ours."""
-        if self.ending is not None:
-            return
-        if sdp:
-            try:
-                self._port.take_answer(sdp)
-                self._port.connect()
-            except PlatformError as error:
-                self.end(error.code)
-                return
-        if not self._answered:
-            self._answered = True
+    def caller_answered(self) -> None:
+        """See CallerOwner."""
+        if self.ending is None:
             self._publish(CallAnswered())
-            if self._acknowledged is not None and not self._acknowledged.done():
-                self._acknowledged.set_result(None)
 
-    def on_reoffer(self, sdp: bytes) -> bytes | Code:
-        """The caller holds, resumes, or moves its media."""
-        if not sdp:
-            return self._port.offer()
-        try:
-            self._local_sdp = self._port.answer(sdp)
-            if self._acknowledged is not None:
-                self._port.connect()
-        except PlatformError as error:
-            return error.code
-        return self._local_sdp
+    def caller_changed(self) -> None:
+        """See CallerOwner."""
+        if self.conversation is not None:
+            self.conversation.hold_changed()
 
-    def on_info(self, content_type: str, body: bytes) -> None:
-        """A key sent by INFO counts like one sent by RTP."""
-        key = info_digit(content_type, body)
-        if key is not None:
-            self._audio.on_key(key)
+    def caller_key(self, key: str) -> None:
+        """See CallerOwner."""
+        self._audio.on_key(key)
 
-    def on_ended(self, end: SessionEnd) -> None:
-        """The caller left, or the session failed."""
-        if not end.by_peer:
-            self._end(end.code, HangUpParty.PLATFORM, end.status)
-        elif self._answered:
-            self._end(Code.CALLER_HUNG_UP, HangUpParty.CALLER, 200)
-        else:
-            self._end(Code.CALLER_ABANDONED, HangUpParty.CALLER, 487)
-
-    def _on_media(self, event: MediaEvent) -> None:
+    def caller_media(self, event: MediaEvent) -> None:
+        """See CallerOwner."""
         if isinstance(event, DigitReceived):
             self._audio.on_key(event.digit)
         elif isinstance(event, PlayEnded):
             self._audio.on_play_ended(event)
-        elif isinstance(event, MediaTimedOut):
-            self.end(Code.MEDIA_TIMEOUT)
         elif isinstance(event, PortClosed):
             self._figures = event.figures
-            self._part_closed()
+            self._parts.close()
+
+    def caller_referred(self, referral: Referral) -> None:
+        """See CallerOwner."""
+        transfer(self, referral, None)
+
+    def caller_left(self, code: Code, sip_status: int, *, by_caller: bool) -> None:
+        """See CallerOwner; a caller who has sent the far end elsewhere may leave before that."""
+        by = HangUpParty.CALLER if by_caller else HangUpParty.PLATFORM
+        if (
+            self.ending is None
+            and self.transfer is not None
+            and self.transfer.goes_on_without(None)
+        ):
+            self._let_caller_go(code)
+            return
+        self._end(code, by, sip_status)
+
+    # What the legs do
+
+    def leg_media(self, leg: OutgoingLeg, event: MediaEvent) -> None:
+        """See LegOwner."""
+        if leg is self._stand_in:
+            self.caller_media(event)
+
+    def leg_changed(self, leg: OutgoingLeg) -> None:  # noqa: ARG002 - both sides are looked at
+        """See LegOwner."""
+        self.caller_changed()
+
+    def leg_referred(self, leg: OutgoingLeg, referral: Referral) -> None:
+        """See LegOwner."""
+        transfer(self, referral, None if leg is self._stand_in else leg)
+
+    def leg_ended(self, leg: OutgoingLeg, by: HangUpParty) -> None:
+        """See LegOwner."""
+        conversation = self.conversation
+        if leg is self._stand_in:
+            self.caller_left(Code.CALLER_HUNG_UP, 200, by_caller=by is HangUpParty.FAR_END)
+        elif conversation is None or conversation.leg is not leg:
+            return
+        elif self.transfer is None or not self.transfer.goes_on_without(leg):
+            self._finish_conversation(by)
+
+    def leg_closed(self, leg: OutgoingLeg) -> None:
+        """See LegOwner."""
+        self._legs.discard(leg)
+        self._parts.close()
+
+    # What transfers do
+
+    @property
+    def may_transfer(self) -> bool:
+        """Whether who is in the caller's place may send the far end elsewhere."""
+        if self._stand_in is None:
+            return self._may_caller_transfer
+        return self._stand_in.may_transfer
+
+    @property
+    def caller_port(self) -> RtpPort:
+        """The port of the caller, or of the leg in the caller's place."""
+        return self._caller.port if self._stand_in is None else self._stand_in.port
+
+    def is_in_callers_place(self, leg: OutgoingLeg) -> bool:
+        """Whether an earlier transfer has put this leg there."""
+        return leg is self._stand_in
+
+    def begin_transfer(self, beginning: Transfer) -> None:
+        """Let one party wait until the other one's place is filled."""
+        self._parts.open()
+        self.transfer = beginning
+
+    def end_transfer(self) -> None:
+        """The place is filled, or is not going to be."""
+        self._parts.close()
+
+    def take_far_end(self, party: FarParty) -> None:
+        """Talk to somebody else from now on."""
+        if self.conversation is not None:
+            self.conversation.go_on(leg=party)
+            self.far_end_changed(party)
+
+    def far_end_changed(self, party: FarParty) -> None:
+        """Tell the handler that somebody else is there now."""
+        if self._on_transferred is not None:
+            self._on_transferred(party)
+
+    def take_caller(self, leg: OutgoingLeg) -> None:
+        """Let a leg stand in the caller's place, and the caller go."""
+        former, self._stand_in = self._stand_in, leg
+        self._audio = CallerAudio(self.context.router.engine, leg.port.port_id, self.info.call_id)
+        if self.conversation is not None:
+            self.conversation.go_on(caller=leg.port)
+        if former is not None:
+            former.hang_up(Code.CALL_TRANSFERRED)
+        else:
+            self._let_caller_go(Code.CALL_TRANSFERRED)
+
+    def take_over_caller(self, session: InviteSession) -> None:
+        """Let a phone go on with this call in the place of the one that made it."""
+        self._caller.take_over(session)
+
+    def adopt(self, leg: OutgoingLeg, giver: InboundCall) -> None:
+        """Take a leg from another call; that call's conversation is over."""
+        giver._finish_conversation(HangUpParty.PLATFORM)
+        giver._legs.discard(leg)
+        leg.owner = self
+        self._legs.add(leg)
+        self._parts.open()
+        giver._parts.close()
+
+    def redirect(self, access_code: AccessCodeSettings) -> None:
+        """Send the caller into another flow, as if that number had been dialled."""
+        if self._task is not None:
+            self._redirect = access_code
+            self._task.cancel()
 
     # Ending
 
@@ -305,18 +398,27 @@ class InboundCall(SessionObserverBase):
 
     def _check_answered(self) -> None:
         self._check_live()
-        if not self._answered:
+        if not self._caller.is_answered:
             raise PlatformError(Code.STATE_FORBIDS, "the call has to be answered first")
 
-    def _unregistered(self, target: DialTarget) -> PlatformError:
-        code = Code.PHONE_NOT_REGISTERED
-        leg = LegId(time_ordered_id())
+    def _not_dialled(self, target: DialTarget, error: PlatformError) -> DialError:
+        leg, status = LegId(time_ordered_id()), CATALOGUE[error.code].sip_status
         self._publish(LegStarted(leg=leg, target=target.user, purpose=target.purpose))
-        self._publish(LegEnded(leg=leg, sip_status=CATALOGUE[code].sip_status), code)
-        return PlatformError(code, "no contact is known")
+        self._publish(LegEnded(leg=leg, sip_status=status), error.code)
+        return DialError(error.code, status, error.detail)
 
     async def _handle(self, handler: CallHandler) -> None:
-        await handler(self)
+        while True:
+            try:
+                await handler(self)
+            except asyncio.CancelledError:
+                access_code, self._redirect = self._redirect, None
+                if access_code is None or self.ending is not None or self._task is None:
+                    raise
+                self._task.uncancel()
+                self.info = replace(self.info, access_code=access_code.code, flow=access_code.flow)
+            else:
+                return
 
     def _on_handled(self, task: asyncio.Task[None]) -> None:
         """Turn how the handler ended into how the call ends."""
@@ -335,46 +437,48 @@ class InboundCall(SessionObserverBase):
             else:
                 _log.error("handler_failed", call_id=self.info.call_id, exc_info=error)
                 self.end(Code.INTERNAL)
-        self._part_closed()
+        self._parts.close()
+
+    def _finish_conversation(self, by: HangUpParty) -> None:
+        """Disconnect both parties, and give up whatever transfer is under way."""
+        conversation, self.conversation = self.conversation, None
+        if self.transfer is not None:
+            self.transfer.give_up()
+        if conversation is not None:
+            conversation.finish(by)
+
+    def _let_caller_go(self, code: Code) -> None:
+        """Free what the caller held; the call goes on without."""
+        if not self._is_caller_gone:
+            self._is_caller_gone = True
+            self._caller.end(code)
+            self._on_ended(self)
 
     def _end(self, code: Code, by: HangUpParty, sip_status: int) -> None:
         """End everything that the call holds, once; from any state, and never raises."""
         if self.ending is not None:
             return
         if not sip_status:
-            sip_status = 200 if self._answered else refusal_status(code)
+            sip_status = 200 if self._caller.is_answered else refusal_status(code)
         self.ending = CallEnding(code, by, sip_status, self._loop.time())
         self._settle_timer = self._loop.call_later(_SETTLE_TIMEOUT_S, self._settle_late)
+        self._finish_conversation(by)
         for leg in list(self._legs):
-            if leg.conversation is not None:
-                leg.conversation.finish(by)
             leg.hang_up(code)
-        self._session.end(code)
-        self._port.close()
+        if not self._is_caller_gone:
+            self._caller.end(code, sip_status)
         if self._task is not None and self._task is not asyncio.current_task(self._loop):
             self._task.cancel()
-        self._fail_waiters()
-        self._on_ended(self)
-
-    def _fail_waiters(self) -> None:
-        """Wake tasks that the handler started and that its own cancelling does not reach."""
+        # Tasks that the handler started are not reached by its own cancelling.
         gone = PlatformError(Code.NO_CALL, f"call {self.info.call_id} has ended")
         self._audio.fail(gone)
-        if self._acknowledged is not None and not self._acknowledged.done():
-            self._acknowledged.set_exception(gone)
-            self._acknowledged.exception()  # not an error when nobody waits any more
-
-    def _on_leg_closed(self, leg: OutgoingLeg) -> None:
-        self._legs.discard(leg)
-        self._part_closed()
-
-    def _part_closed(self) -> None:
-        self._open_parts -= 1
-        if self._open_parts == 0:
-            self._settle()
+        self._caller.fail(gone)
+        if not self._is_caller_gone:
+            self._is_caller_gone = True
+            self._on_ended(self)
 
     def _settle_late(self) -> None:
-        _log.error("call_did_not_settle", call_id=self.info.call_id, open_parts=self._open_parts)
+        _log.error("call_did_not_settle", call_id=self.info.call_id, open_parts=self._parts.count)
         self._settle()
 
     def _settle(self) -> None:
@@ -401,4 +505,4 @@ class InboundCall(SessionObserverBase):
         self, body: CallAnswered | CallEnded | LegEnded | LegStarted, cause: Code | None = None
     ) -> None:
         info = self.info
-        self._context.events.publish(info.tenant, body, call_id=info.call_id, cause=cause)
+        self.context.events.publish(info.tenant, body, call_id=info.call_id, cause=cause)

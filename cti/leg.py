@@ -1,17 +1,18 @@
-"""A phone that the platform rings: one INVITE to each contact, the first to answer wins."""
+"""A far end that the platform rings: one INVITE a contact or trunk, the first to answer wins."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Protocol
 
-from cti.call import CallInfo, DialTarget, HangUpParty
+from cti.call import CallInfo, DialError, DialTarget, HangUpParty
 from cti.call_context import CallContext, media_figures
-from cti.contacts import Binding
-from cti.conversation import Conversation
+from cti.fork import Fork, Way
 from cti.media import MediaEvent, MediaTimedOut, PortClosed
-from cti.sip.session import InviteSession, SessionEnd, SessionObserverBase
-from cti.sip.uri import NameAddr, SipUri
+from cti.rtp_port import RtpPort
+from cti.sip.causes import refusal_status
+from cti.sip.session import InviteSession, Referral, SessionEnd
 from cti95598.events.v1.events_pb2 import LegEnded, LegStarted
 from domain.failures import Code, PlatformError
 from domain.ids import LegId, time_ordered_id
@@ -19,7 +20,7 @@ from domain.ids import LegId, time_ordered_id
 # RFC 3326 and RFC 3261 9.1 leave the status of a cancelled INVITE to the peer; it is this one.
 _REQUEST_TERMINATED = 487
 
-# When no contact answers: how each failure is told, and which of several counts, the first first.
+# When nobody answers: how each failure is told, and which of several counts, the first first.
 _TOLD_AS: dict[Code, Code] = {
     Code.DECLINED: Code.DECLINED,
     Code.BUSY: Code.BUSY,
@@ -27,53 +28,45 @@ _TOLD_AS: dict[Code, Code] = {
     Code.SDP_MALFORMED: Code.FAR_END_REFUSED,
     Code.FAR_END_REFUSED: Code.FAR_END_REFUSED,
     Code.NO_ANSWER: Code.NO_ANSWER,
+    Code.TRUNK_BUSY: Code.TRUNK_BUSY,
     Code.SIP_TIMEOUT: Code.PHONE_UNREACHABLE,
     Code.SIP_TRANSPORT: Code.PHONE_UNREACHABLE,
     Code.PHONE_UNREACHABLE: Code.PHONE_UNREACHABLE,
 }
 _RANK = list(dict.fromkeys(_TOLD_AS.values()))
+# What a caller may be told as it was said; the rest concerns our side of the call only.
+_RELAYED = frozenset({403, 404, 408, 410, 480, 484, 486, 488, 503, 600, 603, 604, 606})
 
 
-class _Fork(SessionObserverBase):
-    """The INVITE to one contact; observes its session. Keys of a phone mean nothing here."""
+class LegOwner(Protocol):
+    """The call that a leg belongs to; a transfer may give it to another."""
 
-    def __init__(self, leg: OutgoingLeg) -> None:
-        self._leg = leg
-        self.session: InviteSession | None = None
-        self.ended: SessionEnd | None = None
+    info: CallInfo
 
-    def end(self, code: Code) -> None:
-        if self.ended is None and self.session is not None:
-            self.session.end(code)
+    def leg_media(self, leg: OutgoingLeg, event: MediaEvent) -> None:
+        """Keys and prompts of the leg's port."""
 
-    def on_answered(self, sdp: bytes) -> None:
-        self._leg.fork_answered(self, sdp)
+    def leg_changed(self, leg: OutgoingLeg) -> None:
+        """The leg was put on hold, resumed, or moved."""
 
-    def on_acknowledged(self, sdp: bytes) -> None:
-        self._leg.fork_acknowledged(sdp)
+    def leg_referred(self, leg: OutgoingLeg, referral: Referral) -> None:
+        """The leg's phone wants the other party to go elsewhere."""
 
-    def on_reoffer(self, sdp: bytes) -> bytes | Code:
-        return self._leg.fork_reoffered(sdp)
+    def leg_ended(self, leg: OutgoingLeg, by: HangUpParty) -> None:
+        """The leg rings and talks no more."""
 
-    def on_ended(self, end: SessionEnd) -> None:
-        self.ended = end
-        self._leg.fork_ended(self, end)
+    def leg_closed(self, leg: OutgoingLeg) -> None:
+        """The leg's last event is published."""
 
 
 class OutgoingLeg:
     """Implements `RingingLeg` and, once answered, `Leg`."""
 
-    def __init__(
-        self,
-        context: CallContext,
-        info: CallInfo,
-        target: DialTarget,
-        on_closed: Callable[[OutgoingLeg], None],
-    ) -> None:
+    def __init__(self, context: CallContext, owner: LegOwner, target: DialTarget) -> None:
         """Open the RTP port; PlatformError MEDIA_PORTS_EXHAUSTED."""
+        self.owner = owner
+        self.target = target
         self._context = context
-        self._info = info
-        self._on_closed = on_closed
         self._leg_id = LegId(time_ordered_id())
         loop = asyncio.get_running_loop()
         self._clock = loop.time
@@ -82,11 +75,13 @@ class OutgoingLeg:
         self._code: Code | None = None
         self._sip_status = 0
         self._ended_s = 0.0
-        self._forks: list[_Fork] = []
-        self._winner: _Fork | None = None
+        self._forks: list[Fork] = []
+        self._winner: Fork | None = None
+        self._heard: Fork | None = None
         self._outcome: asyncio.Future[Code | None] = loop.create_future()
-        self.conversation: Conversation | None = None
-        self.port = context.open_port()
+        self.on_progress: Callable[[], None] = _nobody_listens
+        """Told each time that it rings; whoever dials may put another function here."""
+        self.port: RtpPort = context.open_port()
         self.port.listen(self._on_media)
         self._publish(LegStarted(leg=self._leg_id, target=target.user, purpose=target.purpose))
 
@@ -100,39 +95,34 @@ class OutgoingLeg:
         """Whether the leg rings or talks no more."""
         return self._code is not None
 
-    def invite(self, target: DialTarget, bindings: Sequence[Binding]) -> None:
-        """Ring all contacts. Nothing of the caller's own dialog goes out with it."""
-        domain = self._context.domain
-        from_ = NameAddr(
-            SipUri(user=target.caller_number, host=domain),
-            "".join(filter(str.isprintable, target.caller_name)) or target.caller_number,
-        )
-        headers: list[tuple[str, str]] = []
-        if target.auto_answer:
-            # RFC 5373, and the older habit that most desk phones know.
-            headers = [
-                ("Answer-Mode", "Auto"),
-                ("Call-Info", f"<sip:{domain}>;answer-after=0"),
-            ]
+    @property
+    def is_answered(self) -> bool:
+        """Whether somebody is there to talk to."""
+        return self._answered_s is not None and self._code is None
+
+    @property
+    def has_early_media(self) -> bool:
+        """Whether the far end is heard before it answers."""
+        return self._heard is not None
+
+    @property
+    def may_transfer(self) -> bool:
+        """Whether the far end may send our side elsewhere: strangers could have us pay for it."""
+        if not self.target.outside:
+            return True
+        return self._context.may_trunk_transfer(self.owner.info.tenant, self._trunk)
+
+    def ring(self, branches: Iterable[Sequence[Way]]) -> None:
+        """Ring all branches at once, each over the first of its ways that works."""
         offer = self.port.offer()
-        forks = [_Fork(self) for _ in bindings]
-        self._forks = forks
-        for fork, binding in zip(forks, bindings, strict=True):
-            try:
-                fork.session = self._context.user_agent.invite(
-                    binding.contact_uri,
-                    from_=from_,
-                    to=NameAddr(SipUri(user=target.user, host=domain)),
-                    hop=binding.hop,
-                    sdp=offer,
-                    observer=fork,
-                    headers=headers,
-                )
-            except ValueError:  # a contact that no request can be sent to
-                fork.on_ended(SessionEnd(by_peer=False, status=503, code=Code.SIP_TRANSPORT))
+        self._forks = [Fork(self, ways) for ways in branches]
+        for fork in self._forks:
+            if self.is_ended:
+                return
+            fork.ring(offer)
 
     async def answered(self, timeout_ms: int) -> None:
-        """Wait until a contact answers; PlatformError says why none did."""
+        """Wait until somebody answers; DialError says why nobody did."""
         deadline = self._clock() + timeout_ms / 1000
         loop = asyncio.get_running_loop()
         timer = loop.call_at(deadline, self.hang_up, Code.NO_ANSWER)
@@ -141,7 +131,9 @@ class OutgoingLeg:
         finally:
             timer.cancel()
         if code is not None:
-            raise PlatformError(code, f"phone {self._leg_id}")
+            said = self._sip_status
+            status = said if said in _RELAYED else refusal_status(code)
+            raise DialError(code, status, f"leg {self._leg_id}")
 
     def answer_remotely(self) -> Awaitable[bool]:
         """Ask all ringing contacts to pick up; False when none of them will."""
@@ -159,7 +151,7 @@ class OutgoingLeg:
                 accepted.set_result(yes)
 
         if self._outcome.done() or not ringing:
-            accepted.set_result(self._winner is not None and not self.is_ended)
+            accepted.set_result(self.is_answered)
             return accepted
         for session in ringing:
             session.notify_talk(on_result)
@@ -176,31 +168,55 @@ class OutgoingLeg:
         status = _REQUEST_TERMINATED if self._answered_s is None else 200
         self._end(code, HangUpParty.PLATFORM, status)
 
-    # What the contacts do
+    def take_over(self, session: InviteSession) -> None:
+        """Let a phone that called in answer this leg, or take it from the phone that has it.
 
-    def fork_answered(self, fork: _Fork, sdp: bytes) -> None:
-        """Take the first 200; later ones, and those after the end, get a BYE."""
+        PlatformError when its offer cannot be answered; then nothing has changed.
+        """
+        sdp = self.port.answer(session.offer) if session.offer else self.port.offer()
+        former, self._winner = self._forks, Fork(self)
+        self._forks = [self._winner]
+        self._winner.take(session)
+        session.accept(sdp)
+        self.port.connect()
+        self._now_answered(former)
+        self.owner.leg_changed(self)
+
+    # What the far ends do
+
+    def fork_progressed(self, fork: Fork, sdp: bytes) -> None:
+        """It rings. Early media counts where there is but one far end to listen to (RFC 3960)."""
         if self.is_ended or self._winner is not None:
-            if fork is not self._winner:
-                fork.end(Code.FLOW_ENDED)
+            return
+        if sdp and len(self._forks) == 1:
+            try:
+                self.port.take_answer(sdp)
+                self.port.connect()
+                self._heard = fork
+            except PlatformError:
+                pass  # the answer may do better
+        self.on_progress()
+
+    def fork_answered(self, fork: Fork, sdp: bytes) -> None:
+        """Take the first 200; later ones, and those after the end, get a BYE."""
+        if self.is_ended or (self._winner is not None and fork is not self._winner):
+            fork.end(Code.FLOW_ENDED)
             return
         try:
-            self.port.take_answer(sdp)
+            # The 200 after a reliable 183 may leave out what was agreed before (RFC 3262 5).
+            if sdp or self._heard is not fork:
+                self.port.take_answer(sdp)
             self.port.connect()
         except PlatformError as error:
             # The session ends by BYE; fork_ended hears of it with the code given here.
             fork.end(error.code)
             return
-        self._winner = fork
-        self._answered_s = self._clock()
-        for other in self._forks:
-            if other is not fork:
-                other.end(Code.FLOW_ENDED)
-        if not self._outcome.done():
-            self._outcome.set_result(None)
+        if self._winner is None:
+            self._winner = fork
+            self._now_answered(self._forks)
 
     def fork_acknowledged(self, sdp: bytes) -> None:
-        """An ACK with SDP answers the offer that an empty re-INVITE asked for."""
+        """An ACK with SDP answers the offer that an INVITE without one asked for."""
         if not sdp:
             return
         try:
@@ -208,6 +224,8 @@ class OutgoingLeg:
             self.port.connect()
         except PlatformError as error:
             self.hang_up(error.code)
+        else:
+            self.owner.leg_changed(self)
 
     def fork_reoffered(self, sdp: bytes) -> bytes | Code:
         """The phone holds, resumes, or moves its media."""
@@ -218,14 +236,24 @@ class OutgoingLeg:
             self.port.connect()
         except PlatformError as error:
             return error.code
+        self.owner.leg_changed(self)
         return answer
 
-    def fork_ended(self, fork: _Fork, end: SessionEnd) -> None:
-        """A contact is gone: the leg too when it was the one that talks, or the last to ring."""
+    def fork_referred(self, referral: Referral) -> None:
+        """The phone wants the other party to go elsewhere."""
+        if self.is_answered:
+            self.owner.leg_referred(self, referral)
+        else:
+            referral.refuse(Code.STATE_FORBIDS)
+
+    def fork_ended(self, fork: Fork, end: SessionEnd) -> None:
+        """A branch is gone: the leg too when it was the one that talks, or the last to ring."""
         if self.is_ended:
             return
         if fork is self._winner:
-            code = Code.AGENT_HUNG_UP if end.by_peer else end.code
+            is_agent = self.target.purpose == "agent"
+            left = Code.AGENT_HUNG_UP if is_agent else Code.FAR_END_HUNG_UP
+            code = left if end.by_peer else end.code
             self._end(code, HangUpParty.FAR_END, 200)
             return
         if self._winner is not None:
@@ -239,7 +267,16 @@ class OutgoingLeg:
             )
             self._end(_told_as(worst), HangUpParty.FAR_END, worst.status)
 
-    # Ending
+    # Inside
+
+    def _now_answered(self, forks: Iterable[Fork]) -> None:
+        if self._answered_s is None:
+            self._answered_s = self._clock()
+        for other in forks:
+            if other is not self._winner:
+                other.end(Code.FLOW_ENDED)
+        if not self._outcome.done():
+            self._outcome.set_result(None)
 
     def _end(self, code: Code, by: HangUpParty, sip_status: int) -> None:
         if self._code is not None:
@@ -247,8 +284,7 @@ class OutgoingLeg:
         self._code = code
         self._sip_status = sip_status
         self._ended_s = self._clock()
-        if self.conversation is not None:
-            self.conversation.finish(by)
+        self.owner.leg_ended(self, by)
         for fork in self._forks:
             fork.end(code)
         if not self._outcome.done():
@@ -260,6 +296,8 @@ class OutgoingLeg:
             self._closed(event)
         elif isinstance(event, MediaTimedOut):
             self.hang_up(Code.MEDIA_TIMEOUT)
+        else:
+            self.owner.leg_media(self, event)
 
     def _closed(self, event: PortClosed) -> None:
         answered_s = self._answered_s
@@ -271,14 +309,27 @@ class OutgoingLeg:
                 ring_ms=round((rang_until_s - self._begun_s) * 1000),
                 talk_ms=0 if answered_s is None else round((self._ended_s - answered_s) * 1000),
                 media=media_figures(event.figures),
+                trunk=self._trunk,
             ),
             self._code,
         )
-        self._on_closed(self)
+        self.owner.leg_closed(self)
+
+    @property
+    def _trunk(self) -> str:
+        """The trunk of an outside number: that of the answer, or the last one tried."""
+        for fork in (self._winner, *self._forks):
+            if fork is not None and fork.way is not None:
+                return fork.way.trunk
+        return ""
 
     def _publish(self, body: LegStarted | LegEnded, cause: Code | None = None) -> None:
-        info = self._info
+        info = self.owner.info
         self._context.events.publish(info.tenant, body, call_id=info.call_id, cause=cause)
+
+
+def _nobody_listens() -> None:
+    """Take what nobody asked for."""
 
 
 def _told_as(end: SessionEnd) -> Code:

@@ -69,6 +69,11 @@ class RtpPort:
         self.agreed: Negotiated | None = None
         self.port_id, self._number = self._engine.open_port(local_ip)
 
+    @property
+    def is_held(self) -> bool:
+        """Whether the party wants to hear nothing: it has put the other one on hold."""
+        return self.agreed is not None and not self.agreed.send
+
     def listen(self, listener: MediaListener) -> None:
         """Send the port's events to `listener`, until PortClosed."""
         self._router.ports[self.port_id] = listener
@@ -112,8 +117,8 @@ class RtpPort:
             packet_time_ms=agreed.packet_time_ms,
             send=agreed.send,
             receive=agreed.receive,
-            # A party on hold sends nothing, so silence does not mean that it is gone.
-            media_timeout_ms=self._media_timeout_ms if agreed.receive else 0,
+            # Who holds may send music or nothing: silence does not mean that it is gone.
+            media_timeout_ms=0 if self.is_held or not agreed.receive else self._media_timeout_ms,
         )
 
     def close(self) -> None:

@@ -301,7 +301,8 @@ class _Batch:
 
     def bridged(self, event: Event) -> None:
         body = event.bridged
-        self.calls.row(event.tenant, event.call_id, agent=body.agent or None)
+        if body.agent:  # after a transfer nobody is named, and the agent stays on record
+            self.calls.row(event.tenant, event.call_id, agent=body.agent)
         self.conversations.row(
             event.tenant,
             body.leg,

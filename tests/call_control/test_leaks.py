@@ -106,7 +106,7 @@ class Calls(RuleBasedStateMachine):
         media, phones = self.bench.media, self.bench.user_agent.sessions
         self.invite(6, acknowledges=True, has_offer=True)
         assert isinstance(self.bench.call, InboundCall)
-        port, rang = self.bench.call._port.port_id, len(phones)
+        port, rang = self.bench.call.caller_port.port_id, len(phones)
         self.do(lambda: media.end_play(port))
         if steps > 1:
             self.do(lambda: media.key(port, user), 6 if steps > 2 else turns)

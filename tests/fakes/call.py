@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 from cti.call import (
@@ -72,6 +73,11 @@ class FakePhone:
         assert self.leg is not None
         self.leg.finish(HangUpParty.FAR_END)
 
+    def transfer(self) -> None:
+        """Send the caller to somebody else, who hangs up when `hang_up` is called."""
+        assert self.leg is not None
+        self.leg.transferred()
+
 
 class FakeLeg:
     """Both `RingingLeg` and `Leg` of a `FakePhone`."""
@@ -83,10 +89,15 @@ class FakeLeg:
         self.answered: asyncio.Future[Code | None] = loop.create_future()
         self.ended: asyncio.Future[HangUpParty] = loop.create_future()
         self.code: Code | None = None
+        self.transferred: Callable[[], None] = lambda: None
 
     @property
     def leg_id(self) -> LegId:
         return self._leg_id
+
+    @property
+    def has_early_media(self) -> bool:
+        return False
 
     def settle(self, result: Code | None) -> None:
         if not self.answered.done():
@@ -196,6 +207,9 @@ class FakeCall:
 
     # cti.call.Call
 
+    def ring(self, early_media: RingingLeg | None = None) -> None:
+        self.actions.append("ring")
+
     async def answer(self) -> None:
         self._check_alive()
         await turn()
@@ -266,6 +280,7 @@ class FakeCall:
         *,
         timeout_ms: int,
         on_ringing: Callable[[RingingLeg], None] | None = None,
+        on_progress: Callable[[RingingLeg], None] | None = None,
     ) -> FakeLeg:
         self._check_alive()
         self.actions.append(f"dial {target.user}")
@@ -279,6 +294,8 @@ class FakeCall:
         phone.rang.set()
         if on_ringing is not None:
             on_ringing(leg)
+        if on_progress is not None:
+            on_progress(leg)
         if not phone.manual:
             leg.settle(phone.result)
         try:
@@ -290,7 +307,13 @@ class FakeCall:
             raise PlatformError(code, f"phone {target.user}")
         return leg
 
-    async def bridge(self, leg: Leg, *, record_party: str | None = None) -> BridgeEnd:
+    async def bridge(
+        self,
+        leg: Leg,
+        *,
+        record_party: str | None = None,
+        on_transferred: Callable[[Leg], None] | None = None,
+    ) -> BridgeEnd:
         self._check_alive()
         self.stop_music()
         self.actions.append(f"bridge {leg.leg_id}")
@@ -298,6 +321,8 @@ class FakeCall:
             self.recorded_parties.append(record_party)
         assert isinstance(leg, FakeLeg)
         phone = leg._phone
+        if on_transferred is not None:
+            leg.transferred = partial(on_transferred, leg)
         phone.bridged.set()
         if phone.talk_ms is not None:
             leg.finish(HangUpParty.FAR_END)
@@ -311,7 +336,7 @@ class FakeCall:
             self._bridged = None
         return BridgeEnd(by, phone.talk_ms or 0)
 
-    async def hang_up(self, code: Code = Code.FLOW_ENDED) -> None:
+    async def hang_up(self, code: Code = Code.FLOW_ENDED, *, sip_status: int = 0) -> None:
         self._end(code)
 
     # Inside

@@ -52,6 +52,7 @@ class FakeSession:
         self.request = request or make_invite()
         self.offer = offer
         self.hop = Hop("udp", source, 5090)
+        self.source = source
         self.call_id = self.request.call_id
         self.observer: SessionObserver = observer
         self.uri = uri
@@ -143,10 +144,16 @@ class FakeUserAgent:
         sdp: bytes,
         observer: SessionObserver,
         headers: Iterable[tuple[str, str]] = (),
+        route: Iterable[str] = (),
+        max_forwards: int = 70,
+        **trunk: Any,
     ) -> FakeSession:
         session = FakeSession(observer=observer, uri=uri)
         session.headers = [("From", str(from_)), ("To", str(to)), *headers]
         session.sent_sdp = sdp
+        session.hop = hop
+        session.max_forwards = max_forwards
+        session.trunk = trunk
         self.sessions.append(session)
         session.soon(self.on_invited, session)
         self.invited.set()

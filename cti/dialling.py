@@ -1,0 +1,74 @@
+"""The ways that lead to whom a call dials: contacts of a phone, or trunks to an outside number."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+
+from cti.call import CallInfo, DialTarget
+from cti.call_context import CallContext
+from cti.contacts import Binding
+from cti.fork import PhoneWay, TrunkWay, Way
+from cti.sip.message import Request
+from cti.sip.uri import NameAddr, SipUri
+from domain.failures import Code, PlatformError
+from domain.ids import TenantId
+
+_MOST_HOPS = 70  # RFC 3261 8.1.1.6
+_ANONYMOUS = NameAddr(SipUri(user="anonymous", host="anonymous.invalid"), "Anonymous")
+
+
+def hops_left(request: Request) -> int:
+    """Return the Max-Forwards for calls placed on behalf of this one: loops end (RFC 7332)."""
+    text = request.headers.get("Max-Forwards") or ""
+    hops = int(text) if text.isascii() and text.isdigit() and len(text) <= 3 else _MOST_HOPS
+    return max(0, min(hops, _MOST_HOPS) - 1)
+
+
+async def branches_to(
+    context: CallContext, info: CallInfo, target: DialTarget, max_forwards: int
+) -> list[Sequence[Way]]:
+    """Return what is rung at once, each with its ways in order; PlatformError for nothing."""
+    if info.withheld and target.caller_number == info.caller:
+        target = replace(target, withheld=True)
+    if target.outside:
+        return [await _over_trunks(context, info.tenant, target, max_forwards)]
+    bindings = await context.contacts.lookup(info.tenant, target.user)
+    if not bindings:
+        raise PlatformError(Code.PHONE_NOT_REGISTERED, "no contact is known")
+    return [_to_contact(context, target, binding, max_forwards) for binding in bindings]
+
+
+def _to_contact(
+    context: CallContext, target: DialTarget, binding: Binding, max_forwards: int
+) -> list[Way]:
+    """Nothing of the caller's own dialog goes out with it."""
+    domain = context.domain
+    from_ = _ANONYMOUS
+    if not target.withheld:
+        name = "".join(filter(str.isprintable, target.caller_name)) or target.caller_number
+        from_ = NameAddr(SipUri(user=target.caller_number, host=domain), name)
+    to = NameAddr(SipUri(user=target.user, host=domain))
+    headers: list[tuple[str, str]] = []
+    if target.auto_answer:
+        # RFC 5373, and the older habit that most desk phones know.
+        headers = [("Answer-Mode", "Auto"), ("Call-Info", f"<sip:{domain}>;answer-after=0")]
+    return [
+        PhoneWay(context.user_agent, way, from_, to, headers, max_forwards) for way in binding.ways
+    ]
+
+
+async def _over_trunks(
+    context: CallContext, tenant: TenantId, target: DialTarget, max_forwards: int
+) -> list[Way]:
+    trunks = context.outbound
+    if trunks is None:
+        raise PlatformError(Code.TRANSFER_TARGET_UNKNOWN, "no trunk leads outside")
+    attempts = await trunks.attempts(
+        tenant, target.user, caller=target.caller_number, privacy=target.withheld
+    )
+    clock = asyncio.get_running_loop().time
+    return [
+        TrunkWay(context.user_agent, trunks, attempt, clock, max_forwards) for attempt in attempts
+    ]
