@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cti.numbers import number_of, number_of_address
+from cti.sip.headers import Headers
 from cti.sip.message import Request
 from cti.sip.syntax import SipSyntaxError, split_outside, unquote
 from cti.sip.uri import NameAddr, SipUri
@@ -92,19 +93,19 @@ class CallerIdentity:
 def identity_of(request: Request, *, is_trusted: bool = True) -> CallerIdentity:
     """Read the identity; only a trusted trunk's word (RFC 3324) counts before the caller's own."""
     headers = request.headers
-    sources: list[str | None] = []
+    sources: list[str] = []
     if is_trusted:
-        sources += headers.get_all("P-Asserted-Identity")
-        sources.append(headers.get("P-Preferred-Identity"))
-        sources.append(headers.get("Remote-Party-ID"))
+        sources += _values(headers, "P-Asserted-Identity")
+        sources += _values(headers, "P-Preferred-Identity")[:1]
+        sources += _values(headers, "Remote-Party-ID")[:1]
     addresses = [address for address in map(_address, sources) if address is not None]
     from_ = request.from_
     asserted = next((one for one in addresses if _is_shown(one)), None)
     caller = asserted or from_
     number = number_of(caller.uri) if _is_shown(caller) else ""
     named = next((one.display for one in (*addresses, from_) if one.display), "")
-    diversions = headers.get_all("Diversion") if "Diversion" in headers else []
-    history = _history(request) if "History-Info" in headers else ()
+    diversions = _values(headers, "Diversion")
+    history = _history(headers)
     return CallerIdentity(
         number=number,
         name=_printable(named),
@@ -112,16 +113,24 @@ def identity_of(request: Request, *, is_trusted: bool = True) -> CallerIdentity:
         diverted_from=number_of_address(diversions[0]) if diversions else _diverter(history),
         first_called=number_of_address(diversions[-1]) if diversions else (history or ("",))[0],
         history=history,
-        called_party=number_of_address(headers.get("P-Called-Party-ID")),
-        user_to_user=tuple(_user_to_user(request)) if "User-To-User" in headers else (),
-        reason=headers.get("Reason") or "",
-        call_info=tuple(headers.get_all("Call-Info")),
+        called_party=number_of_address(next(iter(_values(headers, "P-Called-Party-ID")), None)),
+        user_to_user=tuple(_user_to_user(headers)),
+        reason=next(iter(_values(headers, "Reason")), ""),
+        call_info=tuple(_values(headers, "Call-Info")),
     )
 
 
-def _address(text: str | None) -> NameAddr | None:
-    if not text:
-        return None
+def _values(headers: Headers, name: str) -> list[str]:
+    """Return the values of a header; one that breaks the grammar is as good as none."""
+    if name not in headers:
+        return []
+    try:
+        return headers.get_all(name)
+    except SipSyntaxError:
+        return []
+
+
+def _address(text: str) -> NameAddr | None:
     try:
         return NameAddr.parse(text)
     except SipSyntaxError:
@@ -154,10 +163,10 @@ def _withheld(request: Request, addresses: list[NameAddr], from_: NameAddr) -> b
     )
 
 
-def _history(request: Request) -> tuple[str, ...]:
+def _history(headers: Headers) -> tuple[str, ...]:
     """Return the numbers of the History-Info entries, in the order of their index."""
     entries: list[tuple[tuple[int, ...], str]] = []
-    for value in request.headers.get_all("History-Info")[:_MAX_HISTORY]:
+    for value in _values(headers, "History-Info")[:_MAX_HISTORY]:
         address = _address(value)
         if address is None:
             continue
@@ -178,8 +187,8 @@ def _diverter(history: tuple[str, ...]) -> str:
     return history[-2] if len(history) > 1 else ""
 
 
-def _user_to_user(request: Request) -> Iterator[UserToUser]:
-    for row in request.headers.rows("User-To-User"):
+def _user_to_user(headers: Headers) -> Iterator[UserToUser]:
+    for row in headers.rows("User-To-User"):
         try:
             values = split_outside(row, ",")
             pieces = [split_outside(value, ";") for value in values if value]
