@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from cti.sip.session_policy import Reliability, SessionPolicy
 from cti.sip.transports.tls_files import VerifyClient
 from cti.trunks.settings import (
     BoundedPattern,
@@ -103,6 +104,25 @@ class DefenceSettings(_Settings):
     longest_ban_s: float = Field(86_400.0, ge=1)
 
 
+class SessionTimerSettings(_Settings):
+    """How long a call lives whose far end is silent (RFC 4028)."""
+
+    enabled: bool = True
+    session_expires_s: int = Field(
+        1800, ge=90, le=86_400, description="a call is refreshed within half of this time"
+    )
+    min_se_s: int = Field(90, ge=90, description="shorter times of far ends are refused (422)")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.session_expires_s < self.min_se_s:
+            raise explained(
+                Words("session_expires_s 小于 min_se_s", "session_expires_s lies below min_se_s"),
+                Words("取不小于 min_se_s 的值", "take min_se_s or more"),
+            )
+        return self
+
+
 class SipSettings(_Settings):
     """The SIP side of a node."""
 
@@ -127,6 +147,10 @@ class SipSettings(_Settings):
     trusted_proxies: list[IpNetwork] = Field(
         default=[], description="proxies of ours, believed when they name the sender's address"
     )
+    session_timer: SessionTimerSettings = SessionTimerSettings()
+    reliable_provisionals: Reliability = Field(
+        Reliability.EARLY_MEDIA, description="when 18x responses are acknowledged by PRACK"
+    )
     defence: DefenceSettings = DefenceSettings()
     tls: TlsSettings | None = None
     web_origins: list[str] = Field(
@@ -140,6 +164,16 @@ class SipSettings(_Settings):
     outbound_proxy: ServerUri | None = Field(
         None, description="all calls we place outside of a known path go there first"
     )
+
+    @property
+    def session_policy(self) -> SessionPolicy:
+        """The same for the user agent."""
+        timer = self.session_timer
+        return SessionPolicy(
+            reliability=self.reliable_provisionals,
+            session_expires_s=timer.session_expires_s if timer.enabled else 0,
+            min_se_s=timer.min_se_s,
+        )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
