@@ -14,6 +14,7 @@ from rich.table import Table
 
 from loadtest.concurrent_rtp import concurrent_run
 from loadtest.flood import flood_run
+from loadtest.register_run import Round, register_run
 from loadtest.runs import Result, ivr_run, queue_run
 
 app = typer.Typer(help="Bounded load on a platform of its own, on loopback.", no_args_is_help=True)
@@ -90,6 +91,36 @@ def rtp(
         table.add_row(f"CPU of {part}", f"{share:.1%} of a core")
     _console.print(table)
     if within_5_ms < _PACED_SHARE:
+        raise typer.Exit(1)
+
+
+@app.command()
+def register(
+    rate: Rate = 2000,
+    seconds: Annotated[int, typer.Option(help="How long phones refresh.", min=1, max=600)] = 10,
+    users: Annotated[int, typer.Option(help="Phones.", min=1, max=50_000)] = 10_000,
+) -> None:
+    """Phones that register with a challenge each, then refresh by the nonce they have."""
+    with tempfile.TemporaryDirectory(prefix="cti95598-load-") as data:
+        rounds = asyncio.run(register_run(Path(data), rate=rate, seconds=seconds, users=users))
+    table = Table(
+        "figure", *(each.name for each in rounds), title=f"{users} phones, {rate} a second"
+    )
+    rows: dict[str, Callable[[Round], str]] = {
+        "successful / failed": lambda each: f"{each.figures.successful} / {each.figures.failed}",
+        "registrations a second": lambda each: f"{each.figures.rate:.0f}",
+        "challenges": lambda each: str(each.figures.challenges),
+        "retransmissions by phones": lambda each: str(each.figures.retransmissions),
+        "wait for the 200, median": lambda each: f"{each.figures.wait_ms(0.5):.1f} ms",
+        "wait for the 200, 99 %": lambda each: f"{each.figures.wait_ms(0.99):.1f} ms",
+        "CPU a registration, all parts": lambda each: f"{each.cpu_ms():.3f} ms",
+        "  of it python": lambda each: f"{each.cpu_ms('python'):.3f} ms",
+        "  of it redis": lambda each: f"{each.cpu_ms('redis'):.3f} ms",
+    }
+    for name, show in rows.items():
+        table.add_row(name, *(show(each) for each in rounds))
+    _console.print(table)
+    if any(each.figures.failed for each in rounds):
         raise typer.Exit(1)
 
 
