@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 from pathlib import Path
 
 from cti import audio
-from tests.peers.process import PeerProcess
+from tests.peers.process import PeerProcess, free_port
 
 _CONFIG = """\
 poll_method epoll
@@ -54,7 +53,7 @@ class Baresip:
         self._directory = directory
         self._user = user
         self._voice = voice
-        self._control_port = _free_port()
+        self._control_port = free_port()
         self._events: list[dict[str, object]] = []
         self._news = asyncio.Condition()
         self._reader: asyncio.Task[None] | None = None
@@ -73,7 +72,7 @@ class Baresip:
 
         Over TLS it checks the server's certificate against that of `authority`.
         """
-        sip_port = _free_port()
+        sip_port = free_port()
         rtp_port = 40000 + sip_port % 500 * 20
         self._directory.mkdir(parents=True)
         (self._directory / "config").write_text(
@@ -145,10 +144,3 @@ class Baresip:
             async with self._news:
                 self._events.append(message)
                 self._news.notify_all()
-
-
-def _free_port() -> int:
-    """Return a port whose follower, where baresip puts TLS, is rather free too."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -65,6 +65,9 @@ class Bench:
     media: MediaRouter
     records: RecordQueries
     root: Path
+    tls_port: int
+    authority: Path
+    """The certificate of the authority that signed the platform's."""
     _directories: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def directory(self, name: str) -> Path:
@@ -74,6 +77,10 @@ class Bench:
     @property
     def server(self) -> str:
         return f"127.0.0.1:{self.platform.ports.sip}"
+
+    def server_over(self, transport: str) -> str:
+        """Host and port of one of its listeners."""
+        return f"127.0.0.1:{self.tls_port}" if transport == "tls" else self.server
 
     @property
     def realm(self) -> str:

@@ -13,6 +13,8 @@ from cti import audio
 from cti.phone import phone_media
 from demo.platform import RunningPlatform, configuration, free_ports
 from tests.peers.bench import Bench
+from tests.peers.process import free_port
+from tests.sip_core.certificates import Authority
 
 FLOWS = Path(__file__).parent / "flows"
 
@@ -24,7 +26,14 @@ async def bench(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bench
     config = configuration(ports)
     config["flows"] = str(FLOWS)
     (tenant,) = config["tenants"]
-    tenant["access_codes"] = [{"code": "96000", "flow": "straight"}]
+    tenant["access_codes"] = [
+        {"code": "96000", "flow": "straight"},
+        {"code": "96001", "flow": "keys"},
+    ]
+    authority = Authority(root)
+    tls_port = free_port()
+    config["sip"]["listen"].append({"transport": "tls", "host": "127.0.0.1", "port": tls_port})
+    config["sip"]["tls"] = {"certificate": str(authority.issue("127.0.0.1", "localhost"))}
     for queue in tenant["queues"]:
         queue |= {"after_call_work_s": 0, "answer_within_s": 3}
     platform = RunningPlatform(root / "data", ports, config)
@@ -33,7 +42,7 @@ async def bench(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bench
         await platform.start()
         media = await leaving.enter_async_context(phone_media(40_000, 40_999))
         records = await leaving.enter_async_context(platform.records())
-        yield Bench(platform, media, records, root)
+        yield Bench(platform, media, records, root, tls_port, authority.ca_file)
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,10 @@ use_ipv6=0
 bind_address=127.0.0.1
 sip_port={sip_port}
 sip_tcp_port={sip_port}
-sip_tls_port=0
+sip_tls_port={tls_port}
+root_ca={authority}
+verify_server_certs=1
+verify_server_cn=1
 guess_hostname=0
 contact="linphone" <sip:{user}@127.0.0.1:{sip_port}>
 default_proxy={proxy}
@@ -52,7 +55,7 @@ realm={realm}
 algorithm=MD5
 
 [proxy_0]
-reg_proxy=<sip:{server};transport=udp>
+reg_proxy=<sip:{server};transport={transport}>
 reg_identity=<sip:{user}@{server}>
 reg_sendregister=1
 reg_expires=120
@@ -71,9 +74,19 @@ class Linphone:
         self._recording = directory / "heard.wav"
 
     async def start(
-        self, server: str = "", *, password: str = "", realm: str = "", auto_answer: bool = False
+        self,
+        server: str = "",
+        *,
+        password: str = "",
+        realm: str = "",
+        auto_answer: bool = False,
+        transport: str = "udp",
+        authority: Path | None = None,
     ) -> None:
-        """Start; with a password it registers at `server` (host:port)."""
+        """Start; with a password it registers at `server` (host:port).
+
+        With an `authority` it speaks TLS too, and checks servers' certificates against it.
+        """
         self._directory.mkdir(parents=True)
         # Where linphone keeps its databases; it does not make the directory itself.
         (self._directory / ".local/share/linphone").mkdir(parents=True)
@@ -83,10 +96,16 @@ class Linphone:
             sip_port=sip_port,
             rtp_port=50000 + sip_port % 500 * 20,
             proxy=0 if password else -1,
+            tls_port=_free_port() if authority else 0,
+            authority=authority or "/etc/ssl/certs/ca-certificates.crt",
         )
         if password:
             config += _ACCOUNT.format(
-                user=self._user, password=password, realm=realm, server=server
+                user=self._user,
+                password=password,
+                realm=realm,
+                server=server,
+                transport=transport,
             )
         path = self._directory / "linphonerc"
         path.write_text(config)

@@ -7,6 +7,7 @@ import contextlib
 import os
 import re
 import signal
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -109,3 +110,10 @@ class PeerProcess:
         finally:
             async with self._news:
                 self._news.notify_all()
+
+
+def free_port() -> int:
+    """A TCP port of loopback that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -13,9 +13,7 @@ SCENARIOS = Path(__file__).parent / "sipp"
 class Sipp:
     """Calls of one scenario; sipp wants to be root to replay captured packets."""
 
-    def __init__(
-        self, directory: Path, *, local_port: int = 0, address: str = "127.0.0.1"
-    ) -> None:
+    def __init__(self, directory: Path, *, local_port: int = 0, address: str = "127.0.0.1") -> None:
         self._process = PeerProcess(directory)
         self._directory = directory
         self._address = address
@@ -41,11 +39,13 @@ class Sipp:
         self._directory.mkdir(parents=True, exist_ok=True)
         command = ["/usr/bin/sipp", "-sf", str(SCENARIOS / f"{scenario}.xml")]
         command += ["-m", str(calls), "-r", str(per_second), "-t", transport]
+        command += ["-max_socket", "1000"]  # below the limit of open files
         command += ["-s", service, "-d", str(pause_ms), "-nostdin", "-timeout", "60s"]
         command += ["-i", self._address, "-p", str(self.local_port)]
         command += ["-mi", self._address, "-mp", str(self._media_port)]
         command += ["-trace_err", "-error_file", str(self._directory / f"{scenario}.err")]
         command += ["-trace_msg", "-message_file", str(self._directory / f"{scenario}.msg")]
+        options = {"via": "UDP" if transport == "u1" else "TCP", **options}
         for name, value in options.items():
             command += [f"-{name}", value] if name in {"au", "ap"} else ["-key", name, value]
         await self._process.start([*command, server] if server else command)
