@@ -51,6 +51,10 @@ class ConfiguredPhones:
         ha1 = self._credentials.ha1(tenant, user)
         return None if ha1 is None else PhoneAccount(tenant, user, ha1)
 
+    def exists(self, tenant: TenantId, user: str) -> bool:
+        """Whether a user of this tenant has a phone."""
+        return self._credentials.ha1(tenant, user) is not None
+
     def tenant_of(self, user: str) -> TenantId:
         """The tenant that an event about this user belongs to."""
         return self._tenant_of_phone.get(user, self.default_tenant)

@@ -34,6 +34,7 @@ from cti.contacts import RedisContactStore
 from cti.media_engine import RtpEngine
 from cti.sip.defence import Offence
 from cti.sip.endpoint import SipEndpoint
+from cti.sip.phone_dialogs import PhoneDialogs
 from cti.sip.session import InviteSession
 from cti.sip.source import TrustedProxies
 from cti.sip.user_agent import UserAgent
@@ -55,6 +56,8 @@ from node.event_bus import EventBus, stream_name
 from node.http import Health, HttpServer, gateway
 from node.listeners import check_port
 from node.media_metrics import MediaMetrics
+from node.phone_lamps import PhoneLamps
+from node.phone_services import PhoneServices
 from node.phones import ConfiguredPhones, RegistrationEvents
 from node.registration import Registration
 from node.signalling import Signalling
@@ -280,7 +283,10 @@ class Node:
         self._bus = EventBus(self._redis, self._directory.spool)
         self._bus.start()
         self._stack.push_async_callback(self._bus.stop)
-        self._events = EventStamp(self.settings.node_id, self._bus)
+        # The phones themselves are known later than events: both names are looked up when asked.
+        self._phone_dialogs = PhoneDialogs(self._is_phone)
+        lamps = PhoneLamps(self._bus, self._phone_dialogs, is_phone=self._is_phone)
+        self._events = EventStamp(self.settings.node_id, lamps)
 
     async def _migrate(self) -> None:
         async with self._pool.acquire() as connection:
@@ -358,6 +364,9 @@ class Node:
     def _verify_agent(self, tenant: TenantId, agent: AgentId, password: str) -> bool:
         return self._credentials.verify_agent(tenant, agent, password)
 
+    def _is_phone(self, tenant: TenantId, user: str) -> bool:
+        return self._phones.exists(tenant, user)
+
     async def _is_registered(self, tenant: TenantId, phone: str) -> bool:
         return bool(await self._contacts.lookup(tenant, phone))
 
@@ -404,9 +413,20 @@ class Node:
         self._defend(endpoint)
         registration = await self._start_registration(endpoint)
         user_agent = UserAgent(
-            endpoint, on_invite=self._take_invite, registrar=registration.registrar
+            endpoint,
+            on_invite=self._take_invite,
+            registrar=registration.registrar,
+            policy=settings.sip.session_policy,
         )
         self._stack.push_async_callback(user_agent.aclose)
+        services = PhoneServices(
+            user_agent,
+            directory=self._phones,
+            authenticator=registration.authenticator,
+            contacts=self._contacts,
+            lamps=self._phone_dialogs,
+        )
+        self._stack.push_async_callback(services.aclose)
         self._trunks = NodeTrunks(
             user_agent=user_agent,
             admission=self._admission,
