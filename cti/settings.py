@@ -52,6 +52,9 @@ class ListenSettings(_Settings):
     transport: Literal["udp", "tcp", "tls", "ws", "wss"]
     host: str = "127.0.0.1"
     port: int = Field(5060, ge=0, le=65535)
+    advertised_host: str | None = Field(
+        None, description="host written in Via and Contact instead of sip.advertised_host"
+    )
 
 
 class TlsSettings(_Settings):
@@ -180,7 +183,11 @@ class SipSettings(_Settings):
         default_s = self.register_expires_default_s
         if not self.register_expires_min_s <= default_s <= self.register_expires_max_s:
             raise ValueError("register_expires_default_s lies outside of its minimum and maximum")
-        wildcards = [one.host for one in self.listen if one.host in {"0.0.0.0", "::"}]
+        wildcards = [
+            one.host
+            for one in self.listen
+            if one.host in {"0.0.0.0", "::"} and one.advertised_host is None
+        ]
         if wildcards and self.advertised_host is None:
             raise ValueError(
                 f"listening at {wildcards[0]} needs advertised_host, the address that peers reach"

@@ -57,7 +57,9 @@ class Signalling:
         addresses = {}
         for one in self._settings.listen:
             try:
-                host, port = await self.endpoint.listen(one.transport, one.host, one.port)
+                host, port = await self.endpoint.listen(
+                    one.transport, one.host, one.port, advertised_host=one.advertised_host
+                )
             except PlatformError as error:
                 if isinstance(error.__cause__, OSError):
                     raise cannot_listen("sip", one.host, one.port, error.__cause__) from error

@@ -39,7 +39,7 @@ from cti.sip.transaction import (
     server_key,
 )
 from cti.sip.transaction_users import ClientTransaction, Live, ServerTransaction
-from cti.sip.transport import TRANSPORTS, ConnectionLimits, Hop
+from cti.sip.transport import TRANSPORTS, ConnectionLimits, Hop, address_family
 from cti.sip.transports.registry import Transports
 from cti.sip.transports.tls_files import Tls
 from cti.sip.uri import Via
@@ -101,6 +101,7 @@ class SipEndpoint:
         self.timers = timers or Timers()
         """Those of its transactions; the core repeats its 2xx by the same."""
         self._advertised_host = advertised_host
+        self._advertised: dict[tuple[str, str, int], tuple[str, int]] = {}
         self._max_transactions = max_transactions
         self._transports = Transports(
             self, limits or ConnectionLimits(), tls=tls, origins=web_origins
@@ -112,7 +113,7 @@ class SipEndpoint:
         self._wake: asyncio.TimerHandle | None = None
         self._wake_s = math.inf
         self._closed = False
-        self._client_connections: set[int] = set()
+        self._on_connection: dict[int, dict[Key, Live]] = {}
         self._trusted_proxies = TrustedProxies(trusted_proxies)
         self._counters_in = {name: MessageCounters("in", name) for name in TRANSPORTS}
         self._counters_out = {name: MessageCounters("out", name) for name in TRANSPORTS}
@@ -128,28 +129,34 @@ class SipEndpoint:
 
     # Sockets
 
-    async def listen(self, transport: str, host: str, port: int) -> tuple[str, int]:
-        """Bind an address for a transport; port 0 takes a free one. Return the bound address."""
-        if host in {"0.0.0.0", "::"} and self._advertised_host is None:
+    async def listen(
+        self, transport: str, host: str, port: int, *, advertised_host: str | None = None
+    ) -> tuple[str, int]:
+        """Bind an address for a transport; port 0 takes a free one. Return the bound address.
+
+        `advertised_host` is what peers know it by, instead of the endpoint's.
+        """
+        is_wildcard = host in {"0.0.0.0", "::"}
+        advertised = advertised_host or self._advertised_host
+        if advertised is not None and _other_family(advertised, host):
+            advertised = None
+        if is_wildcard and advertised is None:
             raise PlatformError(
                 Code.CONFIG_INVALID,
                 f"SIP listens on every address ({host}): set the advertised host that peers use",
             )
-        return await self._transports.listen(transport, host, port)
+        bound = await self._transports.listen(transport, host, port)
+        is_loopback = host == "::1" or host.startswith("127.")
+        if advertised is not None and (advertised_host is not None or not is_loopback):
+            self._advertised[transport, *bound] = advertised, bound[1]
+        return bound
 
     def local_address(self, transport: str, hop: Hop | None = None) -> tuple[str, int]:
         """Return host and port to write in Via and Contact, for `hop` when it is given."""
         address = self._transports.local_address(transport, hop)
         if address is None:
             raise PlatformError(Code.SIP_TRANSPORT, f"no SIP socket for {transport}")
-        host, port = address
-        if self._advertised_host is None or host == "::1" or host.startswith("127."):
-            return host, port
-        return self._advertised_host, port
-
-    def stands(self, connection: int) -> bool:
-        """Whether a connection can carry messages now."""
-        return self._transports.stands(connection)
+        return self._advertised.get((transport, *address), address)
 
     def identities_of(self, hop: Hop) -> frozenset[str]:
         """Whom the certificate of a connection's peer proves it to be; nobody without one."""
@@ -252,7 +259,7 @@ class SipEndpoint:
         self._counters_out[live.hop.transport].count(user.request)
         self._run(live, outputs)
         if live.connection:
-            self._client_connections.add(live.connection)
+            self._on_connection.setdefault(live.connection, {})[live.machine.key] = live
 
     # Requests too large for UDP (RFC 3261 18.1.1)
 
@@ -329,11 +336,8 @@ class SipEndpoint:
         """Fail the requests that were sent on a connection and have no response yet."""
         if stood:
             self.on_flow_lost(connection)
-        if connection not in self._client_connections:
-            return
-        self._client_connections.discard(connection)
-        for live in list(self._clients.values()):
-            if live.connection == connection and live.machine.state in _UNANSWERED:
+        for live in self._on_connection.pop(connection, {}).values():
+            if live.machine.state in _UNANSWERED:
                 if stood:
                     live.fallback = None  # the peer may have read it
                 self.on_send_error(live)
@@ -490,6 +494,10 @@ class SipEndpoint:
     def _forget(self, live: Live) -> None:
         table = self._clients if isinstance(live.machine, ClientMachine) else self._servers
         table.pop(live.machine.key, None)
+        if live.connection:
+            sharing = self._on_connection.get(live.connection)
+            if sharing is not None:
+                sharing.pop(live.machine.key, None)
 
     def _send_cancel(self, live: Live) -> None:
         user = live.user
@@ -538,6 +546,12 @@ _USER_STATES: dict[type, frozenset[State]] = {
     InviteClient: frozenset({State.CALLING, State.PROCEEDING, State.ACCEPTED}),
     InviteServer: frozenset({State.PROCEEDING, State.COMPLETED}),
 }
+
+
+def _other_family(advertised: str, bound: str) -> bool:
+    """Whether an advertised host cannot stand for a bound one: an IPv4 address for IPv6's."""
+    family = address_family(advertised)
+    return family is not None and family is not address_family(bound)
 
 
 def _refuse(transaction: ServerTransaction) -> None:

@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
+from pathlib import Path
 
 import dns.asyncresolver
 import dns.exception
@@ -48,6 +49,7 @@ _RETRY_S = 5.0
 _KEPT_S = 86_400.0
 _MAX_NAMES = 4096
 _DNS_PORT = 53
+_HOSTS = Path("/etc/hosts")
 
 _LOOKUPS = Counter("sip_dns_lookups", "Questions to name servers", ["outcome"])
 _ANSWERED, _EMPTY, _FAILED, _STALE = (
@@ -106,7 +108,9 @@ class Resolver:
         ipv6: bool = True,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        """`servers` are addresses of name servers, with a port if it is not 53; none: the system's.
+        """`servers` are addresses of name servers, with a port if it is not 53.
+
+        Without them the system's are asked, after its file of hosts.
 
         `transports` are those that requests can be sent over, the preferred first.
         """
@@ -116,6 +120,7 @@ class Resolver:
         self._chance = chance
         self._cache = RecordCache()
         self._asked: dict[_Key, asyncio.Task[tuple[Record, ...]]] = {}
+        self._hosts: dict[str, tuple[str, ...]] = {}
         self._away_until_s = 0.0
         self._seldom = Seldom()
         self._dns: dns.asyncresolver.Resolver | None = None
@@ -123,6 +128,7 @@ class Resolver:
             self._dns = dns.asyncresolver.Resolver(configure=False)
             self._dns.nameservers = [_name_server(each) for each in servers]
         else:
+            self._hosts = hosts_of(_HOSTS.read_text(errors="replace")) if _HOSTS.exists() else {}
             with contextlib.suppress(dns.resolver.NoResolverConfiguration):
                 self._dns = dns.asyncresolver.Resolver()
         if self._dns is not None:
@@ -159,6 +165,8 @@ class Resolver:
 
     async def _lookup(self, name: str, kind: RecordType) -> Sequence[Record]:
         key = (name.rstrip(".").lower(), kind)
+        if (local := self._hosts.get(key[0])) is not None:
+            return [each for each in local if kind == ("AAAA" if ":" in each else "A")]
         loop = asyncio.get_running_loop()
         now_s = loop.time()
         known = self._cache.fresh(key, now_s)
@@ -217,6 +225,20 @@ class Resolver:
             return (), _negative_ttl_s(answer.response)
         records = tuple(_record(each) for each in answer.rrset)
         return records, float(answer.chaining_result.minimum_ttl)
+
+
+def hosts_of(text: str) -> dict[str, tuple[str, ...]]:
+    """Read a file of hosts: addresses by name."""
+    hosts: dict[str, tuple[str, ...]] = {}
+    for line in text.splitlines():
+        address, *names = line.partition("#")[0].split() or [""]
+        try:
+            canonical = str(ip_address(address))
+        except ValueError:
+            continue
+        for name in names:
+            hosts[name.lower()] = (*hosts.get(name.lower(), ()), canonical)
+    return hosts
 
 
 def _record(data: object) -> Record:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 from typing import Literal, Protocol, cast
 
 from cti.sip.transport import SECURE, Hop, TransportName, address_family, default_port
@@ -67,6 +68,8 @@ def hop_of_address(uri: SipUri) -> Hop | None:
     host = uri.params.get("maddr") or uri.host
     if address_family(host) is None:
         return None
+    if ":" in host and (mapped := IPv6Address(host).ipv4_mapped) is not None:
+        host = str(mapped)  # reached over IPv4
     transport = _stated_transport(uri) or ("tls" if uri.scheme == "sips" else "udp")
     return Hop(transport, host, uri.port or default_port(transport))
 

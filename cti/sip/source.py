@@ -40,7 +40,8 @@ class TrustedProxies:
         if stated is not None:
             if host in self:
                 try:
-                    return str(ip_address(stated.strip().strip("[]")))
+                    address = ip_address(stated.strip().strip("[]"))
+                    return str(getattr(address, "ipv4_mapped", None) or address)
                 except ValueError:
                     pass
             request.headers.remove(SOURCE_HEADER)

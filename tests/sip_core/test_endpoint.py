@@ -346,4 +346,10 @@ async def test_the_advertised_host_is_for_other_machines() -> None:
     await endpoint.listen("tcp", "127.0.0.1", 0)
     assert endpoint.local_address("udp") == ("203.0.113.5", port)
     assert endpoint.local_address("tcp")[0] == "127.0.0.1"
+    await endpoint.listen("udp", "::1", 0)
+    assert endpoint.local_address("udp", Hop("udp", "::1", 9))[0] == "::1"
+    with pytest.raises(PlatformError):  # an IPv4 address stands for no IPv6 one
+        await endpoint.listen("tcp", "::", 0)
+    await endpoint.listen("tcp", "::1", 0, advertised_host="pbx.example")
+    assert endpoint.local_address("tcp", Hop("tcp", "::1", 9))[0] == "pbx.example"
     await endpoint.aclose()

@@ -11,7 +11,7 @@ import pytest_asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cti.sip.resolver import RecordCache, Resolver
+from cti.sip.resolver import RecordCache, Resolver, hosts_of
 from cti.sip.server_location import (
     Naptr,
     Record,
@@ -102,6 +102,7 @@ async def test_what_the_uri_says_shortens_the_way(uri: str, hops: list[str]) -> 
         ("sip:x@192.0.2.1", Hop("udp", "192.0.2.1", 5060)),
         ("sip:x@[2001:db8::1]:5070;transport=TCP", Hop("tcp", "2001:db8::1", 5070)),
         ("sips:x@192.0.2.1", Hop("tls", "192.0.2.1", 5061)),
+        ("sip:x@[::ffff:192.0.2.1]", Hop("udp", "192.0.2.1", 5060)),
         ("sip:x@phone.example;maddr=192.0.2.7", Hop("udp", "192.0.2.7", 5060)),
         ("sip:x@carrier.example", None),
     ],
@@ -278,3 +279,11 @@ async def test_without_any_name_server_addresses_still_work() -> None:
     resolver = Resolver(["[::1]:9"])
     assert await resolver.locate(SipUri.parse("sip:x@[::1]")) == [Hop("udp", "::1", 5060)]
     await resolver.aclose()
+
+
+async def test_the_file_of_hosts_comes_first() -> None:
+    hosts = hosts_of("127.0.0.1 LocalHost pbx # ours\n\n::1 localhost\nnonsense here\n127.0.0.9")
+    assert hosts == {"localhost": ("127.0.0.1", "::1"), "pbx": ("127.0.0.1",)}
+    resolver = Resolver()
+    if "localhost" in resolver._hosts:
+        assert await resolver.locate(SipUri.parse("sip:x@localhost"))

@@ -8,9 +8,10 @@ import socket
 
 from cti.sip.guard import Guard
 from cti.sip.message import SipSyntaxError, parse_message
+from cti.sip.metrics import TRANSPORT_ERRORS
 from cti.sip.transport import Hop, Receiver
 
-_RECEIVE_BUFFER_BYTES = 4 * 1024 * 1024
+_BUFFER_BYTES = 4 * 1024 * 1024
 _MAX_DATAGRAM_BYTES = 65_535
 _KEEP_ALIVE_BYTES = 8
 _BATCH = 64  # datagrams that are read before the loop does something else
@@ -37,7 +38,8 @@ class UdpSocket:
         self._receiver = receiver
         self._has_errors = False
         self._loop = asyncio.get_running_loop()
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
+        for buffer in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            bound.setsockopt(socket.SOL_SOCKET, buffer, _BUFFER_BYTES)
         if bound.family is socket.AF_INET6:
             bound.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
         else:
@@ -45,11 +47,14 @@ class UdpSocket:
         self._loop.add_reader(bound.fileno(), self._read)
 
     def send(self, data: bytes, host: str, port: int) -> bool:
-        """Send now; False when the system refused. What does not fit into its buffer is lost."""
+        """Send now; False when the system refused.
+
+        What does not fit into its buffer is lost like any datagram, and sent again by its timer.
+        """
         try:
             self._socket.sendto(data, (host, port))
         except BlockingIOError:
-            return False  # waiting in a queue would only make it late
+            TRANSPORT_ERRORS.labels("udp").inc()
         except OSError:
             # The error may be that of an earlier datagram, which the socket reports first.
             self._has_errors = True
