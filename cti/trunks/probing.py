@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
 
-from cti.sip.message import Response
+from cti.sip.causes import retry_after_s
 from cti.sip.transport import Hop
 from cti.sip.uri import SipUri
 from cti.sip.user_agent import UserAgent
@@ -24,7 +24,6 @@ _log = structlog.get_logger(__name__)
 _FIRST_PROBES_PER_S = 200
 _RESOLVE_AGAIN_S = 60.0
 _RESOLVE_AFTER_FAILURE_S = 5.0
-_MAX_RETRY_AFTER_DIGITS = 9
 
 Locate = Callable[[SipUri], Awaitable[list[Hop]]]
 
@@ -115,13 +114,6 @@ class Prober:
         except PlatformError as error:
             return ProbeResult(ProbeOutcome.DEAD, detail=str(error.code))
         return probe_result(response.status, retry_after_s(response))
-
-
-def retry_after_s(response: Response) -> float:
-    """Return the Retry-After of a response, 0 where there is none (RFC 3261 20.33)."""
-    text = (response.headers.get("Retry-After") or "").split("(")[0].split(";")[0].strip()
-    is_number = text.isascii() and text.isdigit() and len(text) <= _MAX_RETRY_AFTER_DIGITS
-    return float(text) if is_number else 0.0
 
 
 def _nobody_listens(_uri: str, _hops: list[Hop]) -> None:

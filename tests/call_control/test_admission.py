@@ -402,8 +402,7 @@ def test_thousands_of_tenants_load_and_decide_quickly() -> None:
         admission.release(decision)
     began = time.process_time()
     for at in range(5000):
-        decision = admission.admit("192.0.2.9", f"4{at:05}", float(at))
-        admission.release(admitted(decision))
+        admission.release(admitted(admission.admit("192.0.2.9", f"4{at:05}", float(at))))
     each_us = (time.process_time() - began) / 5000 * 1e6
     assert loaded_s < 3, loaded_s
     assert each_us < 60, each_us
