@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from cti.sip.endpoint import SipEndpoint
@@ -13,7 +14,8 @@ from cti.sip.transport import Hop
 
 _ADDRESS = ("192.0.2.95", 5060)
 
-Sent = Callable[[bytes, Hop], None]
+Sent = Callable[[bytes, Hop], bool | None]
+"""Takes bytes that are sent; False says that they could not be."""
 
 
 class _Wires:
@@ -27,8 +29,9 @@ class _Wires:
     def local_address(self, _transport: str, _hop: Hop | None = None) -> tuple[str, int]:
         return self._address
 
-    def send(self, data: bytes, hop: Hop, _on_error: Callable[[], None]) -> int:
-        self._on_sent(data, hop)
+    def send(self, data: bytes, hop: Hop, on_error: Callable[[], None]) -> int:
+        if self._on_sent(data, hop) is False:
+            asyncio.get_running_loop().call_soon(on_error)
         return hop.connection
 
     def stands(self, _connection: int) -> bool:
@@ -52,6 +55,12 @@ class MemoryEndpoint(SipEndpoint):
     def timer_count(self) -> int:
         """Timers of transactions that wait."""
         return len(self._heap)
+
+    @property
+    def transactions(self) -> list[str]:
+        """Kind and state of each transaction in the tables."""
+        lives = [*self._clients.values(), *self._servers.values()]
+        return [f"{type(each.machine).__name__} {each.machine.state.value}" for each in lives]
 
     def take_datagram(self, data: bytes, host: str, port: int) -> None:
         """Take what a UDP socket would have received."""

@@ -295,7 +295,8 @@ def response_to(
     # Of what a broken request has twice the first is echoed; what it lacks cannot be.
     own.copy_first(request.headers, "From", "To", "Call-ID", "CSeq")
     if status > 100 and _lacks_tag(request):
-        own.set("To", f"{own.first_row('To')};tag={to_tag or _stateless_tag(request)}")
+        to = (own.first_row("To") or "").rstrip("; ")  # a semicolon at the end is no parameter
+        own.set("To", f"{to};tag={to_tag or _stateless_tag(request)}")
     if status == 100:
         own.copy_from(request.headers, "Timestamp")  # RFC 3261 8.2.6.1
     for name, value in headers:

@@ -111,7 +111,8 @@ def split_outside(text: str, separator: str) -> list[str]:
     pieces: list[str] = []
     start = at = 0
     cut = quoted = bracket = -1  # the next of each; searched again only when passed
-    while (cut := _next(text, separator, cut, at)) < len(text):
+    while True:
+        cut = _next(text, separator, cut, at)
         quoted = _next(text, '"', quoted, at)
         bracket = _next(text, "<", bracket, at)
         if cut < quoted and cut < bracket:
@@ -119,12 +120,13 @@ def split_outside(text: str, separator: str) -> list[str]:
             start = at = cut + 1
         elif quoted < bracket:
             at = end_of_quoted(text, quoted)
-        else:
+        elif bracket < len(text):
             at = text.find(">", bracket) + 1
             if at == 0:
                 raise SipSyntaxError(Malformed.HEADER_VALUE, "Angle bracket is not closed")
-    pieces.append(text[start:].strip())
-    return pieces
+        else:
+            pieces.append(text[start:].strip())
+            return pieces
 
 
 def _next(text: str, character: str, known: int, at: int) -> int:
