@@ -29,7 +29,7 @@ from agents.service import AgentService
 from agents.settings import AgentSettings
 from cti.admission import Admission
 from cti.call import CallInfo
-from cti.call_control import CallControl
+from cti.call_control import CallControl, PhoneAccess
 from cti.contacts import RedisContactStore
 from cti.media_engine import RtpEngine
 from cti.sip.defence import Offence
@@ -46,6 +46,7 @@ from domain.ids import AgentId, TenantId
 from ivr.business import BusinessClient, BusinessSystems
 from ivr.library import FlowLibrary
 from ivr.prompts import PromptStore
+from ivr.recordings import WAITING
 from ivr.runner import FlowRunner
 from ivr.synthesis import EspeakSynthesizer
 from node.config import Config, PlatformSettings
@@ -454,6 +455,9 @@ class Node:
             local_ip=settings.media.local_ip,
             domain=settings.sip.realm,
             media_timeout_ms=round(settings.media.media_timeout_s * 1000),
+            phones=PhoneAccess(self._phones, registration.authenticator, self._is_phone),
+            outbound=self._trunks.outbound,
+            hold_music=lambda: self._prompts.music(WAITING),
         )
         user_agent.is_available = lambda: not self._calls.is_draining
         media.on_event = self._calls.on_media
