@@ -79,9 +79,18 @@ def _dns_server(text: str) -> str:
         port = port.removeprefix(":")
     elif text.count(":") == 1:
         host, _, port = text.partition(":")
-    ipaddress.ip_address(host)
-    if port and not (port.isascii() and port.isdigit() and 0 < int(port) < 65_536):
-        raise ValueError("the port must be between 1 and 65535")
+    try:
+        ipaddress.ip_address(host)
+        is_good = not port or 0 < int(port) < 65_536
+    except ValueError:
+        is_good = False
+    if not is_good:
+        raise explained(
+            Words(f"“{text}”不是域名服务器的地址", f"{text!r} is no address of a name server"),
+            Words(
+                "例如 192.0.2.53 或 192.0.2.53:5353", "write it like 192.0.2.53 or 192.0.2.53:5353"
+            ),
+        )
     return text
 
 

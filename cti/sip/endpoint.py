@@ -39,7 +39,7 @@ from cti.sip.transaction import (
     server_key,
 )
 from cti.sip.transaction_users import ClientTransaction, Live, ServerTransaction
-from cti.sip.transport import TRANSPORTS, ConnectionLimits, Hop, address_family
+from cti.sip.transport import TRANSPORTS, ConnectionLimits, Hop, OnError, address_family
 from cti.sip.transports.registry import Transports
 from cti.sip.transports.tls_files import Tls
 from cti.sip.uri import Via
@@ -206,10 +206,12 @@ class SipEndpoint:
         self._complete(request, hop)
         self.forward(request, hop)
 
-    def forward(self, message: Request | Response, hop: Hop) -> None:
+    def forward(
+        self, message: Request | Response, hop: Hop, on_error: OnError | None = None
+    ) -> None:
         """Send a message as it is, without a transaction."""
         self._counters_out[hop.transport].count(message)
-        self._transports.send(message.to_bytes(), hop, _ignore_error)
+        self._transports.send(message.to_bytes(), hop, on_error or _ignore_error)
 
     def _complete(self, request: Request, hop: Hop) -> None:
         """Add what every request needs: Via with a fresh branch, Max-Forwards, User-Agent."""
