@@ -40,6 +40,8 @@ class CallInfo:
     """The registered phone that calls, as it authenticated; empty for calls from trunks."""
     withheld: bool = False
     """Whether the caller does not want its number shown to people."""
+    number_list: str = ""
+    """The white list of numbers that the caller is on."""
 
 
 class CollectEnd(StrEnum):

@@ -41,7 +41,9 @@ class OutboundTrunks(Protocol):
     def release(self, attempt: TrunkAttempt) -> None:
         """Give the channel back."""
 
-    def report(self, attempt: TrunkAttempt, status: int, code: Code) -> bool:
+    def report(
+        self, attempt: TrunkAttempt, status: int, code: Code, *, retry_after_s: float = 0
+    ) -> bool:
         """Tell how an INVITE went; True when the next attempt may do better."""
 
 

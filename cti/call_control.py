@@ -187,6 +187,7 @@ class CallControl:
             flow=access_code.flow,
             arrived_unix_us=time.time_ns() // 1000,
             withheld=caller.withheld,
+            number_list=admitted.number_list,
         )
         return _Arrival(
             info,

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from cti.call_context import OutboundTrunks
 from cti.contacts import Way as ContactWay
+from cti.farewell import end_session
 from cti.sip.session import InviteSession, Referral, SessionEnd, SessionObserverBase
 from cti.sip.uri import NameAddr
 from cti.sip.user_agent import UserAgent
@@ -145,7 +146,9 @@ class TrunkWay:
 
     def failed(self, end: SessionEnd) -> bool:
         """See Way."""
-        return self._trunks.report(self._attempt, end.status, end.code)
+        return self._trunks.report(
+            self._attempt, end.status, end.code, retry_after_s=end.retry_after_s
+        )
 
     def release(self) -> None:
         """See Way."""
@@ -218,7 +221,7 @@ class Fork(SessionObserverBase):
         """Give up or hang up, by whatever the session's state needs."""
         self._gives_up = True
         if self.ended is None and self.session is not None:
-            self.session.end(code)
+            end_session(self.session, code)
 
     # cti.sip.session.SessionObserver
 

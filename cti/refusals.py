@@ -57,6 +57,7 @@ class Refusals:
             called=refused.called,
             sip_call_id=session.call_id,
             source_address=session.source,
+            number_list=refused.number_list,
         )
         self._record(refused.tenant, new_call_id(), arrived, refused.code, status)
 
@@ -93,6 +94,7 @@ def arrival_of(info: CallInfo, session: InviteSession) -> CallArrived:
         sip_call_id=session.call_id,
         source_address=session.source,
         phone=info.phone,
+        number_list=info.number_list,
     )
 
 

@@ -33,6 +33,7 @@ _CALLS = Table(
         "landing_code": "text",
         "sip_call_id": "text",
         "source_address": "text",
+        "number_list": "text",
         "flow": "text",
         "flow_version": "text",
         "queue": "text",
@@ -175,6 +176,7 @@ class _Batch:
             landing_code=body.landing_code,
             sip_call_id=body.sip_call_id,
             source_address=body.source_address,
+            number_list=body.number_list,
         )
 
     def call_refused(self, event: Event) -> None:

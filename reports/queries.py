@@ -65,13 +65,17 @@ class RecordQueries:
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
 
-    async def latest_calls(self, count: int, *, tenant: str | None = None) -> list[Row]:
-        """The calls that arrived last, newest first."""
+    async def latest_calls(
+        self, count: int, *, tenant: str | None = None, number_list: str | None = None
+    ) -> list[Row]:
+        """The calls that arrived last, newest first; those of a black or white list alone."""
         rows: list[Row] = await self._pool.fetch(
-            "SELECT * FROM call_record WHERE $2::text IS NULL OR tenant = $2 "
+            "SELECT * FROM call_record WHERE ($2::text IS NULL OR tenant = $2) "
+            "AND ($3::text IS NULL OR number_list = $3) "
             "ORDER BY arrived_at DESC NULLS LAST LIMIT $1",
             count,
             tenant,
+            number_list,
         )
         return rows
 

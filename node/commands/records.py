@@ -86,6 +86,10 @@ def records_command(
         typer.Option(metavar="ID", help="Show all of one call, by its id or SIP Call-ID."),
     ] = None,
     last: Annotated[int, typer.Option(min=1, max=10_000, help="How many calls to list.")] = 20,
+    number_list: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="List only calls of a black or white list's numbers."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, numbers unmasked.")] = False,
     data: Annotated[
         Path,
@@ -97,7 +101,7 @@ def records_command(
     Reads the database of a running instance; of a stopped one it starts the database for a moment.
     """
     try:
-        found = asyncio.run(_show(call, last, as_json, data))
+        found = asyncio.run(_show(call, last, number_list, as_json, data))
     except PlatformError as error:
         typer.echo(error.detail or str(error), err=True)
         raise typer.Exit(1) from None
@@ -106,10 +110,12 @@ def records_command(
         raise typer.Exit(1)
 
 
-async def _show(call_id: str | None, last: int, as_json: bool, data: Path) -> bool:
+async def _show(
+    call_id: str | None, last: int, number_list: str | None, as_json: bool, data: Path
+) -> bool:
     async with _records(data) as records:
         if call_id is None:
-            rows = await records.latest_calls(last)
+            rows = await records.latest_calls(last, number_list=number_list)
             if as_json:
                 _print_json([dict(row) for row in rows])
             else:
@@ -194,6 +200,7 @@ def _facts(record: Row) -> Sequence[tuple[str, str]]:
         ("应答 answered", _moment(record["answered_at"])),
         ("结束 ended", _moment(record["ended_at"])),
         ("中继 trunk", _text(record["trunk"])),
+        ("名单 number list", _text(record["number_list"])),
         ("主叫 caller", mask_number(record["caller"] or "")),
         ("被叫 called", _text(record["called"])),
         ("流程 flow", f"{record['flow'] or ''} {record['flow_version'] or ''}".strip()),
