@@ -162,6 +162,10 @@ class SipEndpoint:
         """Whom the certificate of a connection's peer proves it to be; nobody without one."""
         return self._transports.identities_of(hop.connection)
 
+    def stands(self, connection: int) -> bool:
+        """Whether a connection can carry messages now; the edge asks it."""
+        return self._transports.stands(connection)
+
     @property
     def transaction_count(self) -> int:
         """Transactions in the tables, those that only absorb retransmissions included."""
