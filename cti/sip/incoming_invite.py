@@ -199,7 +199,7 @@ class IncomingInvite:
             return
         reliable = self._reliable
         first = reliable.acknowledge(request) if reliable is not None else None
-        if first is None:
+        if reliable is None or first is None:
             server.respond(response_to(request, 481))
             return
         sdp = description_of(request)
@@ -214,5 +214,5 @@ class IncomingInvite:
             session.changes.answer_offer(server, usage, sdp)
         else:
             server.respond(response_to(request, 200))
-        self.proceed()
-        session.changes.proceed()
+        session.proceed()
+        reliable.proceed()

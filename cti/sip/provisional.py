@@ -67,9 +67,12 @@ class ReliableProvisionals:
             return None
         self._waiting.popleft()
         self._stop_timer()
-        if self._waiting and not self._stopped:
-            self._send_first()
         return first
+
+    def proceed(self) -> None:
+        """Send what waited for the response that was acknowledged."""
+        if self._waiting and not self._stopped and self._timer is None:
+            self._send_first()
 
     def stop(self) -> None:
         """Repeat nothing more: the final response is out. PRACKs under way still find theirs."""

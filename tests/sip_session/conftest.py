@@ -10,6 +10,7 @@ import pytest
 
 from cti.sip.endpoint import SipEndpoint
 from cti.sip.session import InviteSession
+from cti.sip.session_policy import SessionPolicy
 from cti.sip.timers import Timers
 from cti.sip.transport import Hop
 from cti.sip.user_agent import UserAgent
@@ -32,10 +33,10 @@ class WatchedAgent(UserAgent):
 class Node:
     """A user agent, its address, and the sessions that came in."""
 
-    def __init__(self, timers: Timers = FAST) -> None:
+    def __init__(self, timers: Timers = FAST, policy: SessionPolicy | None = None) -> None:
         self.endpoint = SipEndpoint(user_agent="test", timers=timers)
         self.incoming: asyncio.Queue[tuple[InviteSession, Recorder]] = asyncio.Queue()
-        self.agent = WatchedAgent(self.endpoint, on_invite=self._on_invite)
+        self.agent = WatchedAgent(self.endpoint, on_invite=self._on_invite, policy=policy)
         self.address = ("127.0.0.1", 0)
 
     async def listen(self, transport: str = "udp") -> None:
@@ -56,13 +57,15 @@ class Node:
                 await self.agent.changed.wait()
         assert not self.agent._invites
 
-    def call(self, peer: RawPeer, **options: object) -> tuple[InviteSession, Recorder]:
+    def call(
+        self, peer: RawPeer, *, sdp: bytes = b"v=0\r\n", **options: object
+    ) -> tuple[InviteSession, Recorder]:
         recorder = Recorder()
         session = self.agent.invite(
             f"sip:raw@{peer.host}:{peer.port}",
             from_="sip:95598@127.0.0.1",
             hop=Hop("udp", peer.host, peer.port),
-            sdp=b"v=0\r\n",
+            sdp=sdp,
             observer=recorder,
             **options,  # type: ignore[arg-type]
         )
