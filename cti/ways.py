@@ -77,6 +77,17 @@ class StoredWay:
         """The connection of a process."""
         return f"{self.process}.{self.hop.connection}"
 
+    @property
+    def listens(self) -> bool:
+        """Whether the phone names the address it sends from, and takes requests there.
+
+        Without a certificate of its own it takes none over TLS.
+        """
+        address = f"@{self.hop.host}"
+        return self.hop.transport in {"udp", "tcp"} and _without_port(self.contact).endswith(
+            address
+        )
+
     def to_text(self, call_id: str, cseq: int) -> str:
         """Write the record; its head is read by `register.lua`."""
         hop = self.hop
@@ -187,7 +198,5 @@ def _way(
         through = hop_of_route(stored.edge)
         if through is not None:
             return Way(through, (stored.edge,), stored.uri)
-    # A connection went with its process; a datagram may still get through, and a phone that names
-    # the address it sends from may listen there.
-    named = _without_port(stored.contact).endswith(f"@{hop.host}")
-    return Way(afresh, (), stored.uri) if hop.transport == "udp" or named else None
+    # A connection went with its process; a datagram may still get through.
+    return Way(afresh, (), stored.uri) if hop.transport == "udp" or stored.listens else None

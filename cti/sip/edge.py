@@ -35,6 +35,7 @@ _SIGNATURE_BYTES = 12
 _MAX_FORWARDS = 70
 _MAX_ROUTES = 32
 _FLOWS_REMEMBERED = 16_384
+_REASONS = {430: "Flow Failed"}  # RFC 5626 11.5
 
 
 class Edge:
@@ -69,9 +70,9 @@ class Edge:
             return False
         flow = self._flow_of(token)
         if flow is None:
-            self._refuse(request, source, 430, "Flow Failed")
+            self._refuse(request, source, 430)
         elif not _pop_routes(request):
-            self._refuse(request, source, 400, "Malformed Route")
+            self._refuse(request, source, 400)
         elif not _may_go_on(request):
             self._refuse(request, source, 483)
         elif _is_over(source, flow):
@@ -83,8 +84,8 @@ class Edge:
         return True
 
     def _to_phone(self, request: Request, source: Hop, flow: Hop, token: str) -> None:
-        if flow.transport != "udp" and not self._endpoint.stands(flow.connection):
-            self._refuse(request, source, 430, "Flow Failed")  # RFC 5626 5.3
+        if not flow.port and not self._endpoint.stands(flow.connection):
+            self._refuse(request, source, 430)  # RFC 5626 5.3
             return
         if request.to.tag is None and self._address is not None:
             self._record_route(request, flow, token, self._address)
@@ -114,21 +115,23 @@ class Edge:
         try:
             host, port = self._endpoint.local_address(hop.transport, hop)
         except PlatformError:
-            self._refuse(request, source, 430, "Flow Failed")
+            self._refuse(request, source, 430)
             return
         via = Via(hop.transport.upper(), host, port, {"branch": self._branch(request, back)})
         if hop.transport == "udp":
             via.params["rport"] = None
+        unsent = request.copy()
         request.push_via(via)
         _FORWARDED.labels(to).inc()
-        self._endpoint.forward(request, hop)
+        self._endpoint.forward(request, hop, lambda: self._answer(unsent, back, 430))
 
-    def _refuse(
-        self, request: Request, source: Hop, status: int, reason: str | None = None
-    ) -> None:
+    def _refuse(self, request: Request, source: Hop, status: int) -> None:
+        self._answer(request, stamp_via(request, source), status)
+
+    def _answer(self, request: Request, back: Hop, status: int) -> None:
         _REFUSED.labels(str(status)).inc()
         if request.method != "ACK":
-            back = stamp_via(request, source)
+            reason = _REASONS.get(status)
             self._endpoint.forward(response_to(request, status, reason), back)
 
     # Responses
@@ -236,7 +239,10 @@ def _is_over(source: Hop, flow: Hop) -> bool:
     """Whether something came over a flow."""
     if flow.transport == "udp":
         return (source.transport, source.host, source.port) == ("udp", flow.host, flow.port)
-    return source.connection == flow.connection
+    if source.connection == flow.connection:
+        return True
+    # A phone that listens may come over another connection, as we may to it.
+    return bool(flow.port) and (source.transport, source.host) == (flow.transport, flow.host)
 
 
 def _way_back(via: Via, connection: int) -> Hop:

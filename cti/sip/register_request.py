@@ -186,9 +186,12 @@ class _Reader:
 
     def _edge(self, hop: Hop) -> str:
         """Return the Route for other nodes; they reach a phone without NAT by themselves."""
-        if self._path or (hop.transport == "udp" and hop is not self._source):
+        is_flow_only = hop is self._source or hop.transport == "tls"
+        if self._path or not hop.connection or (hop.transport == "udp" and not is_flow_only):
             return ""
-        return self._route_of(hop) if hop.connection else ""
+        if is_flow_only and hop.transport != "udp":
+            hop = replace(hop, port=0)  # nobody listens there
+        return self._route_of(hop)
 
 
 def contact_key(uri: SipUri) -> str:

@@ -56,7 +56,7 @@ class Registrar:
         default_expires_s: int = 3600,
         min_expires_s: int = 60,
         max_expires_s: int = 3600,
-        max_waiting: int = 2000,
+        max_waiting: int = 5000,
         unix_clock: Callable[[], float] = time.time,
         share: Callable[[], float] = random.random,
     ) -> None:
@@ -162,9 +162,9 @@ class Registrar:
                 self._watch(tenant, user, way)
 
     def _watch(self, tenant: TenantId, user: str, way: StoredWay) -> None:
-        if way.hop.transport != "udp":
+        if way.hop.transport != "udp" and not way.listens:
             self._flows[way.hop.connection][f"{user} {way.field}"] = (tenant, user, way)
-        elif self._keep_alive is not None:
+        elif way.hop.transport == "udp" and self._keep_alive is not None:
             self._keep_alive.keep(way.hop, way.expires_unix_s)
 
     def on_connection_lost(self, connection: int) -> None:
