@@ -69,22 +69,23 @@ def how_to_call(
 ) -> Iterator[str]:
     """Return lines for the terminal; writes the files that they name."""
     number = settings.tenants[0].access_codes[0].code
+    if not any(name.startswith("sip/") for name in addresses):
+        return
+    yield "拨打 · how to call:"
+    address = addresses.get("sip/udp")
+    if address is not None:
+        host = address.rpartition(":")[0]
+        linphone, baresip = _write_callers(directory)
+        yield f"  cti95598  cti95598 call sip:{number}@{address} --press 1"
+        yield (
+            "  linphone  mkdir -p ~/.local/share/linphone && "
+            f"linphonec -c {linphone} -s sip:{number}@{address}"
+        )
+        yield f"  baresip   baresip -f {baresip} -e '/dial sip:{number}@{address}'"
+        yield f"  sipp      sipp -sn uac -s {number} -m 1 -d 10000 -i {host} {address}"
     for transport in ("ws", "wss"):
         if (web := addresses.get(f"sip/{transport}")) is not None:
             yield f"  浏览器 browser  {transport}://{web}  (SIP.js, JsSIP)"
-    address = addresses.get("sip/udp")
-    if address is None:
-        return
-    host = address.rpartition(":")[0]
-    linphone, baresip = _write_callers(directory)
-    yield "拨打 · how to call:"
-    yield f"  cti95598  cti95598 call sip:{number}@{address} --press 1"
-    yield (
-        "  linphone  mkdir -p ~/.local/share/linphone && "
-        f"linphonec -c {linphone} -s sip:{number}@{address}"
-    )
-    yield f"  baresip   baresip -f {baresip} -e '/dial sip:{number}@{address}'"
-    yield f"  sipp      sipp -sn uac -s {number} -m 1 -d 10000 -i {host} {address}"
     yield "坐席 · agents:"
     yield f"  cti95598 agent --help  (密码 passwords: {directory.demo_credentials})"
 

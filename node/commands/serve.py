@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable
@@ -82,6 +83,7 @@ def serve_command(
         loaded = load()
         directory = DataDirectory.at(data)
         configure_logs(directory.log)
+        _allow_open_files()
         status = uvloop.run(_serve(loaded, directory, wanted, load))
     except ConfigError as error:
         _complain(*(str(problem) for problem in error.problems))
@@ -197,13 +199,23 @@ def _announce(node: Node, directory: DataDirectory) -> None:
     sys.stdout.flush()
 
 
+def _allow_open_files() -> None:
+    """Take as many files as the system grants: each connection and each media port is one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def _with_ports(
     config: Config, sip_port: int | None, grpc_port: int | None, http_port: int | None
 ) -> Config:
     settings = config.settings
     changes: dict[str, object] = {}
     if sip_port is not None:
-        listen = [one.model_copy(update={"port": sip_port}) for one in settings.sip.listen]
+        listen = [
+            one.model_copy(update={"port": sip_port}) if one.transport in {"udp", "tcp"} else one
+            for one in settings.sip.listen
+        ]
         changes["sip"] = settings.sip.model_copy(update={"listen": listen})
     if grpc_port is not None:
         changes["grpc"] = settings.grpc.model_copy(update={"port": grpc_port})
