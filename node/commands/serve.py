@@ -30,6 +30,7 @@ log = structlog.get_logger(__name__)
 _BAD_CONFIGURATION = 78  # EX_CONFIG of sysexits.h
 _FORCED = 130
 
+_OPEN_FILES = 65_536
 _PORT_MAX = 65535
 
 _console = Console(highlight=False, soft_wrap=True)
@@ -200,10 +201,12 @@ def _announce(node: Node, directory: DataDirectory) -> None:
 
 
 def _allow_open_files() -> None:
-    """Take as many files as the system grants: each connection and each media port is one."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    """Ask for more files than the usual 1024: each connection and each media port is one."""
+    soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if most == resource.RLIM_INFINITY else min(_OPEN_FILES, most)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def _with_ports(
