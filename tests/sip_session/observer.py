@@ -7,7 +7,7 @@ from typing import Any
 
 from cti.sip.session import Referral, SessionEnd
 from domain.failures import Code
-from tests.sip_session.peer import PATIENCE_S
+from tests.sip_session.peer import patience_s
 
 
 class Recorder:
@@ -52,7 +52,7 @@ class Recorder:
         self._tell("ended", end)
 
     async def next(self) -> tuple[Any, ...]:
-        return await asyncio.wait_for(self.events.get(), PATIENCE_S)
+        return await asyncio.wait_for(self.events.get(), patience_s())
 
     async def expect(self, *event: Any) -> None:
         assert await self.next() == event

@@ -17,6 +17,11 @@ ANSWER = b"v=0\r\no=- 2 1 IN IP4 127.0.0.1\r\ns=-\r\n"
 _numbers = itertools.count(1)
 
 
+def patience_s() -> float:
+    """Return how long to wait for what must come: longer on a clock that jumps."""
+    return float(getattr(asyncio.get_running_loop(), "patience_s", PATIENCE_S))
+
+
 class RawPeer(asyncio.DatagramProtocol):
     """Sends and takes single messages; retransmissions it has seen are left out."""
 
@@ -127,7 +132,7 @@ class RawPeer(asyncio.DatagramProtocol):
         )
 
     async def next(self) -> Request | Response:
-        return await asyncio.wait_for(self.inbox.get(), PATIENCE_S)
+        return await asyncio.wait_for(self.inbox.get(), patience_s())
 
     async def expect(self, method: str) -> Request:
         message = await self.next()
@@ -150,7 +155,7 @@ class RawPeer(asyncio.DatagramProtocol):
 
     async def saw(self, start: bytes, *, times: int) -> None:
         """Wait until messages that start like this came so often, retransmissions included."""
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s()):
             while self.times_seen(start) < times:
                 self.arrived.clear()
                 await self.arrived.wait()

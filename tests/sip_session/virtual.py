@@ -18,10 +18,9 @@ from cti.sip.timers import Timers
 from cti.sip.transport import Hop
 from tests.sip_session.conftest import Node
 from tests.sip_session.observer import Recorder
-from tests.sip_session.peer import ANSWER, OFFER, RawPeer
+from tests.sip_session.peer import ANSWER, OFFER, RawPeer, patience_s
 
 _DELAY_S = 0.001
-_PATIENCE_S = 100_000.0
 
 
 class _Jump(selectors.DefaultSelector):
@@ -38,6 +37,8 @@ class _Jump(selectors.DefaultSelector):
 
 class VirtualLoop(asyncio.SelectorEventLoop):
     """An event loop whose time passes at once."""
+
+    patience_s = 100_000.0
 
     def __init__(self) -> None:
         self.now_s = 1000.0
@@ -116,7 +117,7 @@ class VirtualNode(Node):
 
     async def idle(self) -> None:
         """Wait until nothing of any call is left."""
-        async with asyncio.timeout(_PATIENCE_S):
+        async with asyncio.timeout(patience_s()):
             while self.agent.session_count or self.endpoint.transaction_count:
                 await passed(1.0)
         assert not self.agent._invites
@@ -133,9 +134,6 @@ class VirtualPeer(RawPeer):
 
     def send(self, message: Request | Response) -> None:
         self._wire.send(message.to_bytes(), (self.host, self.port), self.remote)
-
-    async def next(self) -> Request | Response:
-        return await asyncio.wait_for(self.inbox.get(), _PATIENCE_S)
 
     def in_dialog(self, invite: Request) -> None:
         """Write requests of the dialog that the node's INVITE began."""
