@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from loadtest.concurrent_rtp import concurrent_run
+from loadtest.failover import failover_run
 from loadtest.flood import flood_run
 from loadtest.register_run import Round, register_run
 from loadtest.runs import Result, ivr_run, queue_run
@@ -65,6 +66,26 @@ def flood(
         table.add_row(address, offence)
     _console.print(table)
     _check(outcome.result)
+
+
+@app.command()
+def failover(
+    rate: Rate = 20,
+    seconds: Seconds = 20,
+    freeze: Annotated[bool, typer.Option(help="Silence it instead of killing it.")] = False,
+) -> None:
+    """Calls out over two carriers, one of which dies in the middle."""
+    with tempfile.TemporaryDirectory(prefix="cti95598-load-") as data:
+        result = asyncio.run(failover_run(Path(data), rate=rate, seconds=seconds, freeze=freeze))
+    calls = result.calls
+    table = Table("figure", "value", title="one of two carriers dies")
+    table.add_row("calls successful / failed", f"{calls.successful} / {calls.failed}")
+    table.add_row("INVITE to 200, mean", f"{calls.mean_answer_ms:.1f} ms")
+    for at, carrier in enumerate(result.carriers, 1):
+        table.add_row(f"calls and probes taken by carrier {at}", str(carrier.successful))
+    _console.print(table)
+    if calls.failed or not calls.successful:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -80,14 +80,14 @@ async def queue_run(data: Path, *, rate: int, seconds: int, agents: int, talk_ms
     ports = load_ports()
     platform = RunningPlatform(data, ports, load_configuration(ports, "load-queue", agents))
     await platform.start()
-    phones_port = _free_udp_port()
+    phones_port = free_udp_port()
     phones = SippRun(
         data / "phones", "agent_phone", local_port=phones_port, media_port=_SIPP_MEDIA_PORT + 100
     )
     toolbars: list[ToolbarClient] = []
     try:
         await _register_phones(platform, data, phones_port)
-        await phones.start(_remote(platform), "-d", str(talk_ms))
+        await phones.start(remote(platform), "-d", str(talk_ms))
         toolbars = await _sign_in_all(platform)
         return await measured(platform, data, "queue_caller", rate, seconds, pause_ms=0)
     finally:
@@ -104,11 +104,11 @@ async def measured(
 
     async def load(name: str, calls: int, calls_per_s: int) -> CallFigures:
         run = SippRun(
-            data / name, scenario, local_port=_free_udp_port(), media_port=_SIPP_MEDIA_PORT
+            data / name, scenario, local_port=free_udp_port(), media_port=_SIPP_MEDIA_PORT
         )
         write_capture(data / name / "key.pcap", frequency_hz=0, duration_ms=200, keys={20: "1"})
         await run.start(
-            _remote(platform), "-s", "95598", "-d", str(pause_ms),
+            remote(platform), "-s", "95598", "-d", str(pause_ms),
             "-m", str(calls), "-r", str(calls_per_s), "-l", "20000",
         )  # fmt: skip
         return await run.wait(calls / calls_per_s)
@@ -121,26 +121,31 @@ async def measured(
 
 
 async def _register_phones(platform: RunningPlatform, data: Path, phones_port: int) -> None:
-    passwords = platform.passwords().phones[_TENANT]
+    directory = data / "register"
+    table, phones = phone_table(platform, directory)
+    run = SippRun(
+        directory, "register", local_port=free_udp_port(), media_port=_SIPP_MEDIA_PORT + 200
+    )
+    await run.start(
+        remote(platform), "-inf", str(table), "-m", str(phones), "-r", "200",
+        "-key", "phones_port", str(phones_port),
+    )  # fmt: skip
+    figures = await run.wait(phones / 200)
+    if figures.successful != phones:
+        raise RuntimeError(f"{figures.failed} of {phones} phones did not register")
+
+
+def phone_table(platform: RunningPlatform, directory: Path) -> tuple[Path, int]:
+    """Write users and passwords of all phones as sipp reads them; return file and count."""
     rows = [
         f"{user};[authentication username={user} password={password}]"
-        for user, password in passwords.items()
+        for user, password in platform.passwords().phones[_TENANT].items()
     ]
-    directory = data / "register"
     directory.mkdir(parents=True, exist_ok=True)
     table = directory / "phones.csv"
     table.touch(mode=0o600)
     table.write_text("\n".join(["SEQUENTIAL", *rows, ""]))
-    run = SippRun(
-        directory, "register", local_port=_free_udp_port(), media_port=_SIPP_MEDIA_PORT + 200
-    )
-    await run.start(
-        _remote(platform), "-inf", str(table), "-m", str(len(rows)), "-r", "200",
-        "-key", "phones_port", str(phones_port),
-    )  # fmt: skip
-    figures = await run.wait(len(rows) / 200)
-    if figures.successful != len(rows):
-        raise RuntimeError(f"{figures.failed} of {len(rows)} phones did not register")
+    return table, len(rows)
 
 
 async def _sign_in_all(platform: RunningPlatform) -> list[ToolbarClient]:
@@ -159,11 +164,13 @@ async def _sign_in_all(platform: RunningPlatform) -> list[ToolbarClient]:
     return await asyncio.gather(*(sign_in(*entry) for entry in passwords.items()))
 
 
-def _remote(platform: RunningPlatform) -> str:
+def remote(platform: RunningPlatform) -> str:
+    """Return where sipp sends to."""
     return f"{platform.sip.host}:{platform.sip.port}"
 
 
-def _free_udp_port() -> int:
+def free_udp_port() -> int:
+    """Return a port that is free now."""
     with socket.socket(type=socket.SOCK_DGRAM) as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

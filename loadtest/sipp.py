@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,10 +31,19 @@ class CallFigures:
 class SippRun:
     """One sipp process in a directory of its own."""
 
-    def __init__(self, directory: Path, scenario: str, *, local_port: int, media_port: int) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        scenario: str,
+        *,
+        local_port: int,
+        media_port: int,
+        host: str = "127.0.0.1",
+    ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
         self._scenario = scenario
+        self._host = host
         self._local_port = local_port
         self._media_port = media_port
         self._process: asyncio.subprocess.Process | None = None
@@ -44,8 +54,8 @@ class SippRun:
         scenario = SCENARIOS / f"{self._scenario}.xml"
         self._process = await asyncio.create_subprocess_exec(
             "sipp", remote, "-sf", str(scenario), "-nostdin", "-nd",
-            "-i", "127.0.0.1", "-p", str(self._local_port),
-            "-mi", "127.0.0.1", "-mp", str(self._media_port),
+            "-i", self._host, "-p", str(self._local_port),
+            "-mi", self._host, "-mp", str(self._media_port),
             "-trace_stat", "-stf", str(self._statistics), "-fd", "1",
             "-trace_err", "-error_file", str(self._directory / "errors.log"),
             "-buff_size", "4000000", *arguments,
@@ -63,7 +73,11 @@ class SippRun:
                 await process.wait()
         except TimeoutError:
             await self.stop()
-        return self._figures()
+        return self.figures()
+
+    def freeze(self) -> None:
+        """Stop it in its tracks: its socket still takes what nobody will answer."""
+        self._running().send_signal(signal.SIGSTOP)
 
     async def stop(self) -> None:
         """End sipp at once."""
@@ -81,7 +95,8 @@ class SippRun:
             raise RuntimeError("sipp was not started")
         return self._process
 
-    def _figures(self) -> CallFigures:
+    def figures(self) -> CallFigures:
+        """Return what it had counted when it last wrote that down."""
         with self._statistics.open() as file:
             rows = list(csv.DictReader(file, delimiter=";"))
         if not rows:
