@@ -6,6 +6,7 @@ import asyncio
 from typing import Protocol
 
 from cti.digits import info_digit
+from cti.farewell import end_session
 from cti.media import MediaEvent, MediaTimedOut
 from cti.rtp_port import RtpPort
 from cti.sip.session import InviteSession, Referral, SessionEnd, SessionObserverBase
@@ -96,7 +97,7 @@ class CallerLine(SessionObserverBase):
             self._is_over = True
             self._session.reject(code, status=sip_status)
         self._is_over = True
-        self._session.end(code)
+        end_session(self._session, code)
         self.port.close()
 
     def fail(self, error: PlatformError) -> None:

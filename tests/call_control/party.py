@@ -10,6 +10,7 @@ from cti.sip.session import InviteSession, SessionEnd, SessionObserverBase
 from cti.sip.transport import Hop
 from cti.sip.user_agent import UserAgent
 from domain.failures import Code
+from tests.fakes.turn import turn
 
 
 class PartyCall(SessionObserverBase):
@@ -22,6 +23,10 @@ class PartyCall(SessionObserverBase):
         self.answered: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self.ended: asyncio.Future[SessionEnd] = asyncio.get_running_loop().create_future()
         self.talks_remotely = True
+        self.progress: list[int] = []
+
+    def on_progress(self, status: int, sdp: bytes) -> None:
+        self.progress.append(status)
 
     def on_answered(self, sdp: bytes) -> None:
         if not self.answered.done():
@@ -42,12 +47,21 @@ class PartyCall(SessionObserverBase):
         assert self.session is not None
         self.session.accept(self.sdp)
 
+    def ring(self, *, with_media: bool = False) -> None:
+        assert self.session is not None
+        self.session.ring(self.sdp if with_media else b"")
+
     def hang_up(self, code: Code = Code.FLOW_ENDED) -> None:
         assert self.session is not None
         self.session.end(code)
 
     async def until_answered(self) -> bytes:
         return await asyncio.wait_for(asyncio.shield(self.answered), 5)
+
+    async def until_progress(self, status: int) -> None:
+        async with asyncio.timeout(5):
+            while status not in self.progress:
+                await turn()
 
     async def until_ended(self) -> SessionEnd:
         return await asyncio.wait_for(asyncio.shield(self.ended), 5)
@@ -62,6 +76,8 @@ class Party:
         self.hop = Hop("udp", "127.0.0.1", 0)
         self.sdp = build_offer("127.0.0.1", 40000, session_id=1, version=1)
         self.answers_at_once = False
+        self.rings_by_itself = True
+        self.refuses_with = 0
         self.incoming: asyncio.Queue[PartyCall] = asyncio.Queue()
         self.calls: list[PartyCall] = []
 
@@ -93,7 +109,11 @@ class Party:
         self.calls.append(call)
         call.session = session
         session.observer = call
-        session.ring()
+        if self.refuses_with:
+            session.reject(status=self.refuses_with)
+            return
+        if self.rings_by_itself:
+            session.ring()
         call.rings.set()
         self.incoming.put_nowait(call)
         if self.answers_at_once:

@@ -32,6 +32,7 @@ class Platform:
         self.endpoint = SipEndpoint(user_agent="cti95598")
         self.user_agent = UserAgent(self.endpoint, on_invite=self._on_invite)
         self.media = media
+        self.admission = admission
         self.sink = Sink()
         self.handler: Callable[[Call], Awaitable[None]] = idle
         self.hop = Hop("udp", "127.0.0.1", 0)

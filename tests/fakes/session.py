@@ -9,7 +9,7 @@ from typing import Any
 from cti.sdp import build_offer
 from cti.sip.causes import refusal_status
 from cti.sip.message import Request
-from cti.sip.session import SessionEnd, SessionObserver
+from cti.sip.session import SessionEnd, SessionObserver, SessionState
 from cti.sip.transport import Hop
 from domain.failures import CATALOGUE, Code
 
@@ -53,6 +53,7 @@ class FakeSession:
         self.offer = offer
         self.hop = Hop("udp", source, 5090)
         self.source = source
+        self.state = SessionState.EARLY
         self.call_id = self.request.call_id
         self.observer: SessionObserver = observer
         self.uri = uri
