@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import uvloop
 
@@ -19,7 +22,10 @@ from cti.sip.message import Request, Response, parse_message, response_to
 from cti.sip.server_transaction import server_machine
 from cti.sip.timers import Timers
 from cti.sip.transaction import Send
-from cti.sip.transport import Hop
+from cti.sip.transport import Hop, TransportName
+from cti.sip.transports.tls_files import Tls
+
+STREAMS_AND_UDP: tuple[TransportName, ...] = ("udp", "tcp", "tls")
 
 SDP = (
     b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
@@ -107,15 +113,17 @@ def measure_machines(rounds: int = 10_000) -> None:
     )
 
 
-async def measure_endpoints(calls: int = 4_000, at_once: int = 50) -> None:
-    """Print what a call's signalling costs over loopback UDP, both ends in this process.
+async def measure_endpoints(
+    transport: TransportName, tls: Tls, calls: int = 4_000, at_once: int = 50
+) -> None:
+    """Print what a call's signalling costs over loopback, both ends in this process.
 
     A call is INVITE, 180, 200, ACK, BYE, 200: six messages, each sent and received here.
     """
-    client = SipEndpoint(user_agent="bench")
-    server = SipEndpoint(user_agent="bench")
-    await client.listen("udp", "127.0.0.1", 0)
-    hop = Hop("udp", *await server.listen("udp", "127.0.0.1", 0))
+    client = SipEndpoint(user_agent="bench", tls=tls)
+    server = SipEndpoint(user_agent="bench", tls=tls)
+    await client.listen(transport, "127.0.0.1", 0)
+    hop = Hop(transport, *await server.listen(transport, "127.0.0.1", 0))
     done = asyncio.Event()
     state = {"started": 0, "finished": 0, "failed": 0}
 
@@ -156,7 +164,7 @@ async def measure_endpoints(calls: int = 4_000, at_once: int = 50) -> None:
     spent_s = time.process_time() - began_s
     memory_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(
-        f"{'calls over UDP, both ends':45} {calls / spent_s:8.0f} /s "
+        f"{f'calls over {transport.upper()}, both ends':45} {calls / spent_s:8.0f} /s "
         f"({spent_s / calls * 1e6:.0f} us each, {state['failed']} failed, "
         f"{client.transaction_count + server.transaction_count} transactions live, "
         f"{memory_mib:.0f} MiB)"
@@ -165,11 +173,24 @@ async def measure_endpoints(calls: int = 4_000, at_once: int = 50) -> None:
     await server.aclose()
 
 
+def self_signed(directory: Path) -> Tls:
+    """Make a certificate of 127.0.0.1 that only this run trusts."""
+    key, certificate = directory / "key.pem", directory / "certificate.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    command += ["-nodes", "-days", "2", "-subj", "/CN=bench"]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key)]
+    subprocess.run([*command, "-out", str(certificate)], check=True, capture_output=True)  # noqa: S603
+    return Tls(certificate=certificate, key=key, ca=certificate)
+
+
 def main() -> int:
     """Measure all."""
     measure_messages()
     measure_machines()
-    uvloop.run(measure_endpoints())
+    with tempfile.TemporaryDirectory() as directory:
+        tls = self_signed(Path(directory))
+        for transport in STREAMS_AND_UDP:
+            uvloop.run(measure_endpoints(transport, tls))
     return 0
 
 
