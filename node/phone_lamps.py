@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from cti.lamp_exchange import PhoneDialogSink
 from cti.sip.dialog_info import DialogStage, PhoneDialog
-from cti.sip.phone_dialogs import PhoneDialogs
 from cti95598.events.v1.events_pb2 import Event
 from domain.events import EventSink
 from domain.ids import TenantId
@@ -24,15 +24,15 @@ class _Lit:
 
 
 class PhoneLamps:
-    """An `EventSink` that passes all events on and keeps `PhoneDialogs` in step with them.
+    """An `EventSink` that passes all events on, and tells what they mean for phones.
 
-    It knows the calls of this node only. Numbers are masked: lamps are seen by many.
+    Numbers are masked: lamps are seen by many.
     """
 
     def __init__(
         self,
         sink: EventSink,
-        phones: PhoneDialogs,
+        phones: PhoneDialogSink,
         *,
         is_phone: Callable[[TenantId, str], bool],
     ) -> None:

@@ -31,6 +31,7 @@ from cti.admission import Admission
 from cti.call import CallInfo
 from cti.call_control import CallControl, PhoneAccess
 from cti.contacts import RedisContactStore
+from cti.lamp_exchange import LampExchange
 from cti.media_engine import RtpEngine
 from cti.sip.defence import Offence
 from cti.sip.endpoint import SipEndpoint
@@ -42,7 +43,7 @@ from cti95598.events.v1.events_pb2 import NodeStarted
 from domain.agent_day import AgentDay
 from domain.events import EventStamp
 from domain.failures import Code, PlatformError
-from domain.ids import AgentId, TenantId
+from domain.ids import AgentId, NodeId, TenantId
 from ivr.business import BusinessClient, BusinessSystems
 from ivr.library import FlowLibrary
 from ivr.prompts import PromptStore
@@ -284,9 +285,16 @@ class Node:
         self._bus = EventBus(self._redis, self._directory.spool)
         self._bus.start()
         self._stack.push_async_callback(self._bus.stop)
-        # The phones themselves are known later than events: both names are looked up when asked.
+        # Phones and nodes are known later than events: they are looked up when asked for.
         self._phone_dialogs = PhoneDialogs(self._is_phone)
-        lamps = PhoneLamps(self._bus, self._phone_dialogs, is_phone=self._is_phone)
+        self._lamps = LampExchange(
+            self._redis,
+            self._phone_dialogs,
+            node=self.settings.node_id,
+            tenants=[tenant.tenant_id for tenant in self.settings.tenants],
+            is_alive=self._is_node_alive,
+        )
+        lamps = PhoneLamps(self._bus, self._lamps, is_phone=self._is_phone)
         self._events = EventStamp(self.settings.node_id, lamps)
 
     async def _migrate(self) -> None:
@@ -364,6 +372,9 @@ class Node:
 
     def _verify_agent(self, tenant: TenantId, agent: AgentId, password: str) -> bool:
         return self._credentials.verify_agent(tenant, agent, password)
+
+    def _is_node_alive(self, node: NodeId) -> bool:
+        return self._contacts.is_alive(node)
 
     def _is_phone(self, tenant: TenantId, user: str) -> bool:
         return self._phones.exists(tenant, user)
@@ -464,6 +475,8 @@ class Node:
         self._stack.push_async_callback(self._calls.aclose)
         self.addresses |= await self._signalling.listen()
         await registration.publish()
+        self._lamps.start()
+        self._stack.push_async_callback(self._lamps.aclose)
         self._trunks.start()
 
     async def _start_registration(self, endpoint: SipEndpoint) -> Registration:

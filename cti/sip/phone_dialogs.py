@@ -13,7 +13,7 @@ _ENDED = DialogStage.TERMINATED
 
 
 class PhoneDialogs:
-    """The calls of each phone of this node, in memory; a `DialogStates`."""
+    """The calls of each phone, in memory; a `DialogStates`."""
 
     def __init__(self, exists: Callable[[TenantId, str], bool]) -> None:
         self._exists = exists
