@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 
 import pytest
@@ -12,12 +12,14 @@ from cti.sip.digest import Credentials, DigestServer, authorization, ha1
 from cti.sip.endpoint import SipEndpoint
 from cti.sip.message import Request, Response, parse_message
 from cti.sip.phone_auth import PhoneAccount, PhoneAuthenticator
+from cti.sip.register_request import Lifetimes, RegisterOrder, read_register
 from cti.sip.registrar import Registrar, RegistrarEvents
 from cti.sip.transport import Hop
 from cti.sip.user_agent import UserAgent
 from domain.failures import Code, PlatformError
 from domain.ids import TenantId
 from tests.fakes.contact_store import MemoryContactStore
+from tests.fakes.turn import turn
 from tests.sip_session.conftest import Node
 from tests.sip_session.peer import FAST, RawPeer
 
@@ -61,7 +63,9 @@ class Arrived:
     source: str
 
 
-def registrar_of(store: MemoryContactStore, told: Told) -> Registrar:
+def registrar_of(
+    store: MemoryContactStore, told: Told, share: Callable[[], float] = lambda: 1.0
+) -> Registrar:
     def clock() -> float:
         return store.unix_s
 
@@ -73,10 +77,14 @@ def registrar_of(store: MemoryContactStore, told: Told) -> Registrar:
         authenticator=authenticator,
         store=store,
         events=told,
-        route_of=lambda hop: f"<sip:flow-{hop.connection}@192.0.2.1;lr>",
+        route_of=route_of,
         unix_clock=clock,
-        share=lambda: 1.0,
+        share=share,
     )
+
+
+def route_of(flow: Hop) -> str:
+    return f"<sip:flow-{flow.connection}@192.0.2.1;lr>"
 
 
 class Desk:
@@ -85,7 +93,8 @@ class Desk:
     def __init__(self) -> None:
         self.store = MemoryContactStore()
         self.told = Told()
-        self.registrar = registrar_of(self.store, self.told)
+        self.share = 1.0
+        self.registrar = registrar_of(self.store, self.told, lambda: self.share)
         self.cseq = 0
 
     def request(
@@ -130,6 +139,15 @@ class Desk:
         **options: object,
     ) -> Response:
         request = self.request(*contacts, user=user, **options)  # type: ignore[arg-type]
+        return await self.authorized(request, user, password, source)
+
+    async def authorized(
+        self,
+        request: Request,
+        user: str = "1001",
+        password: str = PASSWORD,
+        source: Hop = SOURCE,
+    ) -> Response:
         challenge = await self.send(request)
         assert challenge.status == 401
         value = authorization(
@@ -257,6 +275,157 @@ async def test_where_a_phone_is_reached(desk: Desk) -> None:
         await desk.register("*", headers=[("Expires", "0")])
         await desk.register(contact, source=source)
         assert await desk.hops() == [expected]
+
+
+INSTANCE = '+sip.instance="<urn:uuid:00000000-0000-1000-8000-000A95A0E128>"'
+TCP = Hop("tcp", "192.0.2.7", 40000, 9)
+
+
+async def test_a_path_is_kept_told_and_followed(desk: Desk) -> None:
+    contact = "<sip:1001@10.0.0.9:5060>;expires=600"
+    path = [("Path", "<sip:edge@192.0.2.7:5080;lr>, <sip:inner.invalid;lr>")]
+    response = await desk.register(contact, headers=path)
+    assert response.status == 200
+    assert response.headers.get_all("Path") == []  # the phone does not know what that is
+    response = await desk.register(contact, headers=[*path, ("Supported", "path")])
+    assert response.headers.get_all("Path") == [
+        "<sip:edge@192.0.2.7:5080;lr>",
+        "<sip:inner.invalid;lr>",
+    ]
+    (binding,) = await desk.store.lookup(TENANT, "1001")
+    (way,) = binding.ways
+    assert way.hop == Hop("udp", "192.0.2.7", 5080, 3)
+    assert way.route == ("<sip:edge@192.0.2.7:5080;lr>", "<sip:inner.invalid;lr>")
+    # Nobody has our requests sent to third parties by a Path.
+    await desk.register(contact, headers=[("Path", "<sip:198.51.100.1;lr>")])
+    assert await desk.hops() == [SOURCE]
+
+
+@pytest.mark.parametrize("path", ["nonsense", "<tel:1>", f"<sip:{'a' * 600}>", "<sip:a>," * 9])
+async def test_a_path_that_leads_nowhere_is_refused(desk: Desk, path: str) -> None:
+    response = await desk.register("<sip:1001@192.0.2.7>", headers=[("Path", path)])
+    assert response.status == 400
+
+
+async def test_outbound_is_promised_where_the_flow_is_kept(desk: Desk) -> None:
+    contact = f"<sip:1001@10.0.0.9;transport=tcp>;reg-id=1;{INSTANCE};expires=600"
+    supported = ("Supported", "path, outbound")
+    response = await desk.register(contact, source=TCP, headers=[supported])
+    assert response.status == 200
+    assert response.headers.get("Require") == "outbound"
+    assert response.headers.get("Flow-Timer") == "120"
+    told = response.headers.get("Contact") or ""
+    assert told.endswith(f";expires=600;{INSTANCE};reg-id=1")
+    # Over UDP nobody answers STUN: the phone refreshes as of old.
+    response = await desk.register(contact, headers=[supported])
+    assert (response.status, response.headers.get("Require")) == (200, None)
+    response = await desk.register(contact.replace(";reg-id=1", ""), headers=[supported])
+    assert (response.status, response.headers.get("Require")) == (200, None)
+
+
+async def test_outbound_through_a_proxy_needs_its_help(desk: Desk) -> None:
+    contact = f"<sip:1001@10.0.0.9;transport=tcp>;reg-id=1;{INSTANCE};expires=600"
+    supported = ("Supported", "path, outbound")
+    response = await desk.register(contact, headers=[supported, ("Path", "<sip:192.0.2.7;lr>")])
+    assert response.status == 439
+    path = ("Path", "<sip:192.0.2.7;lr;ob>")
+    response = await desk.register(contact, headers=[supported, path])
+    assert response.headers.get("Require") == "outbound"
+    assert response.headers.get("Flow-Timer") is None  # that is for the proxy to say
+
+
+async def test_what_other_nodes_are_told(desk: Desk) -> None:
+    for contact, source, expected in [
+        ("<sip:1001@10.0.0.9>", SOURCE, "<sip:flow-3@192.0.2.1;lr>"),  # NAT
+        ("<sip:1001@192.0.2.7:5062>", SOURCE, ""),  # they reach it by themselves
+        ("<sip:1001@10.0.0.9;transport=tcp>", TCP, "<sip:flow-9@192.0.2.1;lr>"),
+        ("<sip:1001@192.0.2.7;transport=tcp>", TCP, "<sip:flow-9@192.0.2.1;lr>"),
+        ("<sip:1001@192.0.2.7;transport=tcp>", SOURCE, ""),
+    ]:
+        request = desk.request(contact)
+        account = PhoneAccount(TENANT, "1001", {})
+        lifetimes = Lifetimes(3600, 60, 3600, lambda asked_s: asked_s)
+        order = read_register(request, account, source, lifetimes, route_of)
+        assert isinstance(order, RegisterOrder)
+        (change,) = order.update.changes
+        assert change.edge == expected
+
+
+async def test_preferences_are_kept(desk: Desk) -> None:
+    for text, q in [
+        ("0.5", 500),
+        ("1.000", 1000),
+        (".25", 250),
+        ("0", 0),
+        ("2", 1000),
+        ("x", 1000),
+    ]:
+        await desk.register(f"<sip:1001@192.0.2.7>;q={text}")
+        (binding,) = await desk.store.lookup(TENANT, "1001")
+        assert binding.q == q
+    response = await desk.register("<sip:1001@192.0.2.7>;q=0.7;expires=600")
+    assert response.headers.get("Contact") == "<sip:1001@192.0.2.7>;expires=600;q=0.7"
+
+
+async def test_phones_that_came_at_once_do_not_return_at_once(desk: Desk) -> None:
+    for share, expected in ((0.0, 540), (0.5, 570), (1.0, 600)):
+        desk.share = share
+        response = await desk.register("<sip:1001@192.0.2.7>;expires=600")
+        assert response.headers.get("Contact") == f"<sip:1001@192.0.2.7>;expires={expected}"
+    desk.share = 0.0
+    response = await desk.register("<sip:1001@192.0.2.7>;expires=60")
+    assert response.headers.get("Contact") == "<sip:1001@192.0.2.7>;expires=60"  # the minimum
+
+
+async def test_nobody_registers_for_another(desk: Desk) -> None:
+    for sender in ("<sip:1002@95598.example>;tag=1", "<sip:1001@other.example>;tag=1", "<tel:1>"):
+        request = desk.request("<sip:1001@192.0.2.7>")
+        request.headers.set("From", sender)
+        assert (await desk.authorized(request)).status == 403
+    assert await desk.hops() == []
+
+
+async def test_a_moved_phone_names_its_old_contact_too(desk: Desk) -> None:
+    await desk.register("<sip:1001@192.0.2.7:5060>")
+    response = await desk.register(
+        "<sip:1001@192.0.2.7:5070>;expires=600", "<sip:1001@192.0.2.7:5060>;expires=0"
+    )
+    assert response.headers.get_all("Contact") == ["<sip:1001@192.0.2.7:5070>;expires=600"]
+
+
+@pytest.mark.parametrize(
+    ("contact", "status"),
+    [(f"<sip:{'1' * 600}@192.0.2.7>", 400), (", ".join(f"<sip:{n}@a>" for n in range(9)), 403)],
+)
+async def test_contacts_have_limits(desk: Desk, contact: str, status: int) -> None:
+    assert (await desk.register(contact)).status == status
+
+
+async def test_phones_are_told_the_time(desk: Desk) -> None:
+    response = await desk.register("<sip:1001@192.0.2.7>")
+    assert response.headers.get("Date") == "Mon, 12 Jan 1970 13:46:40 GMT"
+
+
+async def test_what_registered_over_a_connection_goes_with_it(desk: Desk) -> None:
+    listening = "<sip:1001@192.0.2.7:5070;transport=tcp>"
+    await desk.register("<sip:1001@10.0.0.9;transport=tcp>", listening, source=TCP)
+    desk.registrar.on_connection_lost(9)
+    desk.registrar.on_connection_lost(10)
+    await turn()
+    # One that listens can be reached by another connection.
+    assert await desk.hops() == [Hop("tcp", "192.0.2.7", 5070, 9)]
+    assert desk.told.events[-1] == (
+        "unregistered", TENANT, "1001", "sip:1001@10.0.0.9;transport=tcp",
+    )  # fmt: skip
+
+
+async def test_a_storm_is_told_when_to_return(registrar_node: RegistrarNode) -> None:
+    registrar_node.store.waiting = 1_000_000
+    peer = await RawPeer.create(registrar_node.address)
+    peer.ask("REGISTER", headers=[("To", "<sip:1001@127.0.0.1>")])
+    response = await peer.expect_status(503)
+    assert response.headers.get("Retry-After") == "60"
+    peer.close()
 
 
 async def test_while_the_store_is_away(desk: Desk) -> None:
