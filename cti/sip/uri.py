@@ -195,9 +195,11 @@ class NameAddr:
                 raise SipSyntaxError(Malformed.HEADER_VALUE, "Display name without an address")
         else:
             opening = text.find("<")
-            if opening > 0:
+            if opening > 0 and ";" in text[:opening]:
+                opening = -1  # a bracket in a parameter of an address without any
+            elif opening > 0:
                 display = text[:opening].rstrip()
-                if "," in display or ";" in display or '"' in display:
+                if "," in display or '"' in display:
                     raise SipSyntaxError(Malformed.HEADER_VALUE, "Malformed display name")
         if opening < 0:
             # RFC 3261 20: without brackets, parameters belong to the header, not to the URI.
