@@ -79,6 +79,7 @@ class Bench:
             recording_path=self.recording_path,
             local_ip="127.0.0.1",
             domain="cti95598",
+            hold_music=lambda: [Path("hold.wav")],
         )
         self.media.on_event = self.control.on_media
 

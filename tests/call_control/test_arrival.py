@@ -8,7 +8,7 @@ import pytest
 
 from cti.admission import Admission
 from cti.call import Call, CallInfo
-from cti.settings import LandingCodeSource
+from cti.trunks.settings import LandingCodeSource
 from domain.failures import Code, PlatformError
 from tests.call_control.conftest import TENANT, Bench, answered
 from tests.fakes.session import FakeSession, make_invite

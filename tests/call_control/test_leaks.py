@@ -17,10 +17,13 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 from cti.admission import Admission, TenantAccess
 from cti.call import Call, DialTarget
 from cti.inbound_call import InboundCall
+from cti.number_plan import NumberPlan
+from cti.sdp import Direction, build_offer
 from cti.settings import AccessCodeSettings, TrunkSettings
 from domain.failures import Code, PlatformError
+from domain.ids import TenantId
 from tests.call_control.conftest import TENANT, Bench
-from tests.fakes.session import FakeSession
+from tests.fakes.session import FakeReferral, FakeSession
 from tests.fakes.turn import turn
 
 CLIP = Path("clip.wav")
@@ -29,6 +32,10 @@ INDEX = st.integers(0, 3)
 TURNS = st.integers(0, 6)
 
 T = TypeVar("T")
+
+
+def flow_of(_tenant: TenantId, number: str) -> AccessCodeSettings | None:
+    return AccessCodeSettings(code="95598", flow="main") if number == "f" else None
 
 
 def pick(things: Sequence[T], index: int) -> Sequence[T]:
@@ -74,16 +81,21 @@ class Calls(RuleBasedStateMachine):
         self.loop.set_exception_handler(lambda _, context: self.reported.append(str(context)))
         self.callers: list[FakeSession] = []
         self.answered: list[FakeSession] = []
+        self.referrals: list[FakeReferral] = []
         self.loop.run_until_complete(self._set_up())
 
     async def _set_up(self) -> None:
-        trunk = TrunkSettings.model_validate({"name": "t", "addresses": ["127.0.0.0/8"]})
+        trunk = TrunkSettings.model_validate(
+            {"name": "t", "addresses": ["127.0.0.0/8"], "allow_refer": True}
+        )
         codes = [AccessCodeSettings(code="95598", flow="main")]
         admission = Admission([TenantAccess(TENANT, [trunk], codes)])
         self.bench = Bench(Path(tempfile.gettempdir()), admission)
         self.bench.handler = service
         self.bench.media.prompts_end_by_themselves = False
         self.bench.contacts.by_user = PHONES
+        plan = NumberPlan(is_phone=lambda _, user: user in PHONES, access_code=flow_of)
+        object.__setattr__(self.bench.control._context, "number_plan", plan)
 
     def do(self, action: Callable[[], object] = lambda: None, turns: int = 3) -> None:
         async def run() -> None:
@@ -147,6 +159,35 @@ class Calls(RuleBasedStateMachine):
             else:
                 self.do(partial(session.fail, code, by_peer=True))
 
+    @rule(index=INDEX, by_phone=st.booleans(), whom=st.sampled_from("1123xf"), turns=TURNS)
+    def transfer(self, index: int, by_phone: bool, whom: str, turns: int) -> None:
+        """A phone or a caller sends the other party elsewhere; 3 is not there, f is a flow."""
+        for session in pick(self.answered if by_phone else self.callers, index):
+            self.refer(session, FakeReferral(f"sip:{whom}@cti95598"), turns)
+
+    @rule(index=INDEX, other=INDEX, by_phone=st.booleans(), with_phone=st.booleans(), turns=TURNS)
+    def transfer_attended(
+        self, index: int, other: int, by_phone: bool, with_phone: bool, turns: int
+    ) -> None:
+        for session in pick(self.answered if by_phone else self.callers, index):
+            for named in pick(self.answered if with_phone else self.callers, other):
+                self.bench.user_agent.named[str(id(named))] = named
+                self.refer(session, FakeReferral("sip:2@cti95598", named), turns)
+
+    def refer(self, session: FakeSession, referral: FakeReferral, turns: int) -> None:
+        if not session.over and (session.uri or session.accepted_sdp is not None):
+            self.referrals.append(referral)
+            self.do(partial(session.observer.on_refer, referral), turns)
+
+    @rule(index=INDEX, by_phone=st.booleans(), direction=st.sampled_from(Direction))
+    def hold(self, index: int, by_phone: bool, direction: Direction) -> None:
+        offer = build_offer(
+            "127.0.0.1", 40000, session_id=1, version=2, direction=direction
+        )
+        for session in pick(self.answered if by_phone else self.callers, index):
+            if not session.over:
+                self.do(partial(session.observer.on_reoffer, offer))
+
     @rule(index=INDEX, key=st.sampled_from("123890*#"), turns=TURNS)
     def key(self, index: int, key: str, turns: int) -> None:
         for port in pick(list(self.bench.media.ports), index):
@@ -171,6 +212,8 @@ class Calls(RuleBasedStateMachine):
         bench = self.bench
         self.loop.run_until_complete(bench.control.aclose(1.0))
         self.do(turns=10)
+        for referral in self.referrals:  # each is refused, or told how it went
+            assert referral.refused is not None or referral.statuses[-1] > 1000
         assert not self.reported
         assert not asyncio.all_tasks(self.loop)
         self.loop.close()
@@ -188,14 +231,17 @@ class Calls(RuleBasedStateMachine):
         for event in self.bench.sink.events:
             by_call.setdefault(event.call_id, []).append(event.WhichOneof("body") or "")
         assert len(by_call) == len(self.callers)
+        # A transfer may take a leg from one call to another.
+        names = Counter(event.WhichOneof("body") for event in self.bench.sink.events)
+        assert names["leg_started"] == names["leg_ended"]
         for names in by_call.values():
             count = Counter(names)
             assert names[0] == "call_arrived"
             assert names[-1] == "call_ended"
             assert count["call_ended"] == 1
-            assert count["leg_started"] == count["leg_ended"]
             assert count["bridged"] == count["unbridged"]
             assert count["recording_started"] == count["recording_finished"]
+            assert count["transfer_requested"] == count["transfer_ended"]
 
 
 TestCalls = Calls.TestCase

@@ -127,13 +127,45 @@ class FakeSession:
             self.observer.on_ended(end)
 
 
+class FakeReferral:
+    """A REFER of a fake session, with what became of it."""
+
+    def __init__(self, target: str, named: FakeSession | None = None) -> None:
+        self.target = target
+        self.replaces = (str(id(named)), "", "") if named is not None else None
+        self.referred_by = ""
+        self.statuses: list[int] = []
+        self.refused: Code | None = None
+
+    def accept(self) -> None:
+        assert not self.statuses
+        self.statuses.append(202)
+
+    def refuse(self, code: Code) -> None:
+        assert not self.statuses
+        assert self.refused is None
+        self.refused = code
+
+    def progress(self, status: int) -> None:
+        self.statuses.append(status)
+
+    def finish(self, status: int) -> None:
+        assert self.statuses
+        assert self.statuses[-1] < 300
+        self.statuses.append(status + 1000)
+
+
 class FakeUserAgent:
     """Has what call control uses of a `UserAgent`."""
 
     def __init__(self) -> None:
         self.sessions: list[FakeSession] = []
+        self.named: dict[str, FakeSession] = {}
         self.invited = asyncio.Event()
         self.on_invited: Callable[[FakeSession], None] = lambda session: None
+
+    def session_of(self, call_id: str, _local_tag: str, _remote_tag: str) -> FakeSession | None:
+        return self.named.get(call_id)
 
     def invite(
         self,
