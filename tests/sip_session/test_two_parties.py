@@ -109,7 +109,7 @@ async def run(
     for party in parties:
         assert len(party.ends) == 1
     for side in sides.values():
-        assert side.incoming is side.outgoing is side._changes is side._timer is None
+        assert not any([side.incoming, side.outgoing, side._changes, side._timer])
 
 
 def check_agreement(sides: dict[str, InviteSession]) -> None:
