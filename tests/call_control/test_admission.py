@@ -239,6 +239,17 @@ def test_landing_codes(source: str, headers: list[tuple[str, str]], expected: st
     assert admitted(decision).landing_code == expected
 
 
+def test_a_landing_code_may_choose_the_flow() -> None:
+    flows = {"057": "zhejiang", "0571": "hangzhou"}
+    own = AccessCodeSettings(code="95598", flow="main", landing_flows=flows)
+    admission = Admission([access(trunks=[trunk(landing_code="diversion")], codes=[own])])
+    for landing, flow in (("0571", "hangzhou"), ("0572", "zhejiang"), ("021", "main")):
+        request = make_invite(headers=[("Diversion", f"<sip:{landing}@c>")])
+        assert admitted(admission.admit_invite(request, "127.0.0.1", 1.0)).flow == flow
+    plain = admission.admit_invite(make_invite(), "127.0.0.1", 1.0)
+    assert admitted(plain).flow == "main"
+
+
 def test_lists_of_numbers() -> None:
     tenant = policy(
         black("13812345678", "1700*"), black("17001111111", kind=ListKind.WHITE, name="friends")

@@ -174,6 +174,25 @@ class Calls(RuleBasedStateMachine):
                 self.bench.user_agent.named[str(id(named))] = named
                 self.refer(session, FakeReferral("sip:2@cti95598", named), turns)
 
+    @rule(
+        by_phone=st.booleans(),
+        with_phone=st.none() | st.booleans(),
+        whom=st.sampled_from("112f"),
+        turns=TURNS,
+    )
+    def talk_and_transfer(
+        self, by_phone: bool, with_phone: bool | None, whom: str, turns: int
+    ) -> None:
+        """Lead callers into conversations, and let one party ask there."""
+        for _ in range(1 if with_phone is None else 2):
+            self.get_far(steps=3, user="1", turns=6)
+        session = (self.answered if by_phone else self.callers)[-1]
+        named = None
+        if with_phone is not None:
+            named = (self.answered if with_phone else self.callers)[-2]
+            self.bench.user_agent.named[str(id(named))] = named
+        self.refer(session, FakeReferral(f"sip:{whom}@cti95598", named), turns)
+
     def refer(self, session: FakeSession, referral: FakeReferral, turns: int) -> None:
         if not session.over and (session.uri or session.accepted_sdp is not None):
             self.referrals.append(referral)
@@ -181,9 +200,7 @@ class Calls(RuleBasedStateMachine):
 
     @rule(index=INDEX, by_phone=st.booleans(), direction=st.sampled_from(Direction))
     def hold(self, index: int, by_phone: bool, direction: Direction) -> None:
-        offer = build_offer(
-            "127.0.0.1", 40000, session_id=1, version=2, direction=direction
-        )
+        offer = build_offer("127.0.0.1", 40000, session_id=1, version=2, direction=direction)
         for session in pick(self.answered if by_phone else self.callers, index):
             if not session.over:
                 self.do(partial(session.observer.on_reoffer, offer))
