@@ -77,20 +77,7 @@ class Credentials:
     @classmethod
     def load(cls, path: Path, realm: str) -> Credentials:
         """Read the file; refuses one that others can read, or of another realm."""
-        document = _read_private(path)
-        try:
-            loaded = _Secrets.model_validate(document)
-        except ValidationError as error:
-            # Its text would quote values; the places are enough.
-            places = ", ".join(".".join(map(str, e["loc"])) for e in error.errors())
-            raise _refused(path, f"wrong fields: {places}", "restore it from a copy") from None
-        if loaded.realm != realm:
-            raise _refused(
-                path,
-                f"its hashes are of the realm {loaded.realm!r}, the configuration says {realm!r}",
-                "correct sip.realm, or move the file away for new passwords",
-            )
-        return cls(loaded)
+        return cls(_load(path, realm))
 
     def verify_agent(self, tenant: str, agent: str, password: str) -> bool:
         """Check a password. Takes some 40 ms of CPU, known agent or not: call it in a thread."""
@@ -126,17 +113,33 @@ def ensure_credentials(
     known = _Secrets(realm=realm)
     plain: dict[str, dict[str, dict[str, str]]] = {}
     if secrets_path.exists():
-        Credentials.load(secrets_path, realm)
-        known = _Secrets.model_validate(_read_private(secrets_path))
-    if plain_path.exists():
-        plain = _plain_document(plain_path)
+        known = _load(secrets_path, realm)
     # A file without passwords too, for a configuration without agents: the next start reads it.
     if _add_missing(settings, known, plain) or not secrets_path.exists():
+        if plain_path.exists():
+            plain = _joined(_plain_document(plain_path), plain)
         heading = "# Made by the first start. People and the demo read it; the platform does not.\n"
         write_private(plain_path, heading + _dump({"tenants": plain}))
         _write(secrets_path, known)
         log.info("passwords were made", file=str(plain_path))
-    return Credentials.load(secrets_path, realm)
+    return Credentials(known)
+
+
+def _load(path: Path, realm: str) -> _Secrets:
+    document = _read_private(path)
+    try:
+        loaded = _Secrets.model_validate(document)
+    except ValidationError as error:
+        # Its text would quote values; the places are enough.
+        places = ", ".join(".".join(map(str, e["loc"])) for e in error.errors())
+        raise _refused(path, f"wrong fields: {places}", "restore it from a copy") from None
+    if loaded.realm != realm:
+        raise _refused(
+            path,
+            f"its hashes are of the realm {loaded.realm!r}, the configuration says {realm!r}",
+            "correct sip.realm, or move the file away for new passwords",
+        )
+    return loaded
 
 
 def set_trunk_password(
@@ -154,7 +157,7 @@ def set_trunk_password(
 
 def _write(path: Path, known: _Secrets) -> None:
     heading = (
-        "# Hashes of passwords; keep it private. docs/operations.md tells how to change one.\n"
+        "# Passwords' hashes, and those at carriers; keep it private, see docs/operations.md.\n"
     )
     write_private(path, heading + _dump(known.model_dump()))
 
@@ -249,7 +252,7 @@ def _read_private(path: Path) -> object:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
             if mode & _OPEN_TO_OTHERS:
                 raise _refused(path, f"others may read it (mode {mode:04o})", f"chmod 600 {path}")
-            return yaml.safe_load(file)
+            return yaml.load(file, Loader=yaml.CSafeLoader)
     except OSError as error:
         raise _refused(path, str(error.strerror), "run as the user who owns it") from None
     except yaml.YAMLError:
@@ -264,8 +267,18 @@ def _plain_document(path: Path) -> dict[str, dict[str, dict[str, str]]]:
     return tenants
 
 
+def _joined(
+    before: dict[str, dict[str, dict[str, str]]], made: dict[str, dict[str, dict[str, str]]]
+) -> dict[str, dict[str, dict[str, str]]]:
+    for tenant, kinds in made.items():
+        for kind, words in kinds.items():
+            before.setdefault(tenant, {}).setdefault(kind, {}).update(words)
+    return before
+
+
 def _dump(document: object) -> str:
-    return str(yaml.safe_dump(document, allow_unicode=True, sort_keys=False))
+    dumped = yaml.dump(document, Dumper=yaml.CSafeDumper, allow_unicode=True, sort_keys=False)
+    return str(dumped)
 
 
 def _refused(path: Path, reason: str, remedy: str) -> PlatformError:

@@ -187,8 +187,9 @@ class Node:
         Raises PlatformError, and then nothing has changed.
         """
         before, after = self.settings, config.settings
-        credentials = ensure_credentials(
-            after, self._directory.secrets, self._directory.demo_credentials
+        # Those of many phones take seconds to read, and calls go on.
+        credentials = await asyncio.to_thread(
+            ensure_credentials, after, self._directory.secrets, self._directory.demo_credentials
         )
         if Service.SIP in self._services and before.sip.tls == after.sip.tls:
             self._signalling.reload_certificates()
@@ -335,7 +336,12 @@ class Node:
         return remarks
 
     def _missing_flows(self) -> list[str]:
-        wanted = {code.flow for tenant in self.settings.tenants for code in tenant.access_codes}
+        wanted = {
+            flow
+            for tenant in self.settings.tenants
+            for code in tenant.access_codes
+            for flow in (code.flow, *code.landing_flows.values())
+        }
         return sorted(name for name in wanted if self._flows.get(name) is None)
 
     async def _start_agents(self) -> None:
@@ -445,7 +451,7 @@ class Node:
             resolver=self._signalling.resolver,
             credentials=lambda: self._credentials,
             events=self._events,
-            sip=settings.sip,
+            digest=registration.digest,
         )
         self._stack.push_async_callback(self._trunks.aclose)
         runner = FlowRunner(

@@ -13,7 +13,6 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from cti.admission import Admission
-from cti.settings import SipSettings
 from cti.sip.digest import DigestServer
 from cti.sip.resolver import Resolver
 from cti.sip.user_agent import UserAgent
@@ -38,11 +37,11 @@ class NodeTrunks(Collector):
         resolver: Resolver,
         credentials: Callable[[], Credentials],
         events: EventStamp,
-        sip: SipSettings,
+        digest: DigestServer,
     ) -> None:
         """`credentials` gives those in use, which change with the configuration."""
         admission.authenticator = TrunkAuthenticator(
-            DigestServer(sip.realm, algorithms=sip.digest_algorithms),
+            digest,
             lambda tenant, user: credentials().trunk_ha1(tenant, user),
         )
         self._operation = TrunkOperation(
