@@ -10,6 +10,7 @@ MALFORMED = Counter("sip_malformed", "Messages refused as malformed", ["reason"]
 RETRANSMISSIONS = Counter("sip_retransmissions", "Messages sent or received again", ["direction"])
 STRAY_RESPONSES = Counter("sip_stray_responses", "Responses that match no transaction")
 TRANSPORT_ERRORS = Counter("sip_transport_errors", "Messages that could not be sent", ["transport"])
+CONNECTIONS = Gauge("sip_connections", "Connections of peers, in both directions", ["transport"])
 INTERNAL_ERRORS = Counter("sip_internal_errors", "Exceptions in the handling of a message")
 SUBSCRIPTIONS = Gauge("sip_subscriptions", "Live subscriptions of phones", ["package"])
 _MESSAGES = Counter(

@@ -10,7 +10,8 @@ from cti.sip.message import Request, Response
 from cti.sip.transport import ConnectionLimits, Hop
 from domain.failures import Code
 from tests.sip_core.messages import answer, request
-from tests.sip_core.network import WAIT_S, Make, Outcome, accept_all
+from tests.sip_core.network import WAIT_S, Make, Outcome, accept_all, counted
+from tests.sip_core.test_hooks import Doorman
 
 
 class Stream:
@@ -207,3 +208,18 @@ async def test_a_peer_that_never_reads_is_cut_off(make: Make) -> None:
         except (ConnectionError, TimeoutError):
             break
     assert stream.writer.transport.is_closing() or await stream.ended()
+
+
+async def test_a_peer_that_is_banned_meanwhile_is_cut_off(make: Make) -> None:
+    server, hop = await make("tcp")
+    accept_all(server)
+    stream = await Stream.open(hop)
+    stream.send(options())
+    await stream.message()
+    guard = server.guard = Doorman()
+    guard.bans = 2  # the next bytes, and the next connection
+    stream.send(options(branch="z9hG4bKagain"))
+    assert await stream.ended()
+    again = await Stream.open(hop)
+    assert await again.ended()
+    assert counted("sip_connections", transport="tcp") == 0

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 import structlog
 from cryptography.hazmat.primitives import serialization
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cti.sip.endpoint import ServerTransaction
 from cti.sip.message import Request, Response
 from cti.sip.transport import ConnectionLimits, Hop
-from cti.sip.transports.tls import identities
+from cti.sip.transports.tls import TlsError, TlsLayer, identities
 from cti.sip.transports.tls_files import Tls, TlsFileError, VerifyClient
 from domain.failures import Code
 from tests.sip_core.certificates import Authority
@@ -192,6 +194,40 @@ def _encrypted(pem: bytes) -> bytes:
         serialization.PrivateFormat.PKCS8,
         serialization.BestAvailableEncryption(b"secret"),
     )
+
+
+@given(data=st.data())
+def test_what_goes_in_comes_out_in_any_pieces(own_tls: Tls, data: st.DataObject) -> None:
+    assert own_tls.server is not None
+    server = TlsLayer(own_tls.server)
+    client = TlsLayer(own_tls.client, peer_name="127.0.0.1")
+    client.start()
+    texts = data.draw(st.lists(st.binary(min_size=1, max_size=2000), max_size=4))
+    heard = b""
+    waiting = list(texts)
+    for _ in range(6):
+        if client.is_ready:
+            while waiting:
+                client.send(waiting.pop(0))
+        stream = client.output()
+        cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=6)))
+        for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
+            heard += server.receive(stream[start:end])
+        assert client.receive(server.output()) == b""
+    assert heard == b"".join(texts)
+    client.end()
+    server.receive(client.output())
+    assert server.has_ended
+
+
+@given(st.lists(st.binary(max_size=200), max_size=5))
+def test_nonsense_raises_nothing_else(own_tls: Tls, pieces: list[bytes]) -> None:
+    assert own_tls.server is not None
+    server = TlsLayer(own_tls.server)
+    with contextlib.suppress(TlsError):
+        for piece in pieces:
+            assert server.receive(piece) == b""
+    assert not server.is_ready
 
 
 @pytest.mark.parametrize("start", [b"", b"\x16\x03\x01", b"OPTIONS sip:x SIP/2.0\r\n\r\n"])

@@ -9,7 +9,7 @@ import socket
 import structlog
 
 from cti.sip.guard import Guard
-from cti.sip.metrics import TRANSPORT_ERRORS
+from cti.sip.metrics import CONNECTIONS, TRANSPORT_ERRORS
 from cti.sip.seldom import Seldom
 from cti.sip.transport import (
     SECURE,
@@ -63,7 +63,7 @@ class ConnectionPool:
         """Take in an accepted connection, unless there are too many."""
         if self._is_full or self.is_banned(connection.hop.host):
             return False
-        self._connections[connection.connection] = connection
+        self._add(connection)
         self._owing[connection.connection] = connection
         return True
 
@@ -85,7 +85,7 @@ class ConnectionPool:
             layer = TlsLayer(self.tls.client, peer_name=hop.name or hop.host.partition("%")[0])
         peer = Hop(hop.transport, hop.host, hop.port, connection, hop.name)
         opened = Connection(self, hop.transport, connection, BareFraming(), layer, peer)
-        self._connections[connection] = opened
+        self._add(opened)
         self._opened[hop.transport, hop.host, hop.port, hop.name] = opened
         task = asyncio.get_running_loop().create_task(self._connect(opened))
         self._connecting.add(task)
@@ -112,6 +112,10 @@ class ConnectionPool:
             connection.abort()
             if not connection.is_connected:
                 connection.connection_lost(None)
+
+    def _add(self, connection: Connection) -> None:
+        self._connections[connection.connection] = connection
+        CONNECTIONS.labels(connection.hop.transport).inc()
 
     @property
     def _is_full(self) -> bool:
@@ -168,6 +172,7 @@ class ConnectionPool:
         if self._connections.pop(number, None) is None:
             return
         hop = connection.hop
+        CONNECTIONS.labels(hop.transport).dec()
         key = (hop.transport, hop.host, hop.port, hop.name)
         if self._opened.get(key) is connection:
             del self._opened[key]

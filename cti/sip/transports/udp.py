@@ -23,6 +23,8 @@ _ICMP_ORIGINS = frozenset({2, 3})  # SO_EE_ORIGIN_ICMP, SO_EE_ORIGIN_ICMP6
 _ORIGIN_AT = 4
 _DESTINATION_UNREACHABLE = {2: 3, 3: 1}  # ICMP type by origin
 _TYPE_AT = 5
+_CODE_AT = 6
+_FRAGMENTATION_NEEDED = 4  # of ICMPv4: the next try goes in pieces
 _QUOTED_BYTES = 2048
 
 
@@ -101,14 +103,8 @@ class UdpSocket:
                 quoted, ancillary, _, _ = self._socket.recvmsg(
                     _QUOTED_BYTES, 512, socket.MSG_ERRQUEUE
                 )
-                for level, _, error in ancillary:
-                    origin = error[_ORIGIN_AT]
-                    if (
-                        level in {socket.IPPROTO_IP, socket.IPPROTO_IPV6}
-                        and origin in _ICMP_ORIGINS
-                        and error[_TYPE_AT] == _DESTINATION_UNREACHABLE[origin]
-                    ):
-                        self._receiver.on_unreachable(quoted)
+                if any(_is_unreachable(level, error) for level, _, error in ancillary):
+                    self._receiver.on_unreachable(quoted)
         except OSError:
             pass  # no more of them
         # uvloop stops to watch a socket that has an error.
@@ -120,3 +116,13 @@ class UdpSocket:
         """Close the socket."""
         self._loop.remove_reader(self._socket.fileno())
         self._socket.close()
+
+
+def _is_unreachable(level: int, error: bytes) -> bool:
+    origin = error[_ORIGIN_AT]
+    return (
+        level in {socket.IPPROTO_IP, socket.IPPROTO_IPV6}
+        and origin in _ICMP_ORIGINS
+        and error[_TYPE_AT] == _DESTINATION_UNREACHABLE[origin]
+        and (level == socket.IPPROTO_IPV6 or error[_CODE_AT] != _FRAGMENTATION_NEEDED)
+    )
