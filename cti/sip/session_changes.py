@@ -59,6 +59,8 @@ class SessionChanges:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._client is not None:
+            self._client.cancel()  # else a far end that rings on would keep its transaction
 
     def proceed(self) -> None:
         """Send what waits, as soon as the session is free for it."""

@@ -1,7 +1,11 @@
 """The parser against what nobody wrote on purpose."""
 
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,10 +19,12 @@ from cti.sip.message import (
     parse_message,
     response_to,
 )
+from cti.sip.syntax import split_outside
 from cti.sip.uri import NameAddr, SipUri, Via
+from loadtest.fuzz_sip import fuzz
 from tests.sip_core.messages import request
 
-SAMPLES = [file.read_bytes() for file in (Path(__file__).parent / "wire").glob("*.sip")]
+SAMPLES = [file.read_bytes() for file in (Path(__file__).parent / "wire").rglob("*.sip")]
 
 tokens = st.text("abcXYZ019-.!%*_+`'~", min_size=1, max_size=12)
 values = st.text(
@@ -143,11 +149,79 @@ def test_a_stream_in_any_pieces(messages: list[bytes], data: st.DataObject) -> N
     assert framer.broken == whole.broken
 
 
-def test_hostile_sizes_are_cheap() -> None:
-    for filler in (b'"', b"<", b",", b";", b'""', b"<>,", b"\\", b"%"):
-        text = filler * (8000 // len(filler))
-        message = request().to_bytes().replace(b"<sip:95598@grid.example>", text)
-        parse(message)
-        parse(request().to_bytes().replace(b"\r\n\r\n", b"\r\nContact: " + text + b"\r\n\r\n"))
+class Counted(str):
+    """Text that counts the characters its searches look at."""
+
+    looked_at = 0
+
+    def find(self, *arguments: Any) -> int:
+        found = super().find(*arguments)
+        start = arguments[1] if len(arguments) > 1 else 0
+        stop = arguments[2] if len(arguments) > 2 else len(self)
+        Counted.looked_at += (found if found >= 0 else stop) - start + 1
+        return found
+
+
+def looks(split: Callable[[str], object], text: str) -> int:
+    Counted.looked_at = 0
+    with suppress(SipSyntaxError):
+        split(Counted(text))
+    return Counted.looked_at
+
+
+HOSTILE = (
+    '"', "<", ",", ";", '""', "<>", "<>,", '"",', "\\", '"\\"', '"\\\\', "<a", '"<">,', ';a="b"',
+    "((", "x,",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("filler", HOSTILE)
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_splitting_takes_time_in_proportion(filler: str, separator: str) -> None:
+    half = looks(lambda text: split_outside(text, separator), filler * 1000)
+    full = looks(lambda text: split_outside(text, separator), filler * 2000)
+    assert full <= 2.2 * half + 10
+    assert full <= 6 * len(filler) * 2000
+
+
+@pytest.mark.parametrize("filler", HOSTILE)
+def test_an_address_is_read_in_proportion(filler: str) -> None:
+    half = looks(NameAddr.parse, f'"{filler * 1000}')
+    full = looks(NameAddr.parse, f'"{filler * 2000}')
+    assert full <= 2.2 * half + 10
+
+
+def test_what_a_message_may_be_is_bounded() -> None:
+    head = request().to_bytes().removesuffix(b"\r\n\r\n")
+    for line in (b"X: 1", b"Via: SIP/2.0/UDP a", b" folded", b":", b"x", b"X: " + b"a" * 200):
+        parse(b"\r\n".join([head, *[line] * 20_000])[:MAX_MESSAGE_BYTES] + b"\r\n\r\n")
+        with pytest.raises(SipSyntaxError):
+            parse_message(b"\r\n".join([head, *[line] * 300]) + b"\r\n\r\n")
+    with pytest.raises(SipSyntaxError) as caught:
+        parse_message(b"A" * (MAX_MESSAGE_BYTES + 1))
+    assert caught.value.status == 513
     parse(b"\r\n" * (MAX_MESSAGE_BYTES // 2))
-    parse(b"A" * (MAX_MESSAGE_BYTES + 1))
+
+
+@given(st.lists(st.tuples(values, values), max_size=4), values, values)
+def test_own_values_stay_in_their_line(
+    headers: list[tuple[str, str]], display: str, user: str
+) -> None:
+    built = request()
+    built.headers.set("From", str(NameAddr(SipUri(user=user, host="b"), display, {"tag": "t"})))
+    for name, value in headers:
+        with suppress(ValueError):
+            built.headers.add(name, value)
+    written = built.to_bytes()
+    assert written.count(b"\r\n") == len(built.headers.lines()) + 3
+    assert written.count(b"\n") == written.count(b"\r") == written.count(b"\r\n")
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_user_agent_among_spoilt_messages(seed: int) -> None:
+    report = fuzz(10_000, seed)
+    assert not report.findings, report.examples
+    assert report.calls > 200
+    assert report.malformed < report.messages / 2
+    # All that is there after one part of the run is there after the next, and no more.
+    assert report.objects[-1] < report.objects[2] * 1.05
