@@ -15,7 +15,7 @@ CRATE := $(shell find media -name target -prune -o -type f \( -name '*.rs' -o -n
 PYTHON_ROOMS := agents cti demo domain ivr loadtest node recording reports routing tests
 
 .PHONY: help setup setup-tests setup-check packages packages-tests packages-check
-.PHONY: demo run test lint check bench clean FORCE
+.PHONY: demo run test lint check bench soak clean FORCE
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
@@ -76,6 +76,9 @@ bench: setup-tests ## Repeat the figures of docs/benchmarks.md
 	$(RUN)/python -m loadtest queue --rate 50 --seconds 60 --agents 300
 	$(RUN)/python -m loadtest rtp --calls 500 --seconds 20
 	$(RUN)/python -m loadtest rtp --calls 1000 --seconds 20
+
+soak: setup-tests ## What takes minutes: floods of broken messages, one line each
+	$(RUN)/python -m loadtest.fuzz_sip --messages 1000000 --seed 1
 
 clean: ## Remove what set-up and runs have made, but not recordings and records in .data
 	rm -rf $(VENV) cti95598 media/target cti/_media*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis
