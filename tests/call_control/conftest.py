@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from cti.admission import Admission, TenantAccess
 from cti.call import Call, CallHandler, CallInfo
 from cti.call_control import CallControl
 from cti.contacts import Binding, Way
+from cti.media_engine import RtpEngine
+from cti.rtp_port import MediaRouter
 from cti.settings import AccessCodeSettings, TrunkSettings
 from cti.sip.transport import Hop
 from cti95598.events.v1.events_pb2 import Event
@@ -140,3 +142,19 @@ def admission() -> Admission:
 @pytest.fixture
 async def bench(tmp_path: Path, admission: Admission) -> Bench:
     return Bench(tmp_path, admission)
+
+
+@pytest.fixture
+async def engine() -> AsyncIterator[RtpEngine]:
+    engine = RtpEngine(port_min=31000, port_max=31999)
+    yield engine
+    await engine.aclose()
+
+
+@pytest.fixture
+async def far_ends() -> AsyncIterator[MediaRouter]:
+    engine = RtpEngine(port_min=32000, port_max=32999)
+    router = MediaRouter(engine)
+    engine.on_event = router.on_event
+    yield router
+    await engine.aclose()

@@ -193,9 +193,12 @@ class Phone(Party):
         self.user = user
         self.platform = Hop("udp", "127.0.0.1", 0)
         self.password = f"secret-{user}"
+        self.next_sdp = b""
+        """What the next call offers or answers; else a port that nobody listens at."""
 
     def dial(self, number: str, *, headers: Sequence[tuple[str, str]] = ()) -> PartyCall:
-        call = PartyCall(_offer(next(_rtp_ports)))
+        call = PartyCall(self.next_sdp or _offer(next(_rtp_ports)))
+        self.next_sdp = b""
         self.calls.append(call)
         call.session = self.user_agent.invite(
             f"sip:{number}@{self.platform.host}:{self.platform.port}",
@@ -209,7 +212,8 @@ class Phone(Party):
         return call
 
     def _on_invite(self, session: InviteSession) -> None:
-        self.sdp = _offer(next(_rtp_ports))
+        self.sdp = self.next_sdp or _offer(next(_rtp_ports))
+        self.next_sdp = b""
         super()._on_invite(session)
 
 

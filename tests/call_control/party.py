@@ -24,9 +24,12 @@ class PartyCall(SessionObserverBase):
         self.ended: asyncio.Future[SessionEnd] = asyncio.get_running_loop().create_future()
         self.talks_remotely = True
         self.progress: list[int] = []
+        self.media: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
     def on_progress(self, status: int, sdp: bytes) -> None:
         self.progress.append(status)
+        if sdp and not self.media.done():
+            self.media.set_result(sdp)
 
     def on_answered(self, sdp: bytes) -> None:
         if not self.answered.done():
@@ -57,6 +60,9 @@ class PartyCall(SessionObserverBase):
 
     async def until_answered(self) -> bytes:
         return await asyncio.wait_for(asyncio.shield(self.answered), 5)
+
+    async def until_media(self) -> bytes:
+        return await asyncio.wait_for(asyncio.shield(self.media), 5)
 
     async def until_progress(self, status: int) -> None:
         async with asyncio.timeout(5):

@@ -4,83 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
 from pathlib import Path
-
-import pytest
 
 from cti.admission import Admission
 from cti.audio import read_wav, tone_spans, write_tone
 from cti.call import Call, DialTarget
-from cti.media import MediaEvent, PlayEnded, PortClosed
 from cti.media_engine import RtpEngine
-from cti.rtp_port import MediaRouter, RtpPort
+from cti.rtp_port import MediaRouter
 from domain.failures import Code
 from tests.call_control.conftest import answered
-from tests.call_control.party import Party, PartyCall
+from tests.call_control.party import Party
 from tests.call_control.platform import Platform, until
+from tests.call_control.tone_media import ToneMedia
 
 PROMPT_HZ, MUSIC_HZ, RATING_HZ, CALLER_HZ, PHONE_HZ = 600, 800, 700, 440, 1000
 TALK_MS = 1000
-
-
-class Media:
-    """One party's RTP: plays its tone, presses keys, records what it hears."""
-
-    def __init__(self, router: MediaRouter, party: Party, heard: Path) -> None:
-        self.router = router
-        self.port = RtpPort(router, "127.0.0.1", 0)
-        self.port.listen(self._on_event)
-        self.played = asyncio.Event()
-        self.closed = asyncio.Event()
-        self.recorded = asyncio.Event()
-        self.heard = heard
-        party.sdp = self.port.offer()
-
-    async def connect(self, call: PartyCall) -> None:
-        """Take what was agreed, and record from then on."""
-        assert call.session is not None
-        answer = await call.until_answered()
-        if call.session.direction == "out":
-            self.port.take_answer(answer)
-        else:
-            self.port.answer(answer)
-        self.port.connect()
-        engine = self.router.engine
-        self.recording = engine.start_recording(str(self.heard), self.port.port_id, None)
-        self.router.recordings[self.recording] = lambda _: self.recorded.set()
-
-    async def close(self) -> None:
-        self.router.engine.stop_recording(self.recording)
-        await asyncio.wait_for(self.recorded.wait(), 5)
-        self.port.close()
-        await asyncio.wait_for(self.closed.wait(), 5)
-
-    def spans(self, frequency_hz: float) -> list[tuple[int, int]]:
-        (sound,) = read_wav(self.heard)
-        return [(one.start_ms, one.end_ms) for one in tone_spans(sound, frequency_hz)]
-
-    def _on_event(self, event: MediaEvent) -> None:
-        if isinstance(event, PlayEnded):
-            self.played.set()
-        elif isinstance(event, PortClosed):
-            self.closed.set()
-
-
-@pytest.fixture
-async def engine() -> AsyncIterator[RtpEngine]:
-    engine = RtpEngine(port_min=31000, port_max=31999)
-    yield engine
-    await engine.aclose()
-
-
-@pytest.fixture
-async def far_ends() -> AsyncIterator[MediaRouter]:
-    engine = RtpEngine(port_min=32000, port_max=32999)
-    router = MediaRouter(engine)
-    engine.on_event = router.on_event
-    yield router
-    await engine.aclose()
 
 
 async def test_everyone_hears_what_they_should(
@@ -107,8 +45,9 @@ async def test_everyone_hears_what_they_should(
     platform.handler = answered(body)
     carrier, desk = await Party().listen(), await Party().listen()
     platform.register(desk)
-    caller_media = Media(far_ends, carrier, tmp_path / "caller-heard.wav")
-    phone_media = Media(far_ends, desk, tmp_path / "phone-heard.wav")
+    caller_media = ToneMedia(far_ends, tmp_path / "caller-heard.wav")
+    phone_media = ToneMedia(far_ends, tmp_path / "phone-heard.wav")
+    carrier.sdp, desk.sdp = caller_media.sdp, phone_media.sdp
 
     caller = carrier.call("95598", platform.hop)
     await caller_media.connect(caller)
