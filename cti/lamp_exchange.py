@@ -63,6 +63,8 @@ class LampExchange:
         self._suspects: frozenset[NodeId] = frozenset()
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        # A cancellation can be lost inside the Redis client, so tasks look here as well.
+        self._is_closing = False
 
     def tell(self, tenant: TenantId, user: str, dialog: PhoneDialog) -> None:
         """See PhoneDialogSink."""
@@ -84,6 +86,7 @@ class LampExchange:
 
     async def aclose(self) -> None:
         """Take this node's calls away from the others."""
+        self._is_closing = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -96,7 +99,7 @@ class LampExchange:
             log.debug("lamps of this node are not taken away", error=str(error))
 
     async def _always(self, work: Callable[[], Any]) -> None:
-        while True:
+        while not self._is_closing:
             try:
                 await work()
             except (RedisError, OSError, TimeoutError, ValueError) as error:
@@ -138,7 +141,7 @@ class LampExchange:
             await self._load()
             loop = asyncio.get_running_loop()
             sweep_at_s = loop.time() + _SWEEP_S
-            while True:
+            while not self._is_closing:
                 message = await subscription.get_message(
                     ignore_subscribe_messages=True, timeout=max(0.0, sweep_at_s - loop.time())
                 )
