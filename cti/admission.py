@@ -40,6 +40,8 @@ class Admitted:
     caller: CallerIdentity = _NOBODY
     called: str = ""
     landing_code: str = ""
+    flow: str = ""
+    """The access code's, or another one for the landing code."""
     number_list: str = ""
     """The white list that the caller is on."""
     code: AccessCode | None = None
@@ -117,10 +119,13 @@ class Admission:
 
     def learn(self, contact_user: str, server: str, hosts: Iterable[str]) -> None:
         """Take note of the addresses of a server that a registered trunk's calls come from."""
-        self._hosts_of[contact_user, server] = frozenset(hosts)
+        known = frozenset(hosts)
+        if self._hosts_of.get((contact_user, server)) == known:
+            return
+        self._hosts_of[contact_user, server] = known
         registered_at: dict[str, set[str]] = {}
-        for (user, _), known in self._hosts_of.items():
-            for host in known:
+        for (user, _), addresses in self._hosts_of.items():
+            for host in addresses:
                 registered_at.setdefault(host, set()).add(user)
         self._registered_at = registered_at
 
@@ -152,7 +157,9 @@ class Admission:
         if isinstance(decision, Refused):
             return decision
         landing_code = trunk.landing_code_of(request, caller)
-        return replace(decision, landing_code=landing_code) if landing_code else decision
+        if not landing_code:
+            return decision
+        return replace(decision, landing_code=landing_code, flow=code.flow_of(landing_code))
 
     def admit(
         self, source_ip: str, called: str, now: float, *, caller: CallerIdentity = _NOBODY
@@ -259,7 +266,14 @@ class Admission:
             code.limit.take()
         self._limit.take()
         return Admitted(
-            tenant, trunk, code.settings, caller, called, number_list=number_list, code=code
+            tenant,
+            trunk,
+            code.settings,
+            caller,
+            called,
+            flow=code.settings.flow,
+            number_list=number_list,
+            code=code,
         )
 
     def _busy(self, trunk: Trunk, code: AccessCode, now: float) -> Code | None:

@@ -184,7 +184,7 @@ class CallControl:
             called=admitted.called,
             access_code=access_code.code,
             landing_code=admitted.landing_code,
-            flow=access_code.flow,
+            flow=admitted.flow,
             arrived_unix_us=time.time_ns() // 1000,
             withheld=caller.withheld,
             number_list=admitted.number_list,

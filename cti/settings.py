@@ -313,6 +313,9 @@ class AccessCodeSettings(_Settings):
     name: str = ""
     aliases: list[DialledNumber] = []
     default_language: Literal["zh", "en"] = "zh"
+    landing_flows: dict[DialledNumber, Name] = Field(
+        default={}, description="other flows by landing code; of prefixes the longest counts"
+    )
     max_calls: int | None = Field(None, ge=1, description="no limit of its own unless given")
     max_calls_per_second: int | None = Field(None, ge=1)
 

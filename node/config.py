@@ -289,12 +289,18 @@ class _CrossCheck:
                     )
         if not self._config.flows.is_dir():
             return
+        flows: list[tuple[Place, str]] = []
         for at, code in enumerate(tenant.access_codes):
-            file = self._config.flows / f"{code.flow}.yaml"
+            place = (*path, "access_codes", at)
+            flows.append(((*place, "flow"), code.flow))
+            landing = code.landing_flows.items()
+            flows += [((*place, "landing_flows", number), flow) for number, flow in landing]
+        for place, flow in flows:
+            file = self._config.flows / f"{flow}.yaml"
             if not file.is_file():
                 yield self._at(
-                    (*path, "access_codes", at, "flow"),
-                    Words(f"没有流程“{code.flow}”", f"there is no flow {code.flow!r}"),
+                    place,
+                    Words(f"没有流程“{flow}”", f"there is no flow {flow!r}"),
                     Words(f"增加文件 {file},或改正名字", f"add {file} or correct the name"),
                 )
 

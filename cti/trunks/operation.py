@@ -16,6 +16,7 @@ from cti.trunks.health_book import HealthBook
 from cti.trunks.outbound import Locate, OutboundTrunks, PasswordOf, targets_of
 from cti.trunks.probing import Prober
 from cti.trunks.registering import CarrierRegistrations
+from cti.trunks.registration import Registration
 from cti.trunks.settings import ProbeSettings
 from cti.trunks.status import HopStatus, RegistrationStatus, TrunkStatus
 from cti.trunks.trunk import Trunk
@@ -85,10 +86,13 @@ class TrunkOperation:
     def statuses(self) -> Iterator[TrunkStatus]:
         """Yield the state of each trunk."""
         now = self._clock()
-        for trunk in self._admission.directory.trunks.values():
-            yield self._status(trunk, now)
+        registrations = self._registrations.by_trunk()
+        for key, trunk in self._admission.directory.trunks.items():
+            yield self._status(trunk, registrations.get(key, []), now)
 
-    def _status(self, trunk: Trunk, now: float) -> TrunkStatus:
+    def _status(
+        self, trunk: Trunk, registrations: list[tuple[str, Registration]], now: float
+    ) -> TrunkStatus:
         hops = []
         for uri in targets_of(trunk):
             server = self._book.servers.get(uri)
@@ -114,7 +118,7 @@ class TrunkOperation:
             hops=hops,
             registrations=[
                 RegistrationStatus.of(registrar, registration, now)
-                for registrar, registration in self._registrations.of(trunk.tenant, trunk.name)
+                for registrar, registration in registrations
             ],
         )
 
@@ -125,6 +129,8 @@ class TrunkOperation:
         reason = server.unresolved or next(
             (health.last_failure for health in server.hops.values() if health.last_failure), ""
         )
+        log = _log.warning if server.state is HealthState.DOWN else _log.info
+        log("trunk_server", server=uri, state=server.state, reason=reason)
         for trunk in self._trunks_of_server.get(uri, ()):
             self._tell(trunk, reason)
 
@@ -146,8 +152,6 @@ class TrunkOperation:
                 previous_ms=round((now - since_s) * 1000),
             ),
         )
-        log = _log.info if state is HealthState.UP else _log.warning
-        log("trunk_state", tenant=trunk.tenant, trunk=trunk.name, state=state, reason=reason)
 
     def _state(self, trunk: Trunk) -> HealthState:
         states = {

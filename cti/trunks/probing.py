@@ -112,7 +112,7 @@ class Prober:
         except TimeoutError:
             return ProbeResult(ProbeOutcome.DEAD, detail="timeout")
         except PlatformError as error:
-            return ProbeResult(ProbeOutcome.DEAD, detail=str(error.code))
+            return ProbeResult(ProbeOutcome.DEAD, detail=error.code)
         return probe_result(response.status, retry_after_s(response))
 
 

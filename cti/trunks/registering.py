@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 
@@ -80,13 +81,12 @@ class CarrierRegistrations:
                 )
                 self._running[account] = (registration, task)
 
-    def of(self, tenant: TenantId, trunk: str) -> list[tuple[str, Registration]]:
-        """Return the registrations of a trunk by registrar."""
-        return [
-            (account.registrar, registration)
-            for account, (registration, _) in self._running.items()
-            if (account.tenant, account.trunk) == (tenant, trunk)
-        ]
+    def by_trunk(self) -> dict[tuple[TenantId, str], list[tuple[str, Registration]]]:
+        """Return registrars and registrations by tenant and trunk."""
+        found: dict[tuple[TenantId, str], list[tuple[str, Registration]]] = defaultdict(list)
+        for account, (registration, _) in self._running.items():
+            found[account.tenant, account.trunk].append((account.registrar, registration))
+        return found
 
     async def aclose(self) -> None:
         """Take our bindings away, where the registrars still answer, and stop."""

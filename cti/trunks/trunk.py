@@ -22,12 +22,20 @@ _NO_LIMIT = 1_000_000
 class AccessCode:
     """An access code of a tenant, with its live calls where it has a limit of its own."""
 
-    __slots__ = ("limit", "settings")
+    __slots__ = ("_landing_prefixes", "limit", "settings")
 
     def __init__(self, settings: AccessCodeSettings) -> None:
         self.settings = settings
         limited = settings.max_calls is not None or settings.max_calls_per_second is not None
         self.limit = CallLimit(*_bounds(settings)) if limited else None
+        self._landing_prefixes = sorted(settings.landing_flows, key=len, reverse=True)
+
+    def flow_of(self, landing_code: str) -> str:
+        """Return the flow that serves callers from there (落地码)."""
+        for prefix in self._landing_prefixes:
+            if landing_code.startswith(prefix):
+                return self.settings.landing_flows[prefix]
+        return self.settings.flow
 
     def take_over(self, before: AccessCode) -> None:
         """Keep the counts of the same code before a reload."""

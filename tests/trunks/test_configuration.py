@@ -117,6 +117,7 @@ def test_a_whole_configuration_of_trunks(place: Path) -> None:
         ("spam.txt", "gone.txt", "", ["gone.txt"]),
         ("name: staff", "name: 'a b'", "", ["name"]),
         ("expires_s: 300", "expires_s: 1", "", ["expires_s", "at least 10"]),
+        ("max_calls: 100", "landing_flows: {0571: gone}", "", ["landing_flows", "no flow 'gone'"]),
     ],
 )
 def test_a_fault_is_named(place: Path, old: str, new: str, at: str, words: list[str]) -> None:

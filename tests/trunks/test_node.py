@@ -81,7 +81,7 @@ async def test_operators_see_trunks_and_blocked_callers(
         await serve.says("Ctrl-C")
 
         async def is_up() -> bool:
-            return (await trunks(serve))["carrier0"]["state"] == "up"
+            return bool((await trunks(serve))["carrier0"]["state"] == "up")
 
         await until(is_up)
         assert not (await trunks(serve))["loopback"]["is_outbound"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from pathlib import Path
 
 import pytest
@@ -184,8 +185,14 @@ async def test_a_trunk_killed_in_mid_load_fails_no_call(
     """The budget of failover: the wait for an answer, and the first such silence warns all."""
     one, two = carriers
     answer_within_s = 0.4
+    # Probes come too seldom to notice: the calls do.
     await platform.start(
-        trunk("one", one.server, answer_within_s=answer_within_s),
+        trunk(
+            "one",
+            one.server,
+            answer_within_s=answer_within_s,
+            probe={"interval_s": 60, "timeout_s": 0.2},
+        ),
         trunk("two", two.server, priority=2),
     )
     await platform.until(lambda: platform.state("one") == "up", "the carrier answers")
@@ -204,6 +211,8 @@ async def test_a_trunk_killed_in_mid_load_fails_no_call(
     await platform.until(lambda: len(callers) >= 50, "the load has begun")
     killed_s = loop.time()
     await one.stop()
+    silent = socket.socket(type=socket.SOCK_DGRAM)
+    silent.bind(one.address)  # no ICMP: the machine is gone, not only its program
     await platform.until(lambda: len(callers) == 150, "the load is placed")
     outcomes = await asyncio.wait_for(asyncio.gather(*(one.outcome for one in callers)), 10)
     assert set(outcomes) == {Code.FLOW_ENDED}
@@ -212,6 +221,8 @@ async def test_a_trunk_killed_in_mid_load_fails_no_call(
     assert {tuple(caller.tried) for caller in late} == {("two",)}
     assert {tuple(caller.tried) for caller in callers} >= {("one",), ("one", "two"), ("two",)}
     assert platform.trunks.outbound.calls == 0
+    assert platform.sink.states[-1] == ("one", "down")
+    silent.close()
 
 
 async def test_a_reload_keeps_calls_and_probes_what_changed(
