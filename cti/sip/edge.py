@@ -8,6 +8,7 @@ the flow; from then on the dialog's requests pass through here by Record-Route. 
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import hmac
@@ -20,6 +21,7 @@ from prometheus_client import Counter
 
 from cti.nodes import hop_of_route
 from cti.sip.endpoint import SipEndpoint
+from cti.sip.guard import PASS
 from cti.sip.message import Request, Response, response_to
 from cti.sip.syntax import SipSyntaxError, format_host_port
 from cti.sip.transport import Hop, TransportName, default_port
@@ -35,7 +37,6 @@ _SIGNATURE_BYTES = 12
 _MAX_FORWARDS = 70
 _MAX_ROUTES = 32
 _FLOWS_REMEMBERED = 16_384
-_REASONS = {430: "Flow Failed"}  # RFC 5626 11.5
 
 
 class Edge:
@@ -126,13 +127,18 @@ class Edge:
         self._endpoint.forward(request, hop, lambda: self._answer(unsent, back, 430))
 
     def _refuse(self, request: Request, source: Hop, status: int) -> None:
+        guard = self._endpoint.guard
+        if guard is not None and not self._is_node(source):
+            # Whoever guesses tokens is judged as all strangers are, and told nothing at length.
+            now_s = asyncio.get_running_loop().time()
+            if guard.judge(request, source, source.host, now_s) != PASS:
+                return
         self._answer(request, stamp_via(request, source), status)
 
     def _answer(self, request: Request, back: Hop, status: int) -> None:
         _REFUSED.labels(str(status)).inc()
         if request.method != "ACK":
-            reason = _REASONS.get(status)
-            self._endpoint.forward(response_to(request, status, reason), back)
+            self._endpoint.forward(response_to(request, status), back)
 
     # Responses
 

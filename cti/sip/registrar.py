@@ -43,7 +43,7 @@ class RegistrarEvents:
 class Registrar:
     """Judges REGISTER requests and carries them out on a store."""
 
-    extensions = ("path", "outbound")
+    extensions = ("path",)
 
     def __init__(
         self,

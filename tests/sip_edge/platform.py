@@ -72,14 +72,14 @@ class PlatformNode(Node):
     async def phones(self) -> list[Binding]:
         return await self.contacts.lookup(TENANT, USER)
 
-    def ring(self, way: Way) -> tuple[InviteSession, Recorder]:
+    def ring(self, way: Way, sdp: bytes = OFFER) -> tuple[InviteSession, Recorder]:
         told = Recorder()
         session = self.agent.invite(
             way.uri,
             from_="sip:95598@127.0.0.1",
             hop=way.hop,
             route=way.route,
-            sdp=OFFER,
+            sdp=sdp,
             observer=told,
         )
         return session, told
