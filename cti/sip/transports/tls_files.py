@@ -71,6 +71,7 @@ class Tls:
         if self._certificate is not None:
             server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             server.minimum_version = ssl.TLSVersion.TLSv1_2
+            server.options |= ssl.OP_NO_RENEGOTIATION  # work that a peer could ask for without end
             _show(server, self._certificate, self._key)
             _show(client, self._certificate, self._key)
             if self._verify_client is not VerifyClient.NO:
