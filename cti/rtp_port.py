@@ -8,7 +8,7 @@ from collections.abc import Callable
 from prometheus_client import Counter
 
 from cti.media import MediaEngine, MediaEvent, PortClosed, PortId, RecordingEnded, RecordingId
-from cti.sdp import Negotiated, Sdp, answer, build_offer, negotiated, parse_sdp
+from cti.sdp import Negotiated, Sdp, Stream, answer, build_offer, negotiated, parse_sdp
 from domain.failures import PlatformError
 
 MediaListener = Callable[[MediaEvent], None]
@@ -46,12 +46,13 @@ class RtpPort:
 
     __slots__ = (
         "_engine",
+        "_local",
         "_local_ip",
         "_media_timeout_ms",
         "_number",
-        "_offer",
         "_router",
         "_session_id",
+        "_streams",
         "_version",
         "agreed",
         "port_id",
@@ -64,15 +65,16 @@ class RtpPort:
         self._local_ip = local_ip
         self._media_timeout_ms = media_timeout_ms
         self._session_id = int.from_bytes(os.urandom(4))
-        self._version = 0
-        self._offer = b""
+        self._version = 1
+        self._local = b""  # our last description, offer or answer
+        self._streams: list[Stream] = []  # of the party's last one
         self.agreed: Negotiated | None = None
         self.port_id, self._number = self._engine.open_port(local_ip)
 
     @property
     def is_held(self) -> bool:
         """Whether the party wants to hear nothing: it has put the other one on hold."""
-        return self.agreed is not None and not self.agreed.send
+        return self.agreed is not None and self.agreed.is_held
 
     def listen(self, listener: MediaListener) -> None:
         """Send the port's events to `listener`, until PortClosed."""
@@ -81,27 +83,43 @@ class RtpPort:
     def answer(self, offer: bytes) -> bytes:
         """Answer the party's offer; PlatformError SDP_MALFORMED or NO_COMMON_CODEC."""
         parsed = _read(offer)
-        self._version += 1
         body, self.agreed = answer(
             parsed,
             self._local_ip,
             self._number,
             session_id=self._session_id,
             version=self._version,
+            before=self.agreed,
         )
-        return body
+        self._streams = parsed.streams
+        return self._described(body)
 
     def offer(self) -> bytes:
         """Return an offer of ours; its answer goes to `take_answer`."""
-        self._version += 1
-        self._offer = build_offer(
-            self._local_ip, self._number, session_id=self._session_id, version=self._version
+        body = build_offer(
+            self._local_ip,
+            self._number,
+            session_id=self._session_id,
+            version=self._version,
+            former=self._streams,
         )
-        return self._offer
+        return self._described(body)
+
+    def _described(self, body: bytes) -> bytes:
+        """Number a description: the same as the last keeps its version (RFC 3264 section 8)."""
+        if self._local and body != self._local:
+            origin = f"o=- {self._session_id} "
+            last, self._version = self._version, self._version + 1
+            old, new = (f"{origin}{each} ".encode() for each in (last, self._version))
+            body = body.replace(old, new, 1)
+        self._local = body
+        return body
 
     def take_answer(self, body: bytes) -> None:
-        """Read the answer to the last offer; PlatformError SDP_MALFORMED or NO_COMMON_CODEC."""
-        self.agreed = negotiated(parse_sdp(self._offer), _read(body))
+        """Read the answer to our last description; PlatformError SDP_MALFORMED, NO_COMMON_CODEC."""
+        parsed = _read(body)
+        self.agreed = negotiated(parse_sdp(self._local), parsed)
+        self._streams = parsed.streams
 
     def connect(self) -> None:
         """Let media flow as last agreed; PlatformError SDP_MALFORMED when there is no such way."""

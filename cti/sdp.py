@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from domain.failures import Code, PlatformError
@@ -26,6 +26,7 @@ _CODEC_NAMES = {PCMU: "PCMU", PCMA: "PCMA"}
 _DIGIT_CODEC = "telephone-event"
 _PACKET_TIMES_MS = (10, 20, 30, 40, 50, 60)
 _HOLD_ADDRESSES = ("0.0.0.0", "::")
+_REMOVED = "a stream that was agreed on before is gone"
 
 
 class Direction(StrEnum):
@@ -98,6 +99,11 @@ class Negotiated:
     send: bool
     receive: bool
 
+    @property
+    def is_held(self) -> bool:
+        """Whether the far end holds us: it does not want to hear us now (RFC 3264 8.4)."""
+        return not self.send
+
 
 def parse_sdp(body: bytes) -> Sdp:
     """Parse a description; PlatformError SDP_MALFORMED names the first fault."""
@@ -136,13 +142,21 @@ def build_offer(
     codecs: Sequence[int] = AUDIO_PAYLOAD_TYPES,
     digits_pt: int | None = 101,
     direction: Direction = Direction.SENDRECV,
+    former: Sequence[Stream] = (),
 ) -> bytes:
     """Return an offer of one audio stream, codecs in order of preference.
 
     `version` grows by one with every changed description of the session (RFC 3264 section 8).
+    `former` are the streams of the last description of either side: a session that had more of
+    them keeps their lines.
     """
     lines = _session_lines(ip, session_id, version, ["0 0"])
-    lines += _audio_lines(port, codecs, digits_pt, "0-16", direction)
+    audio = _audio_lines(port, codecs, digits_pt, "0-16", direction)
+    index = next((at for at, each in enumerate(former) if _is_audio(each)), None)
+    if index is None:
+        return _to_bytes(lines + audio)
+    for position, stream in enumerate(former):
+        lines += audio if position == index else [_refused(stream)]
     return _to_bytes(lines)
 
 
@@ -156,12 +170,18 @@ def answer(
     codecs: Sequence[int] = AUDIO_PAYLOAD_TYPES,
     own_order: bool = False,
     direction: Direction = Direction.SENDRECV,
+    before: Negotiated | None = None,
 ) -> tuple[bytes, Negotiated]:
     """Answer an offer with one codec; PlatformError NO_COMMON_CODEC when no stream will do.
 
     The offer's order of codecs counts, or that of `codecs` with `own_order`. `direction` is what we
-    are willing to do; the answer narrows it to what the offer allows.
+    are willing to do; the answer narrows it to what the offer allows. What was agreed `before` may
+    be held by port 0, which takes the stream away until a later offer (RFC 3264 section 8.2).
     """
+    if before is not None and _takes_audio_away(offer):
+        lines = _session_lines(ip, session_id, version, offer.times or ["0 0"])
+        lines += map(_refused, offer.streams)
+        return _to_bytes(lines), replace(before, send=False, receive=False)
     index, payload_type = _choose(offer, ip, codecs, own_order=own_order)
     chosen = offer.streams[index]
     digits_pt, events = _offered_digits(chosen)
@@ -172,17 +192,21 @@ def answer(
             way = Direction.of(send=agreed.send, receive=agreed.receive)
             lines += _audio_lines(port, (payload_type,), digits_pt, events, way)
         else:
-            # RFC 3264 section 6: a refused stream keeps its line, with port 0.
-            lines.append(f"m={stream.kind} 0 {stream.protocol} {' '.join(stream.formats)}")
+            lines.append(_refused(stream))
     return _to_bytes(lines), agreed
 
 
 def negotiated(offer_sent: Sdp, answer_received: Sdp) -> Negotiated:
-    """Read the answer to our own offer of one audio stream; PlatformError NO_COMMON_CODEC."""
+    """Read the answer to our own offer of one audio stream; PlatformError NO_COMMON_CODEC.
+
+    The offer may also be an answer of ours that a refresh of the session repeats (RFC 4028 7.4).
+    """
     if len(answer_received.streams) != len(offer_sent.streams):
         raise _malformed("the answer has another number of m= lines than the offer")
-    ours = offer_sent.streams[0]
-    theirs = answer_received.streams[0]
+    pairs = zip(offer_sent.streams, answer_received.streams, strict=True)
+    ours, theirs = next((pair for pair in pairs if pair[0].port), (None, None))
+    if ours is None or theirs is None:
+        raise PlatformError(Code.NO_COMMON_CODEC, _REMOVED)
     payload_type = next(
         (
             each
@@ -196,6 +220,20 @@ def negotiated(offer_sent: Sdp, answer_received: Sdp) -> Negotiated:
     digits_pt = _offered_digits(theirs)[0] if _offered_digits(ours)[0] is not None else None
     way = ours.direction or offer_sent.direction
     return _negotiated(answer_received, theirs, payload_type, digits_pt, way)
+
+
+def _is_audio(stream: Stream) -> bool:
+    return stream.kind == "audio" and stream.protocol.upper() == "RTP/AVP"
+
+
+def _takes_audio_away(offer: Sdp) -> bool:
+    audio = [each for each in offer.streams if _is_audio(each)]
+    return bool(audio) and not any(each.port for each in audio)
+
+
+def _refused(stream: Stream) -> str:
+    """Return the line of a stream we do not take: it keeps its place (RFC 3264 section 6)."""
+    return f"m={stream.kind} 0 {stream.protocol} {' '.join(stream.formats)}"
 
 
 def _malformed(detail: str) -> PlatformError:
@@ -267,7 +305,8 @@ def _connection(value: str) -> str:
         raise _malformed("c= line has no unicast IP address") from error
     if packed[0] == 0xFF or (family == socket.AF_INET and packed[0] >= 0xE0):
         raise _malformed("c= line has no unicast IP address")
-    return fields[2]
+    # Holding peers write nothing but zeros, in whatever spelling.
+    return fields[2] if any(packed) else _HOLD_ADDRESSES[family == socket.AF_INET6]
 
 
 def _attribute(sdp: Sdp, stream: Stream | None, value: str) -> None:
@@ -303,12 +342,7 @@ def _milliseconds(text: str) -> int:
 
 
 def _is_acceptable(stream: Stream, own_ip: str) -> bool:
-    return (
-        stream.kind == "audio"
-        and stream.port != 0
-        and stream.protocol.upper() == "RTP/AVP"
-        and (":" in stream.address) == (":" in own_ip)
-    )
+    return _is_audio(stream) and stream.port != 0 and (":" in stream.address) == (":" in own_ip)
 
 
 def _audio_payload_types(stream: Stream) -> list[int]:

@@ -122,10 +122,8 @@ class IncomingInvite:
         session.usage.dialog.confirmed = True
         timer_headers = session.agree_timer(server.request)
         if exchange.settled:
-            # RFC 6337 3.1: it is answered already; what differs now is a change of its own.
+            # RFC 6337 3.1: a reliable response has answered, and an UPDATE may have gone further.
             session.send_2xx(server, b"", timer_headers)
-            if sdp and sdp != exchange.local:
-                session.reinvite(sdp)
             return
         if exchange.state is Exchange.ASKED:
             exchange.send_answer(sdp)

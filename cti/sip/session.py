@@ -148,7 +148,11 @@ class InviteSession:
             self.incoming.ring(sdp)
 
     def accept(self, sdp: bytes) -> None:
-        """Send 200, until its ACK comes; nothing when the caller has gone meanwhile."""
+        """Send 200, until its ACK comes; nothing when the caller has gone meanwhile.
+
+        `sdp` answers the INVITE, or offers where it has no offer; what was agreed while it rang
+        stays, a change of that is for `reinvite`.
+        """
         if self.incoming is not None:
             self.incoming.accept(sdp)
 

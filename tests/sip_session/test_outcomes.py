@@ -1,4 +1,4 @@
-"""Forks, redirections, silence and reasons: how a call of ours turns out (RFC 3261 13.2, 8.1.3.4)."""
+"""Forks, redirections, silence and reasons: how a call of ours turns out (RFC 3261 13.2)."""
 
 from __future__ import annotations
 

@@ -178,12 +178,13 @@ async def test_pracks_of_nothing(world: World) -> None:
 
 
 @virtual
-async def test_a_change_of_the_answer_follows_the_200(world: World) -> None:
+async def test_a_change_of_what_was_agreed_follows_the_200(world: World) -> None:
     _, session, told = await world.incoming(headers=REQUIRED)
     session.ring(ANSWER)
     prack(world.peer, await world.peer.expect_status(183))
     await world.peer.expect_status(200)
-    session.accept(b"v=0\r\nanother\r\n")
+    session.accept(b"v=0\r\nnot asked for\r\n")
+    session.reinvite(b"v=0\r\nanother\r\n")
     answered = await world.peer.expect_status(200)
     assert answered.body == b""
     world.peer.ack(answered)
