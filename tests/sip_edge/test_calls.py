@@ -159,6 +159,20 @@ async def test_the_other_way_serves_when_a_connection_is_dead(
     await talk.told_callee.end()
 
 
+async def test_a_phone_that_listens_is_reached_by_a_new_connection(
+    main: PlatformNode, standby: PlatformNode, phone: Phone
+) -> None:
+    await phone.endpoint.listen("tcp", "127.0.0.1", 0)
+    await register(phone, main, "tcp")
+    pool = main.endpoint._transports._pool
+    for connection in list(pool._connections.values()):
+        connection.abort()
+    await until(lambda: not pool._connections)
+    talk = await answered(phone, standby)
+    talk.callee.end(Code.FLOW_ENDED)
+    await talk.told_caller.end()
+
+
 async def register(phone: Phone, node: PlatformNode, transport: TransportName) -> None:
     """Register as from behind NAT, so that only this node reaches the phone."""
     if transport == "udp":
