@@ -11,6 +11,9 @@ RETRANSMISSIONS = Counter("sip_retransmissions", "Messages sent or received agai
 STRAY_RESPONSES = Counter("sip_stray_responses", "Responses that match no transaction")
 TRANSPORT_ERRORS = Counter("sip_transport_errors", "Messages that could not be sent", ["transport"])
 CONNECTIONS = Gauge("sip_connections", "Connections of peers, in both directions", ["transport"])
+REFUSED_CONNECTIONS = Counter(
+    "sip_refused_connections", "Connections of banned peers, and those above a limit"
+)
 INTERNAL_ERRORS = Counter("sip_internal_errors", "Exceptions in the handling of a message")
 SUBSCRIPTIONS = Gauge("sip_subscriptions", "Live subscriptions of phones", ["package"])
 _MESSAGES = Counter(

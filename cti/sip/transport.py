@@ -39,7 +39,9 @@ class Hop:
 class ConnectionLimits:
     """What the peer of a connection may take up."""
 
-    max_connections: int = 8192
+    max_connections: int = 16_384
+    max_of_a_host: int = 4096
+    """Of these, so that one peer cannot take all; an office behind NAT is one peer."""
     message_s: float = 32.0
     """From the first byte of a message, or from the connection's start, to the message's end.
 

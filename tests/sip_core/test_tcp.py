@@ -179,8 +179,11 @@ async def test_silence_between_messages_is_allowed_longer(make: Make) -> None:
     assert asyncio.get_running_loop().time() - began_s > 0.35
 
 
-async def test_connections_are_limited(make: Make) -> None:
-    server, hop = await make("tcp", limits=ConnectionLimits(max_connections=2))
+@pytest.mark.parametrize(
+    "limits", [ConnectionLimits(max_connections=2), ConnectionLimits(max_of_a_host=2)]
+)
+async def test_connections_are_limited(make: Make, limits: ConnectionLimits) -> None:
+    server, hop = await make("tcp", limits=limits)
     accept_all(server)
     streams = [await Stream.open(hop) for _ in range(2)]
     for stream in streams:

@@ -286,7 +286,7 @@ class Idle:
 
     def __init__(self, number: int) -> None:
         self.connection = number
-        self.hop = Hop("tcp", "192.0.2.1", number)
+        self.hop = Hop("tcp", f"192.0.2.{number % 9}", number)
         self.looked_at = 0
         self.is_dripping = False
 

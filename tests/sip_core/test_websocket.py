@@ -17,6 +17,7 @@ from wsproto.events import Request as Upgrade
 from cti.sip.endpoint import ServerTransaction
 from cti.sip.framing import Frame, KeepAlive
 from cti.sip.message import MAX_MESSAGE_BYTES, Request, Response, SipSyntaxError, parse_message
+from cti.sip.syntax import format_host_port
 from cti.sip.transport import ConnectionLimits, Hop
 from cti.sip.transports.websocket import WebSocketFraming
 from domain.failures import Code
@@ -33,7 +34,7 @@ async def web() -> AsyncIterator[aiohttp.ClientSession]:
 
 
 def url(hop: Hop) -> str:
-    return f"{hop.transport}://{hop.host}:{hop.port}/"
+    return f"{hop.transport}://{format_host_port(hop.host, hop.port)}/"
 
 
 def browser_request(method: str = "OPTIONS", branch: str = "z9hG4bKweb", **kwargs: str) -> Request:
@@ -48,11 +49,12 @@ async def heard(socket: aiohttp.ClientWebSocketResponse) -> Request | Response:
     return parse_message(text.encode())
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 @pytest.mark.parametrize("transport", ["ws", "wss"])
 async def test_a_browser_asks_and_is_asked(
-    make: Make, web: aiohttp.ClientSession, authority: Authority, transport: str
+    make: Make, web: aiohttp.ClientSession, authority: Authority, transport: str, host: str
 ) -> None:
-    server, hop = await make(transport)
+    server, hop = await make(transport, host)
     seen = accept_all(server)
     trust = ssl.create_default_context(cafile=str(authority.ca_file))
     async with web.ws_connect(url(hop), protocols=["sip"], ssl=trust) as socket:
@@ -62,7 +64,7 @@ async def test_a_browser_asks_and_is_asked(
         assert isinstance(response, Response)
         assert response.status == 200
         assert response.top_via.host == "df7jal23ls0d.invalid"
-        assert response.top_via.params["received"] == "127.0.0.1"
+        assert response.top_via.params["received"] == host
         source = (await seen.get()).hop
         assert source.transport == transport
         outcome = Outcome()

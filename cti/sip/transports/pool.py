@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from collections import Counter
 
 import structlog
 
 from cti.sip.guard import Guard
-from cti.sip.metrics import CONNECTIONS, TRANSPORT_ERRORS
+from cti.sip.metrics import CONNECTIONS, REFUSED_CONNECTIONS, TRANSPORT_ERRORS
 from cti.sip.seldom import Seldom
 from cti.sip.transport import (
     SECURE,
@@ -43,6 +44,7 @@ class ConnectionPool:
         self.tls: Tls | None = None
         self.origins: frozenset[str] = frozenset()
         self._connections: dict[int, Connection] = {}
+        self._of_host: Counter[str] = Counter()
         self._opened: dict[tuple[str, str, int, str], Connection] = {}
         self._owing: dict[int, Connection] = {}
         self._connecting: set[asyncio.Task[None]] = set()
@@ -61,7 +63,13 @@ class ConnectionPool:
 
     def admit(self, connection: Connection) -> bool:
         """Take in an accepted connection, unless there are too many."""
-        if self._is_full or self.is_banned(connection.hop.host):
+        host = connection.hop.host
+        if (
+            self._is_full
+            or self._of_host[host] >= self.limits.max_of_a_host
+            or self.is_banned(host)
+        ):
+            REFUSED_CONNECTIONS.inc()
             return False
         self._add(connection)
         self._owing[connection.connection] = connection
@@ -115,6 +123,7 @@ class ConnectionPool:
 
     def _add(self, connection: Connection) -> None:
         self._connections[connection.connection] = connection
+        self._of_host[connection.hop.host] += 1
         CONNECTIONS.labels(connection.hop.transport).inc()
 
     @property
@@ -173,6 +182,9 @@ class ConnectionPool:
             return
         hop = connection.hop
         CONNECTIONS.labels(hop.transport).dec()
+        self._of_host[hop.host] -= 1
+        if not self._of_host[hop.host]:
+            del self._of_host[hop.host]
         key = (hop.transport, hop.host, hop.port, hop.name)
         if self._opened.get(key) is connection:
             del self._opened[key]
