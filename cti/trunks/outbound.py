@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from prometheus_client import Counter
 
-from cti.identity import outgoing_identity
+from cti.identity import UserToUser, outgoing_identity, user_to_user_header
 from cti.sip.digest import Credentials
 from cti.sip.transport import Hop
 from cti.sip.uri import NameAddr, SipUri
@@ -86,9 +86,15 @@ class OutboundTrunks:
         self._clock = asyncio.get_running_loop().time
 
     async def attempts(
-        self, tenant: TenantId, number: str, *, caller: str = "", privacy: bool = False
+        self,
+        tenant: TenantId,
+        number: str,
+        *,
+        caller: str = "",
+        privacy: bool = False,
+        user_to_user: UserToUser | None = None,
     ) -> list[TrunkAttempt]:
-        """Return the INVITEs to try, the best first.
+        """Return the INVITEs to try, the best first; `user_to_user` goes along (RFC 7433).
 
         PlatformError NUMBER_FORBIDDEN, TRUNK_BUSY where all are at their limit, or NO_TRUNK.
         """
@@ -99,13 +105,14 @@ class OutboundTrunks:
         rules = access.outbound
         dialled = dial_form(number, rules, access.home_mobiles)
         shown = _caller_number(rules, caller) or access.access_codes[0].code
+        passed = () if user_to_user is None else (user_to_user_header(user_to_user),)
         trunks = _trunks_out(directory, tenant, rules)
         chosen = in_order(self._candidates(trunks), self._random)
         if trunks and not chosen:
             raise PlatformError(Code.TRUNK_BUSY, "all trunks of the tenant")
         # All at once: a name server that is slow for one trunk must not delay the others' turn.
         ways = await asyncio.gather(
-            *(self._over(one.item, dialled, shown, privacy=privacy) for one in chosen)
+            *(self._over(one.item, dialled, shown, passed, privacy=privacy) for one in chosen)
         )
         found = [attempt for attempts in ways for attempt in attempts]
         if not found:
@@ -174,7 +181,13 @@ class OutboundTrunks:
         return Fitness.FIT if fit else Fitness.UNFIT
 
     async def _over(
-        self, trunk: Trunk, dialled: str, shown: str, *, privacy: bool
+        self,
+        trunk: Trunk,
+        dialled: str,
+        shown: str,
+        passed: tuple[tuple[str, str], ...],
+        *,
+        privacy: bool,
     ) -> list[TrunkAttempt]:
         """Return the attempts over one trunk: each address of each server."""
         settings = trunk.settings
@@ -210,7 +223,7 @@ class OutboundTrunks:
                     to=NameAddr(SipUri(user=number, host=domain or uri.host)),
                     hop=hop,
                     route=() if proxy is None else (_loose(proxy),),
-                    headers=told.headers,
+                    headers=(*told.headers, *passed),
                     credentials=credentials,
                     answer_within_s=settings.answer_within_s,
                     progress_within_s=settings.progress_within_s,

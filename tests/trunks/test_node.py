@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from cti.sip.session import InviteSession
 from cti.sip.transport import Hop
+from node.cli import app
 from tests.node.running import until
 from tests.node.test_serve import Serve
 from tests.sip_session.observer import Recorder
@@ -26,14 +26,8 @@ pytestmark = pytest.mark.stores
 
 async def command(*arguments: str, entered: str = "") -> tuple[int, str]:
     """Run `cti95598`; return its status and what it prints."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "node.cli", *arguments,
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT, env={**os.environ, "COLUMNS": "200"},
-    )  # fmt: skip
-    output, _ = await asyncio.wait_for(process.communicate(entered.encode()), 30)
-    assert process.returncode is not None
-    return process.returncode, output.decode()
+    result = await asyncio.to_thread(CliRunner().invoke, app, arguments, input=entered)
+    return result.exit_code, result.output
 
 
 def configure(serve: Serve, *carriers: Carrier) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from cti.admission import Admission, Admitted
+from cti.identity import UserToUser
 from cti.settings import AccessCodeSettings, TrunkSettings
 from cti.sip.resolver import Resolver
 from cti.sip.transport import Hop
@@ -100,6 +101,12 @@ async def test_an_attempt_holds_all_that_an_invite_needs() -> None:
     assert attempt.uri.startswith("sip:13800001234@")
     assert str(attempt.from_) == '"Anonymous" <sip:anonymous@anonymous.invalid>'
     assert dict(attempt.headers)["Privacy"] == "id"
+
+
+async def test_data_of_users_goes_along_when_asked() -> None:
+    data = UserToUser("04323334", "hex", "")
+    (attempt,) = await Bench(trunk("a", "192.0.2.1")).to(user_to_user=data)
+    assert attempt.headers == (("User-To-User", "04323334;encoding=hex"),)
 
 
 async def test_without_caller_numbers_the_access_code_calls() -> None:
