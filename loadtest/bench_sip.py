@@ -6,6 +6,8 @@ Run: python -m loadtest.bench_sip
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import resource
 import subprocess
 import sys
@@ -18,12 +20,13 @@ import uvloop
 
 from cti.sip.client_transaction import client_machine
 from cti.sip.endpoint import ServerTransaction, SipEndpoint
-from cti.sip.message import Request, Response, parse_message, response_to
+from cti.sip.message import Request, Response, SipSyntaxError, parse_message, response_to
 from cti.sip.server_transaction import server_machine
 from cti.sip.timers import Timers
 from cti.sip.transaction import Send
 from cti.sip.transport import Hop, TransportName
 from cti.sip.transports.tls_files import Tls
+from cti.sip.uri import NameAddr
 
 STREAMS_AND_UDP: tuple[TransportName, ...] = ("udp", "tcp", "tls")
 
@@ -86,6 +89,37 @@ def measure_messages() -> None:
         ("write 200", ok.to_bytes),
     ):
         print(f"{name:45} {microseconds(action):8.1f} us")
+
+
+_HOSTILE = {
+    "quotes": b"Contact: " + b'""' * 2_000 + b"\r\n",
+    "commas": b"Contact: " + b"," * 4_000 + b"\r\n",
+    "open brackets": b"Contact: " + b"<" * 4_000 + b"\r\n",
+    "backslashes": b'Subject: "' + b"\\" * 4_000 + b"\r\n",
+    "folded lines": b"Subject: a\r\n" + b" b\r\n" * 20,
+    "unknown headers": b"".join(b"X-%d: 1\r\n" % number for number in range(20)),
+}
+
+
+def measure_hostile() -> None:
+    """Print what long and odd messages cost; twice the bytes may cost twice the time."""
+    request = with_via(invite(1), 1)
+    request.body = b""
+    head, gap, _ = request.to_bytes().partition(b"\r\n\r\n")
+
+    def parse(data: bytes) -> None:
+        with contextlib.suppress(SipSyntaxError):
+            for value in parse_message(data).headers.get_all("Contact"):
+                NameAddr.parse(value)
+
+    for name, lines in _HOSTILE.items():
+        half, full = (head + b"\r\n" + lines * times + gap for times in (6, 12))
+        half_us = microseconds(functools.partial(parse, half), 500)
+        full_us = microseconds(functools.partial(parse, full), 500)
+        print(
+            f"{f'parse {name} ({len(full)} bytes)':45} {full_us:8.1f} us "
+            f"({full_us / half_us:.1f} times those of half)"
+        )
 
 
 def measure_machines(rounds: int = 10_000) -> None:
@@ -186,6 +220,7 @@ def self_signed(directory: Path) -> Tls:
 def main() -> int:
     """Measure all."""
     measure_messages()
+    measure_hostile()
     measure_machines()
     with tempfile.TemporaryDirectory() as directory:
         tls = self_signed(Path(directory))

@@ -8,6 +8,13 @@ from collections.abc import Coroutine
 from random import Random
 from typing import Any
 
+from cti.identity import (
+    CallerIdentity,
+    CallerIdStyle,
+    identity_of,
+    outgoing_identity,
+    user_to_user_header,
+)
 from cti.sip.dialog_info import DialogInfo, DialogStage, PhoneDialog
 from cti.sip.digest import Credentials, DigestServer, ha1
 from cti.sip.message import Response
@@ -118,6 +125,7 @@ class Application:
         self.random = random
         self.ended = 0
         self.calls = 0
+        self._caller = CallerIdentity(number="13800000000")
         self._tasks: set[asyncio.Task[None]] = set()
         self.endpoint = MemoryEndpoint(on_sent)
         store, directory = MemoryContactStore(), _Directory()
@@ -144,6 +152,7 @@ class Application:
     def _on_invite(self, session: InviteSession) -> None:
         self.calls += 1
         replaced_session(self.agent, session.request)
+        self._caller = identity_of(session.request)
         self.tell(session, DialogStage.TRYING)
         self._watch(session, _Whims(self))
         random = self.random
@@ -185,9 +194,17 @@ class Application:
         kind = self.random.random()
         if kind < 0.7:
             whims = _Whims(self)
+            caller = self._caller
+            identity = outgoing_identity(
+                caller.number,
+                "example.com",
+                style=self.random.choice(list(CallerIdStyle)),
+                privacy=caller.withheld,
+            )
             session = self.agent.invite(
                 f"sip:1001@{HOST}:{PORT}",
-                from_="sip:95598@example.com",
+                from_=identity.from_,
+                headers=(*identity.headers, *map(user_to_user_header, caller.user_to_user)),
                 hop=_HOP,
                 sdp=self.random.choice((SDP, SDP, b"")),
                 observer=whims,

@@ -38,6 +38,7 @@ _NASTY = [
     b"tel:+8695598;phone-context=",
     b"sips:[::1]:0",
     b"sip:[fe80::1%25eth0]",
+    b"<sip:a%0d%0aX:1@b?Replaces=%0D%0AX%3A1%3Bto-tag%3Da%3Bfrom-tag%3Db&%0d%0aX=1>",
     b"sip:a@[:::1.2.3.4]",
     b"<sip:a@b?Route=%3Csip:c%3E&body=x>",
     b";",

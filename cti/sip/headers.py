@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 from cti.sip.syntax import Malformed, SipSyntaxError, is_token, is_unsafe, split_outside
 
@@ -59,10 +60,19 @@ def canonical_name(name: str) -> str:
     known = NAMES.get(name)
     if known is not None:
         return known
+    return _short_name(name) if len(name) <= _MAX_KEPT_NAME else _spelled(name)
+
+
+def _spelled(name: str) -> str:
     name = name.rstrip()  # RFC 3261 25.1: HCOLON allows white space before the colon
     if not is_token(name):
         raise SipSyntaxError(Malformed.HEADER_LINE, "Malformed header name")
     return NAMES.get(name.lower()) or name.title()
+
+
+# A carrier's own headers are in all its messages.
+_MAX_KEPT_NAME = 48
+_short_name = lru_cache(maxsize=1024)(_spelled)
 
 
 class Headers:
