@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -34,8 +35,16 @@ def free_port() -> int:
 class Answerer(Recorder):
     """Answers changes by the rules of offer/answer."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.on_changed: Callable[[], None] = lambda: None
+
     def on_reoffer(self, sdp: bytes) -> bytes | Code:
         super().on_reoffer(sdp)
+        # The 200 of the UPDATE goes first.
+        asyncio.get_running_loop().call_soon(self.on_changed)
+        if not sdp:
+            return build_offer("127.0.0.1", 20000, session_id=1, version=2)
         return answer(parse_sdp(sdp), "127.0.0.1", 20000, session_id=1, version=2)[0]
 
 
@@ -47,15 +56,22 @@ class Platform(Node):
         self.endpoint = SipEndpoint(user_agent="test")
         self.agent = type(self.agent)(self.endpoint, on_invite=self._take)
         self.answering = True
+        self.early_media = False
         self.told: list[Answerer] = []
 
     def _take(self, session: InviteSession) -> None:
         session.observer = recorder = Answerer()
         self.told.append(recorder)
-        session.ring()
-        if self.answering:
-            offer = parse_sdp(session.offer)
-            session.accept(answer(offer, "127.0.0.1", 20000, session_id=1, version=1)[0])
+        local = build_offer("127.0.0.1", 20000, session_id=1, version=1)
+        if session.offer:
+            local = answer(parse_sdp(session.offer), "127.0.0.1", 20000, session_id=1, version=1)[0]
+        if self.early_media:
+            session.ring(local)
+            recorder.on_changed = lambda: session.accept(local)
+        else:
+            session.ring()
+            if self.answering:
+                session.accept(local)
 
 
 @pytest.fixture
@@ -106,6 +122,31 @@ async def test_sipp_calls(platform: Platform, sipp: Sipp, transport: str) -> Non
 
 
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
+async def test_sipp_hears_early_media(platform: Platform, sipp: Sipp, transport: str) -> None:
+    await platform.listen(transport)
+    platform.early_media = True
+    server = "{}:{}".format(*platform.address)
+    await sipp.play("caller_reliable", server, transport, "-m", str(CALLS), "-r", "40")
+    await sipp.succeeded()
+    await platform.forgotten()
+    for told in platform.told:
+        events = [told.events.get_nowait()[0] for _ in range(told.events.qsize())]
+        assert events == ["reoffer", "acknowledged", "reoffer", "ended"]
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+async def test_sipp_has_no_offer(platform: Platform, sipp: Sipp, transport: str) -> None:
+    await platform.listen(transport)
+    server = "{}:{}".format(*platform.address)
+    await sipp.play("caller_offerless", server, transport, "-m", str(CALLS), "-r", "40")
+    await sipp.succeeded()
+    await platform.forgotten()
+    for told in platform.told:
+        events = [told.events.get_nowait()[0] for _ in range(told.events.qsize())]
+        assert events == ["acknowledged", "reoffer", "acknowledged", "ended"]
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
 async def test_sipp_gives_up(platform: Platform, sipp: Sipp, transport: str) -> None:
     await platform.listen(transport)
     platform.answering = False
@@ -151,6 +192,27 @@ async def test_sipp_is_called(platform: Platform, sipp: Sipp, transport: str) ->
     session.reinvite(hold)
     _, answered = await told.next()
     assert not negotiated(parse_sdp(hold), parse_sdp(answered)).receive
+    session.end(Code.FLOW_ENDED)
+    await sipp.succeeded()
+    await platform.forgotten()
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+async def test_sipp_answers_early(platform: Platform, sipp: Sipp, transport: str) -> None:
+    await platform.listen(transport)
+    port = await sipp.play("callee_reliable", "", transport, "-m", "1")
+    await listening(sipp, port, transport)
+    told = Recorder()
+    session, offer = await ring_sipp(platform.agent, told, transport, port)
+    _, status, answered = await told.next()
+    assert status == 183
+    assert negotiated(parse_sdp(offer), parse_sdp(answered)).receive
+    hold = build_offer("127.0.0.1", 20000, session_id=1, version=2, direction=Direction.SENDONLY)
+    session.reinvite(hold)
+    kind, held = await told.next()
+    assert kind == "early_answer"
+    assert not negotiated(parse_sdp(hold), parse_sdp(held)).receive
+    await told.expect("answered", b"")
     session.end(Code.FLOW_ENDED)
     await sipp.succeeded()
     await platform.forgotten()
