@@ -22,6 +22,7 @@ log = structlog.get_logger(__name__)
 _KEY = "{cti95598}:sip-nodes"
 _REFRESH_S = 5.0
 _LEASE_S = 15
+_FORGOTTEN_S = 3600
 _REDIS_PATIENCE_S = 3.0
 
 Address = tuple[TransportName, str, int]
@@ -78,17 +79,22 @@ class NodeAddresses:
             pipeline.hset(_KEY, self._node, f"{now_s + _LEASE_S} {own}")
             pipeline.hgetall(_KEY)
             _, stored = await pipeline.execute()
-        alive, addresses = set(), set(self._own)
+        alive, dead, addresses = set(), [], set(self._own)
         for name, text in stored.items():
             expires, *published = text.decode().split(" ")
             if int(expires) > now_s:
                 alive.add(NodeId(name.decode()))
                 addresses.update(_address(each) for each in published if each)
+            elif int(expires) < now_s - _FORGOTTEN_S:
+                dead.append(name)
         self._alive = frozenset(alive)
         self._hosts = frozenset(host for _, host, _ in addresses)
         self._datagram_sources = frozenset(
             (host, port) for transport, host, port in addresses if transport == "udp"
         )
+        if dead:
+            async with asyncio.timeout(_REDIS_PATIENCE_S):
+                await self._redis.hdel(_KEY, *dead)
 
     async def _try_refresh(self) -> None:
         try:

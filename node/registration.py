@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from ipaddress import ip_address
 
 from redis.asyncio import Redis
 
@@ -16,13 +17,12 @@ from cti.sip.endpoint import SipEndpoint
 from cti.sip.nat_keepalive import NatKeepAlive
 from cti.sip.phone_auth import FailureHook, PhoneAuthenticator, PhoneDirectory
 from cti.sip.registrar import Registrar, RegistrarEvents
-from cti.sip.transport import Hop, TransportName
+from cti.sip.transport import Hop, TransportName, address_family
 from domain.failures import PlatformError
 from domain.ids import NodeId
 
-# Nodes talk to each other over what needs no certificate; of each address family one socket.
+# Nodes talk to each other over what needs no certificate.
 _BETWEEN_NODES: tuple[TransportName, ...] = ("udp", "tcp")
-_FAMILIES = ("127.0.0.1", "::1")
 
 
 class Registration:
@@ -40,6 +40,7 @@ class Registration:
         events: RegistrarEvents,
         on_failure: FailureHook,
     ) -> None:
+        self._settings = settings
         self._endpoint = endpoint
         self._secrets = SharedSecrets(redis, purpose="digest")
         self._nodes = NodeAddresses(redis, node=node)
@@ -70,19 +71,37 @@ class Registration:
 
     async def start(self) -> None:
         """Learn the shared secrets; to be called before the endpoint listens."""
+        self._addresses()  # the first phone that registers is reached through us already
         await self._secrets.start()
 
     async def publish(self) -> None:
         """Tell the other nodes where this one listens."""
+        await self._nodes.start(self._addresses())
+
+    def _addresses(self) -> list[Address]:
+        """Return where other nodes reach this one, as listeners are bound: no name, no NAT."""
         addresses: list[Address] = []
         for transport in _BETWEEN_NODES:
-            for family in _FAMILIES:
-                with contextlib.suppress(PlatformError):
-                    found = self._endpoint.local_address(transport, Hop(transport, family, 0))
-                    addresses.append((transport, *found))
+            for one in self._settings.listen:
+                if one.transport != transport:
+                    continue
+                host = one.host
+                if host in {"0.0.0.0", "::"}:
+                    host = one.advertised_host or self._settings.advertised_host or ""
+                port = one.port or self._port_taken(transport, one.host)
+                if port and address_family(host) is not None:
+                    addresses.append((transport, host, port))
+        # Behind a loopback address nobody else is reached; the first of the others serves.
+        addresses.sort(key=lambda each: ip_address(each[1]).is_loopback)
         if addresses:
             self._edge.take_from(*addresses[0])
-        await self._nodes.start(addresses)
+        return addresses
+
+    def _port_taken(self, transport: TransportName, host: str) -> int:
+        """Return the port that took the place of 0."""
+        with contextlib.suppress(PlatformError):
+            return self._endpoint.local_address(transport, Hop(transport, host, 0))[1]
+        return 0
 
     async def aclose(self) -> None:
         """Leave the other nodes."""

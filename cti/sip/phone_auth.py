@@ -7,10 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from prometheus_client import Counter
+
 from cti.sip.digest import AuthResult, DigestServer
 from cti.sip.message import Request, Response, response_to
 from cti.sip.uri import SipUri
 from domain.ids import TenantId
+
+_FAILURES = Counter("sip_authentication_failures", "Wrong passwords and unknown users of phones")
 
 FailureHook = Callable[[str, str], None]
 """Hears the address of the sender and the user it named."""
@@ -84,8 +88,10 @@ class PhoneAuthenticator:
         )
         if result is AuthResult.ACCEPTED and account is not None:
             return account
-        if result is AuthResult.WRONG and self._on_failure is not None:
-            self._on_failure(arrival.source, claimed.user)
+        if result is AuthResult.WRONG:
+            _FAILURES.inc()
+            if self._on_failure is not None:
+                self._on_failure(arrival.source, claimed.user)
         challenges = self._digest.challenges(now_s, stale=result is AuthResult.STALE)
         headers = [("WWW-Authenticate", each) for each in challenges]
         return response_to(request, 401, headers=headers)
