@@ -129,6 +129,10 @@ class Admission:
                 registered_at.setdefault(host, set()).add(user)
         self._registered_at = registered_at
 
+    def knows(self, source_ip: str) -> bool:
+        """Tell whether an address belongs to any trunk."""
+        return source_ip in self._registered_at or self._directory.knows(source_ip)
+
     def trunks_of(self, source_ip: str) -> tuple[Trunk, ...]:
         """Return the trunks an address belongs to, the narrowest network first."""
         trunks = self._directory.trunks_of(source_ip)
@@ -204,7 +208,7 @@ class Admission:
         authenticator = self.authenticator
         if authenticator is not None and directory.by_digest_user:
             trunk = directory.by_digest_user.get(authenticator.user_of(request))
-            if trunk is not None and self._is_at_its_place(trunk, source_ip):
+            if trunk is not None and (not trunk.settings.addresses or trunk.sends_from(source_ip)):
                 refusal = _judge(authenticator, request, trunk)
                 return refusal or (trunk, directory.code_of(trunk, user))
         found = directory.find(source_ip, user)
@@ -226,10 +230,7 @@ class Admission:
         if trunk.settings.register_ is None:
             return False
         is_known = trunk.contact_user in self._registered_at.get(source_ip, ())
-        return is_known or trunk in self._directory.trunks_of(source_ip)
-
-    def _is_at_its_place(self, trunk: Trunk, source_ip: str) -> bool:
-        return not trunk.settings.addresses or trunk in self._directory.trunks_of(source_ip)
+        return is_known or trunk.sends_from(source_ip)
 
     def _registered_code(self, request: Request, trunk: Trunk) -> AccessCode | None:
         """Return the access code of a call to our Contact: its URI does not tell the number."""

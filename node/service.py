@@ -513,7 +513,7 @@ class Node:
         self._stack.callback(self._defence.stop)
 
     def _is_trusted(self, address: str) -> bool:
-        return bool(self._admission.trunks_of(address)) or address in self._proxies
+        return self._admission.knows(address) or address in self._proxies
 
     def _take_invite(self, session: InviteSession) -> None:
         self._calls.on_invite(session)

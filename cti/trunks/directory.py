@@ -6,14 +6,13 @@ number, in time that depends on neither the number of tenants nor of codes.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable
 
 from cti.numbers import normalised_number, without_separators
 from cti.settings import IpNetwork
 from cti.trunks.rewriting import Rewritings, rewritten
 from cti.trunks.tenant_access import TenantAccess
-from cti.trunks.trunk import AccessCode, Trunk
+from cti.trunks.trunk import AccessCode, Trunk, address_of
 from domain.failures import Code, PlatformError
 from domain.ids import TenantId
 
@@ -96,6 +95,10 @@ class TrunkDirectory:
         """Return the trunks an address belongs to, the narrowest network first."""
         return tuple(trunk for net in self._networks_of(source_ip) for trunk in net.trunks)
 
+    def knows(self, source_ip: str) -> bool:
+        """Tell whether any trunk sends from an address."""
+        return bool(self._networks_of(source_ip))
+
     def first_trunk_of(self, source_ip: str) -> Trunk | None:
         """Return the trunk with the narrowest network that holds the address."""
         networks = self._networks_of(source_ip)
@@ -121,12 +124,9 @@ class TrunkDirectory:
         return networks
 
     def _match(self, source_ip: str) -> tuple[_Network, ...]:
-        try:
-            address = ipaddress.ip_address(source_ip)
-        except ValueError:
+        address = address_of(source_ip)
+        if address is None:
             return ()
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-            address = address.ipv4_mapped
         found = (
             table.get(int(address) >> (address.max_prefixlen - bits))
             for bits, table in self._by_size[address.version]

@@ -82,8 +82,9 @@ def _fixed(number: str, rules: OutboundSettings) -> str:
 def _check_prefixes(national: str, dialled: str, rules: OutboundSettings) -> None:
     forms = (national, dialled)
     forbidden = any(form.startswith(each) for each in rules.forbidden_prefixes for form in forms)
+    is_abroad = dialled.startswith((rules.international_prefix, "+"))
     allowed = not rules.allowed_prefixes or any(
         form.startswith(each) for each in rules.allowed_prefixes for form in forms
     )
-    if forbidden or not allowed:
-        raise PlatformError(Code.NUMBER_FORBIDDEN, "by the prefixes of the tenant's outbound rules")
+    if forbidden or not allowed or (is_abroad and not rules.allow_international):
+        raise PlatformError(Code.NUMBER_FORBIDDEN, "by the outbound rules of the tenant")

@@ -224,6 +224,9 @@ class OutboundSettings(_Settings):
     home_country: Annotated[str, Field(pattern=r"^[1-9][0-9]{0,2}$")] = "86"
     long_distance_prefix: Annotated[str, Field(pattern=r"^[0-9]{0,8}$")] = "0"
     international_prefix: Annotated[str, Field(pattern=r"^[0-9+]{1,8}$")] = "00"
+    allow_international: bool = Field(
+        False, description="calls abroad are what stolen passwords are used for"
+    )
     home_area_code: Literal["strip", "keep"] = "keep"
     home_mobiles_file: Path | None = Field(
         None, description="prefixes of the home area's mobiles (7 digits), one a line"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from cti.identity import CallerIdentity
 from cti.numbers import number_of
@@ -84,6 +85,13 @@ class Trunk:
         self.called_out: Rewritings = tuple(rule.rewriting for rule in rules.called_out)
         self.contact_user = contact_user(tenant, settings.name)
 
+    def sends_from(self, source_ip: str) -> bool:
+        """Tell whether an address is of one of the trunk's networks."""
+        address = address_of(source_ip)
+        return address is not None and any(
+            address in network for network in self.settings.addresses
+        )
+
     def take_over(self, before: Trunk) -> None:
         """Keep the counts of the same trunk before a reload."""
         settings = self.settings
@@ -109,6 +117,16 @@ class Trunk:
                 name = self.settings.landing_code_header or ""
                 text = next(iter(request.headers.rows(name)), "")
         return text if self.pattern is None else found_by(self.pattern, text)
+
+
+def address_of(text: str) -> IPv4Address | IPv6Address | None:
+    """Parse an IP address; one of IPv4 within IPv6 is the one of IPv4. None for anything else."""
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address
 
 
 def contact_user(tenant: TenantId, name: str) -> str:

@@ -17,7 +17,7 @@ from cti.trunks.rewriting import DIALLABLE, MAX_DIALLED_DIGITS, is_diallable, re
 from cti.trunks.settings import NumberRule, OutboundSettings
 from domain.failures import Code, PlatformError
 
-SHANGHAI = OutboundSettings(home_area_codes=["021"])
+SHANGHAI = OutboundSettings(home_area_codes=["021"], allow_international=True)
 AT_HOME = prefix_table(["1380000", "1391234*"])
 
 numbers = st.text("0123456789", min_size=1, max_size=15)
@@ -115,7 +115,10 @@ def test_the_home_area_code_can_be_left_out() -> None:
 @pytest.mark.parametrize(
     ("rules", "number", "is_allowed"),
     [
-        ({"forbidden_prefixes": ["00"]}, "+4420", False),
+        ({}, "+442071234567", False),
+        ({}, "00442071234567", False),
+        ({"allow_international": True}, "+442071234567", True),
+        ({"allow_international": True, "forbidden_prefixes": ["00"]}, "+4420", False),
         ({"forbidden_prefixes": ["1390"]}, "01390000000", True),
         ({"forbidden_prefixes": ["1390"]}, "13900000000", False),
         ({"forbidden_prefixes": ["1390"]}, "013900000000", False),
