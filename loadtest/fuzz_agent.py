@@ -17,6 +17,7 @@ from cti.identity import (
 )
 from cti.sip.dialog_info import DialogInfo, DialogStage, PhoneDialog
 from cti.sip.digest import Credentials, DigestServer, ha1
+from cti.sip.edge import Edge
 from cti.sip.message import Response
 from cti.sip.message_relay import MessageRelay
 from cti.sip.message_summary import MessageSummary, VoiceMail
@@ -35,7 +36,7 @@ from cti.sip.user_agent import UserAgent
 from domain.failures import Code, PlatformError
 from domain.ids import TenantId
 from loadtest.fuzz_peer import HOST, PASSWORD, PORT
-from loadtest.memory_endpoint import MemoryEndpoint, Sent
+from loadtest.memory_endpoint import ADDRESS, MemoryEndpoint, Sent
 from tests.fakes.contact_store import MemoryContactStore
 
 SDP = b"v=0\r\no=- 1 1 IN IP4 192.0.2.95\r\ns=-\r\nc=IN IP4 192.0.2.95\r\nt=0 0\r\n"
@@ -138,6 +139,10 @@ class Application:
             registrar=Registrar(authenticator=phones, store=store, unix_clock=clock),
             policy=SessionPolicy(reliability=Reliability.ALWAYS),
         )
+        self.endpoint.edge = self.edge = Edge(
+            self.endpoint, is_node=lambda hop: hop.transport == "udp" and random.random() < 0.5
+        )
+        self.edge.take_from("udp", *ADDRESS)
         ReferService(self.agent)
         self.subscriptions = SubscriptionService(
             self.agent, phones=phones, packages=[MessageSummary(_Counts()), self._dialogs()]

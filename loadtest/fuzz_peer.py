@@ -131,6 +131,8 @@ class Peer:
         self._pool = deque(corpus, maxlen=max(_KEPT, len(corpus)))
         self._mutator = Mutator(random, self._pool)
         self._asked: deque[Request] = deque(maxlen=_KEPT)
+        self.routes: tuple[str, ...] = ()
+        """Ways through the user agent to phones."""
         self._due: deque[Request] = deque(maxlen=_KEPT)
         self._dialogs: dict[str, _Dialog] = {}
         self._sent: dict[str, Request] = {}
@@ -259,6 +261,8 @@ class Peer:
                 request.headers.set(name, value)
             else:
                 request.headers.add(name, value)
+        if self.routes and random.random() < 0.1:
+            request.headers.set("Route", random.choice(self.routes))
         if body:
             request.headers.set("Content-Type", kind)
             request.body = body

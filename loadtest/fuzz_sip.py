@@ -73,6 +73,10 @@ class _Run:
         corpus = [file.read_bytes() for file in sorted(_WIRE.rglob("*.sip"))]
         self._peer = Peer(self._random, corpus)
         self._application = Application(self._random, self._on_sent)
+        self._peer.routes = tuple(
+            self._application.edge.route_of(Hop(transport, HOST, PORT, 3))
+            for transport in ("udp", "tcp")
+        )
         self._message = b""
         self._is_malformed = False
         structlog.configure(processors=[self._on_log])

@@ -12,7 +12,7 @@ from cti.sip.message import SipSyntaxError, parse_message
 from cti.sip.timers import Timers
 from cti.sip.transport import Hop
 
-_ADDRESS = ("192.0.2.95", 5060)
+ADDRESS = ("192.0.2.95", 5060)
 
 Sent = Callable[[bytes, Hop], bool | None]
 """Takes bytes that are sent; False says that they could not be."""
@@ -45,7 +45,7 @@ class MemoryEndpoint(SipEndpoint):
     """Takes datagrams and bytes of streams by call."""
 
     def __init__(
-        self, on_sent: Sent, *, address: tuple[str, int] = _ADDRESS, timers: Timers | None = None
+        self, on_sent: Sent, *, address: tuple[str, int] = ADDRESS, timers: Timers | None = None
     ) -> None:
         super().__init__(user_agent="memory", timers=timers)
         self._transports = _Wires(on_sent, address)  # type: ignore[assignment]

@@ -323,6 +323,9 @@ class SipEndpoint:
                 self._receive_request(message, source)
             else:
                 self._receive_response(message)
+        except SipSyntaxError as error:  # in a header that nobody read before
+            error.partial = message if isinstance(message, Request) else None
+            self.on_malformed(error, source)
         except Exception:
             INTERNAL_ERRORS.inc()
             log.exception("sip_message_failed", transport=source.transport)

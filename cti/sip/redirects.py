@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cti.sip.message import Response, SipSyntaxError
-from cti.sip.uri import NameAddr
+from cti.sip.uri import NameAddr, SipUri, parse_uri
 
 _SCHEMES = ("sip", "sips", "tel")
 _MAX_TARGETS = 8
@@ -24,7 +24,9 @@ def targets_of(response: Response) -> tuple[str, ...]:
             continue
         # 19.1.5: headers of the URI would become headers of ours; none of them is wanted.
         uri = address.uri_text.partition("?")[0]
-        if uri.partition(":")[0].lower() in _SCHEMES and " " not in uri:
+        scheme = uri.partition(":")[0].lower()
+        is_broken = scheme in {"sip", "sips"} and not isinstance(parse_uri(uri), SipUri)
+        if scheme in _SCHEMES and not is_broken and " " not in uri:
             found.append((_q(address.params.get("q")), uri))
     found.sort(key=lambda each: -each[0])
     return tuple(uri for _, uri in found)

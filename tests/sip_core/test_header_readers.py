@@ -11,6 +11,7 @@ import pytest
 from cti.identity import identity_of
 from cti.sip.causes import code_of_response, q850_cause_in, reason_text, retry_after_s
 from cti.sip.digest import Credentials, authorization, parse_digest
+from cti.sip.edge import Edge
 from cti.sip.message import Request, Response, SipSyntaxError, parse_message, response_to
 from cti.sip.redirects import targets_of
 from cti.sip.refer_to import refer_to_of, referred_by_of
@@ -22,6 +23,9 @@ from cti.sip.session_policy import SessionPolicy
 from cti.sip.session_timer import has_timer, interval_refusal
 from cti.sip.uri import NameAddr, SipUri
 from loadtest.fuzz_peer import Peer
+from loadtest.memory_endpoint import MemoryEndpoint
+from tests.sip_core.messages import request
+from tests.sip_core.network import counted
 from tests.sip_core.torture import WIRE
 
 _POLICY = SessionPolicy()
@@ -93,3 +97,16 @@ def test_only_syntax_errors_come_of_odd_messages(seed: int) -> None:
                   b"To: <sip:a@b>\r\nCall-ID: 1\r\nCSeq: 1 OPTIONS\r\n\r\n")  # fmt: skip
         read += 1
     assert read > 1_500
+
+
+async def test_a_route_that_nobody_can_read_is_refused() -> None:
+    sent: list[bytes] = []
+    endpoint = MemoryEndpoint(lambda data, _hop: sent.append(data))
+    endpoint.edge = Edge(endpoint, is_node=lambda _hop: True)
+    errors = counted("sip_internal_errors_total")
+    asked = request()
+    asked.headers.add("Route", '<sip:192.0.2.1;lr>, "')
+    endpoint.take_datagram(asked.to_bytes(), "192.0.2.1", 5060)
+    assert [each.partition(b" Q")[0] for each in sent] == [b"SIP/2.0 400"]
+    assert counted("sip_internal_errors_total") == errors
+    await endpoint.aclose()
