@@ -25,7 +25,7 @@ _PROGRESS_REPEAT_S = 60.0
 class IncomingInvite:
     """Rings, accepts or refuses; open until one of the latter two, CANCEL or BYE."""
 
-    __slots__ = ("_accepted", "_reliable", "_server", "_session", "_timer")
+    __slots__ = ("_accepted", "_expiry", "_reliable", "_server", "_session", "_timer")
 
     def __init__(self, session: InviteSession, server: ServerTransaction) -> None:
         self._session = session
@@ -33,6 +33,10 @@ class IncomingInvite:
         self._reliable: ReliableProvisionals | None = None
         self._accepted: bytes | None = None  # a 2xx that has to wait
         self._timer: asyncio.TimerHandle | None = None
+        self._expiry: asyncio.TimerHandle | None = None
+        expires = server.request.headers.first_row("Expires")
+        if expires is not None:
+            self._expire_after(expires.strip())
         server.on_cancel = self._on_cancel
         server.on_failure = self._on_failure
 
@@ -148,6 +152,12 @@ class IncomingInvite:
 
     # What happens to it
 
+    def _expire_after(self, seconds: str) -> None:
+        """Give an INVITE up that its sender wants answered in time (13.3.1)."""
+        if seconds.isascii() and seconds.isdigit() and len(seconds) <= 6:
+            loop = asyncio.get_running_loop()
+            self._expiry = loop.call_later(int(seconds), self.reject, Code.NO_ANSWER, 487, ())
+
     def terminate(self) -> None:
         """Answer 487, as CANCEL and a BYE in the early dialog want (9.2, 15.1.2)."""
         server = self._close()
@@ -176,8 +186,11 @@ class IncomingInvite:
         return server
 
     def stop(self) -> None:
-        """Repeat nothing more."""
+        """Repeat nothing more, and let nothing expire."""
         self._stop_timer()
+        if self._expiry is not None:
+            self._expiry.cancel()
+            self._expiry = None
         if self._reliable is not None:
             self._reliable.stop()
 

@@ -124,12 +124,24 @@ class SessionChanges:
             request,
             usage.dialog.next_hop(),
             on_response=partial(self._on_response, usage, request),
-            on_failure=self._on_failure,
+            on_failure=partial(self._on_failure, usage),
         )
 
-    def _on_failure(self, code: Code) -> None:
+    def _on_failure(self, usage: InviteUsage, code: Code) -> None:
         self._client = None
-        self._session.fail(code)
+        self._on_dialog_lost(usage, code)
+
+    def _on_dialog_lost(self, usage: InviteUsage, code: Code) -> None:
+        """End the call; but a fork that is gone leaves it to the others, and to the INVITE."""
+        session = self._session
+        if session.is_over:
+            return
+        if usage is session.usage and not session.awaits_answer:
+            session.fail(code)
+        else:
+            usage.exchange.roll_back()
+            session.observer.on_reoffer_refused(code)
+            self.proceed()
 
     def _on_response(self, usage: InviteUsage, request: Request, response: Response) -> None:
         session, is_invite = self._session, request.method == "INVITE"
@@ -169,7 +181,7 @@ class SessionChanges:
     def _on_refused(self, usage: InviteUsage, request: Request, response: Response) -> None:
         session, status = self._session, response.status
         if status in {408, 481}:  # 12.2.1.2: these mean the dialog
-            session.fail(code_of_status(status))
+            self._on_dialog_lost(usage, code_of_status(status))
             return
         if request.body:
             usage.exchange.roll_back()

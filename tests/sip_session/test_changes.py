@@ -145,6 +145,25 @@ def test_an_update_that_is_refused_becomes_a_reinvite(status: int) -> None:
     play(scenario)
 
 
+@pytest.mark.parametrize("status", [0, 481])
+def test_a_fork_that_is_gone_leaves_the_call_to_the_others(status: int) -> None:
+    async def scenario() -> None:
+        world = World()
+        invite, session, told = await early_call(world)
+        session.reinvite(CHANGE)
+        update = await world.peer.expect("UPDATE")
+        if status:
+            world.peer.reply(update, status)
+        code, _ = (await told.next())[1], world.peer.reply(invite, 200, tag="other", body=OFFER)
+        assert code is (Code.FAR_END_REFUSED if status else Code.SIP_TIMEOUT)
+        assert (await world.peer.expect("ACK")).to.tag == "other"
+        await told.expect("answered", OFFER)
+        session.end(Code.FLOW_ENDED)
+        await world.over()
+
+    play(scenario)
+
+
 @pytest.mark.parametrize("status", [408, 481])
 @pytest.mark.parametrize("method", ["INFO", "UPDATE"])
 def test_the_far_end_knows_the_call_no_more(method: str, status: int) -> None:

@@ -202,6 +202,25 @@ def test_any_response_ends_the_silence(status: int) -> None:
     play(scenario)
 
 
+@virtual
+async def test_an_invite_expires(world: World) -> None:
+    _, session, told = await world.incoming(headers=[("Expires", "20")])
+    session.ring()
+    await world.peer.expect_status(180)
+    await world.peer.expect_status(487)
+    assert (await told.end()).code is Code.NO_ANSWER
+    await world.over()
+
+
+@virtual
+async def test_an_answered_invite_does_not_expire(world: World) -> None:
+    session, told = await world.answered(headers=[("Expires", "20")])
+    await passed(60)
+    assert told.events.empty()
+    session.end(Code.FLOW_ENDED)
+    await world.over()
+
+
 # Reasons
 
 
