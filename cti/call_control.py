@@ -300,6 +300,7 @@ class CallControl:
             local_sdp=local_sdp,
             language=arrival.language,
             may_transfer=arrival.may_transfer,
+            flow_handler=self._handler,
             on_ended=self._on_ended,
             on_settled=self._on_settled,
         )

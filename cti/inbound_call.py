@@ -72,13 +72,15 @@ class InboundCall:
         local_sdp: bytes,
         language: str,
         may_transfer: bool,
+        flow_handler: CallHandler,
         on_ended: Callable[[InboundCall], None],
         on_settled: Callable[[InboundCall], None],
     ) -> None:
         """Take over session and port.
 
-        `may_transfer`: whether the caller may send the far end elsewhere. `on_ended` is called when
-        the caller is gone, `on_settled` after the last event.
+        `may_transfer`: whether the caller may send the far end elsewhere. `flow_handler` takes the
+        call when it is sent into a flow. `on_ended` is called when the caller is gone, `on_settled`
+        after the last event.
         """
         self.info = info
         self.data: dict[str, JsonValue] = {}
@@ -92,6 +94,7 @@ class InboundCall:
         self._loop = asyncio.get_running_loop()
         self._arrived_s = self._loop.time()
         self._may_caller_transfer = may_transfer
+        self._flow_handler = flow_handler
         self._on_ended = on_ended
         self._on_settled = on_settled
         self._caller = CallerLine(self, session, port, local_sdp)
@@ -416,6 +419,7 @@ class InboundCall:
                 if access_code is None or self.ending is not None or self._task is None:
                     raise
                 self._task.uncancel()
+                handler = self._flow_handler
                 self.info = replace(self.info, access_code=access_code.code, flow=access_code.flow)
             else:
                 return

@@ -72,9 +72,9 @@ def pick_up(session: InviteSession, named: InviteSession, user: str) -> None:
     if leg is None:
         call.take_over_caller(session)
     else:
-        had_answered = leg.is_answered
+        is_agents = leg.is_answered and not call.is_in_callers_place(leg)
         leg.take_over(session)
-        if had_answered and user != leg.target.user:
+        if is_agents and user != leg.target.user:
             call.far_end_changed(leg)
     record = _Record(call, "pickup", leg, user)
     record.ended(leg, _OK, None)

@@ -164,6 +164,28 @@ async def test_a_caller_who_leaves_while_waiting(centre: Centre, redis: Redis) -
     await _nothing_left(redis)
 
 
+async def test_an_agent_who_sends_the_caller_on_has_after_call_work_at_once(
+    centre: Centre, redis: Redis
+) -> None:
+    call = centre.caller()
+    live = await centre.sign_in("1001")
+    phone = centre.phones["1001"]
+    await asyncio.wait_for(phone.rang.wait(), 5)
+    await live.answer()
+    await asyncio.wait_for(phone.bridged.wait(), 5)
+    phone.transfer()
+    assert live.state is AgentState.AFTER_CALL_WORK
+    assert call.ended is None
+    live.ready()
+    phone.hang_up()  # whoever the caller talks to now
+    await centre.finish()
+    assert live.state is AgentState.READY
+    [result] = centre.results
+    assert (result.outcome, result.agent) == (QueueOutcome.SERVED, "1001")
+    live.sign_out()
+    await _nothing_left(redis)
+
+
 async def test_a_caller_who_leaves_while_talking(centre: Centre) -> None:
     live = await centre.sign_in("1001")
     call = centre.caller()

@@ -109,6 +109,7 @@ class Exchange(Platform):
         self.trunks = Trunks()
         self.directory = Directory()
         self.phones: dict[str, Phone] = {}
+        self.ways_before: dict[str, Way] = {}
         self.hold_music: list[Path] = [HOLD_MUSIC]
         self.failed_sign_ins: list[str] = []
         authenticator = PhoneAuthenticator(
@@ -137,7 +138,9 @@ class Exchange(Platform):
         phone = self.phones.get(user)
         if phone is None or not self.directory.is_phone(tenant, user):
             return []
-        return [Binding((Way(phone.hop, (), phone.contact(user)),), 2_000_000_000)]
+        way = Way(phone.hop, (), phone.contact(user))
+        before = self.ways_before.get(user)
+        return [Binding((way,) if before is None else (before, way), 2_000_000_000)]
 
     async def phone(self, user: str) -> Phone:
         phone = Phone(user)
@@ -150,6 +153,10 @@ class Exchange(Platform):
         carrier = Party()
         carrier.sdp = _offer(next(_rtp_ports))
         return await carrier.listen()
+
+    def may_trunks_transfer(self, allowed: bool) -> None:
+        context = self.control._context
+        object.__setattr__(context, "may_trunk_transfer", lambda _tenant, _trunk: allowed)
 
     def talks_to(self, call: PartyCall) -> bytes:
         """The SDP of whom this party is bridged to, empty for nobody."""

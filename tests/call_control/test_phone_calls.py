@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 
 from cti.call import Call, DialTarget
+from cti.contacts import Way
 from cti.sdp import Direction
 from cti.sip.message import Request, Response
 from cti.sip.timers import Timers
 from cti.sip.transport import Hop
 from domain.failures import Code
 from tests.call_control.conftest import answered
-from tests.call_control.exchange import Exchange, Phone, exchange_on, held
-from tests.call_control.party import Party
+from tests.call_control.exchange import Exchange, Phone, Transferor, exchange_on, held
+from tests.call_control.party import Party, PartyCall
 from tests.call_control.platform import until
 from tests.fakes.media import FakeMedia
 
@@ -295,3 +296,107 @@ def branches_of(messages: list[bytes]) -> set[str]:
         for line in message.decode().split("\r\n")
         if line.lower().startswith("via:")
     }
+
+
+@pytest.mark.parametrize("fault", ["gone", "503"])
+async def test_a_phone_is_reached_by_its_next_way(
+    exchange: Exchange, one: Phone, two: Phone, fault: str
+) -> None:
+    edge = await exchange.carrier()
+    edge.refuses_with = 503
+    if fault == "gone":
+        await edge.endpoint.aclose()
+    exchange.ways_before["1002"] = Way(edge.hop, (), edge.contact("1002"))
+    call = one.dial("1002")
+    rung = await two.next_call()
+    rung.answer()
+    await until(lambda: exchange.are_talking(call, rung))
+    call.hang_up()
+    await rung.until_ended()
+    await settled(exchange)
+    assert exchange.sink.names.count("leg_started") == 1
+    await edge.endpoint.aclose()
+
+
+async def test_what_an_invite_tells_of_its_caller_is_attached(exchange: Exchange) -> None:
+    calls: list[Call] = []
+
+    async def handler(call: Call) -> None:
+        calls.append(call)
+
+    exchange.handler = handler
+    carrier = await exchange.carrier()
+    call = PartyCall(carrier.sdp)
+    call.session = carrier.user_agent.invite(
+        f"sip:95598@{exchange.hop.host}:{exchange.hop.port}",
+        from_="sip:anonymous@anonymous.invalid",
+        hop=exchange.hop,
+        sdp=carrier.sdp,
+        observer=call,
+        headers=[
+            ("P-Asserted-Identity", "<tel:+8613812345678>"),
+            ("Privacy", "id"),
+            ("Diversion", "<sip:057112345@c.example>;reason=no-answer"),
+            ("User-to-User", "56a390f3d2b7310023a2;encoding=hex"),
+            ("User-to-User", "account 12"),
+        ],
+    )
+    await call.until_ended()
+    (arrived,) = calls
+    assert arrived.info.caller == "13812345678"
+    assert arrived.info.withheld
+    assert arrived.data["caller_withheld"] is True
+    assert arrived.data["diverted_from"] == "057112345"
+    await carrier.endpoint.aclose()
+
+
+async def test_a_withheld_number_is_not_shown_to_phones(
+    exchange: Exchange, one: Phone, two: Phone
+) -> None:
+    call = one.dial("1002", headers=[("Privacy", "id")])
+    rung = await two.next_call()
+    assert rung.session is not None
+    assert b"1001" not in rung.session.request.to_bytes()
+    call.hang_up()
+    await rung.until_ended()
+    await settled(exchange)
+
+
+async def test_a_loop_of_calls_ends(exchange: Exchange, one: Phone) -> None:
+    exchange.phones["1002"] = one
+    exchange.ways_before["1002"] = Way(exchange.hop, (), f"sip:95598@{exchange.hop.host}")
+
+    async def handler(call: Call) -> None:
+        await call.dial(DialTarget("1002", call.info.caller), timeout_ms=5000)
+
+    exchange.handler = handler
+    carrier = await exchange.carrier()
+    call = carrier.call("95598", exchange.hop)
+    assert (await call.until_ended()).status >= 400
+    await settled(exchange)
+    arrived = exchange.sink.names.count("call_arrived")
+    assert 1 < arrived <= 70
+    await carrier.endpoint.aclose()
+
+
+async def test_far_ends_of_trunks_may_transfer_only_where_it_is_allowed(
+    exchange: Exchange, one: Phone, two: Phone
+) -> None:
+    carrier = await exchange.carrier()
+    exchange.trunks.carriers = [carrier]
+    call = one.dial("13900001111")
+    rung = await carrier.next_call()
+    rung.answer()
+    await until(lambda: exchange.are_talking(call, rung))
+    asks = Transferor(carrier, rung)
+    asks.refer("sip:1002@cti95598")
+    await until(lambda: asks.status)
+    assert asks.status == 403
+    exchange.may_trunks_transfer(True)
+    asks.refer("sip:1002@cti95598")
+    other = await two.next_call()
+    other.answer()
+    await until(lambda: exchange.are_talking(call, other))
+    await rung.until_ended()
+    call.hang_up()
+    await settled(exchange)

@@ -176,6 +176,21 @@ async def test_blind_back_into_another_flow(exchange: Exchange, carrier: Party) 
     assert exchange.sink.cause("call_ended") == Code.CALLER_HUNG_UP
 
 
+async def test_a_phone_that_called_another_is_sent_into_a_flow(exchange: Exchange) -> None:
+    service = Service()
+    exchange.handler = answered(service.run)
+    one, two = await exchange.phone("1001"), await exchange.phone("1002")
+    call, other = await connected(exchange, one, two)
+    Transferor(two, other).refer("sip:4001@cti95598")
+    await other.until_ended()
+    await until(lambda: service.flows == ["b"])
+    refused = Transferor(one, call)
+    refused.refer("sip:1002@cti95598")  # a flow is nobody to be sent elsewhere
+    await until(lambda: refused.status == 403)
+    call.hang_up()
+    await settled(exchange)
+
+
 async def test_targets_that_do_not_exist(exchange: Exchange, carrier: Party) -> None:
     _, agent, caller, phone = await serve(exchange, carrier)
     asks = Transferor(agent, phone)
