@@ -15,17 +15,17 @@ _ATOM = r"(?:\\[dDwWsS]|\\[^\w\s]|\[\^?[^\[\]\\]+\]|[^\\\[\](){}*+?|^$])"
 _REPETITION = r"(?:[*+?]|\{\d{1,2}(?:,\d{0,2})?\})"
 _PIECES = rf"(?:{_ATOM}{_REPETITION}?)*"
 _FLAT = re.compile(rf"\^?(?:{_PIECES}\({_PIECES}\))?{_PIECES}\$?")
-_VARIABLE = re.compile(r"(?<!\\)(?:[*+]|\{\d{1,2},\d{0,2}\})")
+_VARIABLE = re.compile(r"[*+]|\{\d{1,2},\d{0,2}\}")
+_ONE_CHARACTER = re.compile(r"\\.|\[\^?[^\[\]\\]+\]")
 
 
 def check_pattern(text: str) -> None:
     """Raise ValueError unless the pattern is flat: at most one group, two open repetitions."""
-    outside_of_sets = re.sub(r"\[\^?[^\[\]\\]+\]", "x", text)
     if not _FLAT.fullmatch(text):
         raise ValueError(
             f"{text!r}: only characters, sets, one (group) and repetitions of single characters"
         )
-    if len(_VARIABLE.findall(outside_of_sets)) > _MOST_REPETITIONS:
+    if len(_VARIABLE.findall(_ONE_CHARACTER.sub("x", text))) > _MOST_REPETITIONS:
         raise ValueError(f"{text!r}: at most {_MOST_REPETITIONS} of *, + and {{m,n}}")
     re.compile(text)
 
