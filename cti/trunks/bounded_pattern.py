@@ -10,6 +10,7 @@ import re
 
 MAX_TEXT_CHARACTERS = 256
 _MOST_REPETITIONS = 2
+_MOST_OPTIONAL = 4  # each one doubles the ways to match
 
 _ATOM = r"(?:\\[dDwWsS]|\\[^\w\s]|\[\^?[^\[\]\\]+\]|[^\\\[\](){}*+?|^$])"
 _REPETITION = r"(?:[*+?]|\{\d{1,2}(?:,\d{0,2})?\})"
@@ -25,8 +26,11 @@ def check_pattern(text: str) -> None:
         raise ValueError(
             f"{text!r}: only characters, sets, one (group) and repetitions of single characters"
         )
-    if len(_VARIABLE.findall(_ONE_CHARACTER.sub("x", text))) > _MOST_REPETITIONS:
-        raise ValueError(f"{text!r}: at most {_MOST_REPETITIONS} of *, + and {{m,n}}")
+    plain = _ONE_CHARACTER.sub("x", text)
+    if len(_VARIABLE.findall(plain)) > _MOST_REPETITIONS or plain.count("?") > _MOST_OPTIONAL:
+        raise ValueError(
+            f"{text!r}: at most {_MOST_REPETITIONS} of *, + and {{m,n}}, and {_MOST_OPTIONAL} of ?"
+        )
     re.compile(text)
 
 

@@ -180,7 +180,19 @@ def test_flat_patterns_are_taken(pattern: str) -> None:
 
 @pytest.mark.parametrize(
     "pattern",
-    ["(a+)+$", "(a|aa)+", "a*a*a*a*b", "(?:x)+", "((a))", "[", r"\1", "(?=a)", "a{", r"\\*\\*\\*a"],
+    [
+        "(a+)+$",
+        "(a|aa)+",
+        "a*a*a*a*b",
+        "(?:x)+",
+        "((a))",
+        "[",
+        r"\1",
+        "(?=a)",
+        "a{",
+        r"\\*\\*\\*a",
+        "a?" * 20,
+    ],
 )
 def test_patterns_that_may_take_for_ever_are_refused(pattern: str) -> None:
     with pytest.raises((ValueError, re.error)):
