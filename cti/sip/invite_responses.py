@@ -47,7 +47,7 @@ def take_provisional(
         body=answer,
         content_type=SDP_TYPE if answer else None,
     )
-    session.send_request(usage.dialog, prack)
+    session.client.send(usage.dialog, prack)
     if isinstance(reply, Code):
         session.end(reply)
     return sdp

@@ -165,7 +165,7 @@ class OutgoingInvite:
         if tag not in self._dropped:
             self._dropped.add(tag)
             bye = usage.dialog.request("BYE", headers=[reason_header(Code.FLOW_ENDED)])
-            self._session.send_request(usage.dialog, bye)
+            self._session.client.send(usage.dialog, bye)
 
     # Refusals
 
@@ -210,7 +210,7 @@ class OutgoingInvite:
             again.headers.remove("Route")
             session.hop = resolve(target, session.hop)
             return again
-        return session.authorized(request, response, cseq)
+        return session.client.authorized(request, response, cseq)
 
     def _on_failure(self, code: Code) -> None:
         self._client = None

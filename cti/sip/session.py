@@ -8,8 +8,8 @@ from typing import Literal, Protocol
 
 from cti.sip.answer import UnacknowledgedAnswer
 from cti.sip.causes import reason_header, reason_text, refusal_status
-from cti.sip.client_auth import MAX_ATTEMPTS, authorized_again
 from cti.sip.dialog import Dialog
+from cti.sip.dialog_client import DialogClient, ignore
 from cti.sip.digest import Credentials
 from cti.sip.endpoint import ServerTransaction, SipEndpoint
 from cti.sip.in_dialog import HANDLERS, TALK_EVENT
@@ -43,8 +43,6 @@ __all__ = [
 ]
 
 _MAX_FORWARDS = 70
-# RFC 5057 5.1: a 408 or 481 to these means the call itself.
-_CALL_METHODS = frozenset({"INFO", "UPDATE"})
 
 
 class SessionHost(Protocol):
@@ -61,10 +59,6 @@ class SessionHost(Protocol):
 
     def forget(self, session: InviteSession) -> None:
         """Take the session off the tables."""
-
-
-def _ignore(_outcome: object) -> None:
-    """Take the outcome of a request that nobody waits for."""
 
 
 class InviteSession:
@@ -107,8 +101,7 @@ class InviteSession:
         self.is_over = False
         self._changes: SessionChanges | None = None
         self._timer: SessionTimer | None = None
-        self._credentials = credentials
-        self._attempts = 1
+        self.client = DialogClient(host.endpoint, credentials)
         self._usage: InviteUsage | None = None
         self._answer: UnacknowledgedAnswer | None = None
         self._bye_after_ack: Code | None = None
@@ -212,8 +205,8 @@ class InviteSession:
         body: bytes = b"",
         content_type: str | None = None,
         *,
-        on_response: Callable[[Response], None] = _ignore,
-        on_failure: Callable[[Code], None] = _ignore,
+        on_response: Callable[[Response], None] = ignore,
+        on_failure: Callable[[Code], None] = ignore,
     ) -> None:
         """Send a request other than INVITE in the dialog; without one the failure is NO_CALL."""
         if self._usage is None:
@@ -221,20 +214,7 @@ class InviteSession:
             return
         dialog = self._usage.dialog
         request = dialog.request(method, headers=headers, body=body, content_type=content_type)
-        if method not in _CALL_METHODS:
-            self.send_request(dialog, request, on_response, on_failure)
-            return
-
-        def on_outcome(response: Response) -> None:
-            on_response(response)
-            if response.status in {408, 481}:
-                self.fail(Code.SIP_TIMEOUT if response.status == 408 else Code.FAR_END_REFUSED)
-
-        def on_silence(code: Code) -> None:
-            on_failure(code)
-            self.fail(code)
-
-        self.send_request(dialog, request, on_outcome, on_silence)
+        self.client.send_for_call(dialog, request, on_response, on_failure, self.fail)
 
     # The network's requests: RFC 3261 12.2.2
 
@@ -394,48 +374,9 @@ class InviteSession:
         self._answer = None
         self.fail(Code.ACK_MISSING)
 
-    def send_request(
-        self,
-        dialog: Dialog,
-        request: Request,
-        on_response: Callable[[Response], None] = _ignore,
-        on_failure: Callable[[Code], None] = _ignore,
-    ) -> None:
-        """Send a request other than INVITE in a dialog; a challenge is met once."""
-        if self._credentials is None:
-            self.host.endpoint.send_request(
-                request, dialog.next_hop(), on_response=on_response, on_failure=on_failure
-            )
-            return
-
-        def on_first(response: Response) -> None:
-            again = authorized_again(
-                request, response, self._credentials, cseq=dialog.local_cseq + 1
-            )
-            if again is None:
-                on_response(response)
-                return
-            dialog.local_cseq += 1
-            self.host.endpoint.send_request(
-                again, dialog.next_hop(), on_response=on_response, on_failure=on_failure
-            )
-
-        self.host.endpoint.send_request(
-            request, dialog.next_hop(), on_response=on_first, on_failure=on_failure
-        )
-
     def send_ack(self, usage: InviteUsage, invite: Request, sdp: bytes = b"") -> None:
         """Acknowledge a 2xx of ours."""
         self.host.endpoint.send_ack(usage.ack(invite, sdp), usage.dialog.next_hop())
-
-    def authorized(self, request: Request, response: Response, cseq: int) -> Request | None:
-        """Return an INVITE or UPDATE again with credentials; None when that would not help."""
-        if self._attempts >= MAX_ATTEMPTS:
-            return None
-        again = authorized_again(request, response, self._credentials, cseq=cseq)
-        if again is not None:
-            self._attempts += 1
-        return again
 
     # For the parts: going on and ending
 
@@ -481,7 +422,7 @@ class InviteSession:
         self._bye_after_ack = None
         self.stop_answer()
         dialog = self.usage.dialog
-        self.send_request(
+        self.client.send(
             dialog,
             dialog.request("BYE", headers=[reason_header(code)]),
             self._on_bye_response,

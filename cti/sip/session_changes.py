@@ -216,7 +216,7 @@ class SessionChanges:
             for name, value in session.timer.ask():
                 again.headers.set(name, value)
             return again
-        return session.authorized(request, response, cseq)
+        return session.client.authorized(request, response, cseq)
 
     def _retry_in_s(self, response: Response) -> float:
         """Return how long to wait before the same again, 0 when it shall not be repeated."""
