@@ -6,13 +6,12 @@ import contextlib
 import re
 import secrets
 import shutil
-import socket
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.peers.process import PeerProcess
+from tests.peers.process import PeerProcess, free_port
 from tests.peers.waiting import wait_until
 
 DEPLOY = Path(__file__).parents[2] / "deploy" / "kamailio"
@@ -27,24 +26,12 @@ class ProxyPorts:
     inner: int
 
 
-def free_proxy_ports() -> ProxyPorts:
-    """Ports that are free for UDP and TCP."""
-    sockets = [socket.socket() for _ in range(4)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return ProxyPorts(*(each.getsockname()[1] for each in sockets))
-    finally:
-        for each in sockets:
-            each.close()
-
-
 class Kamailio:
     """One Kamailio before nodes, given as host:port."""
 
     def __init__(self, directory: Path, nodes: Sequence[str], **settings: object) -> None:
         """Prepare its files; `settings` replace values of settings.cfg."""
-        self.ports = free_proxy_ports()
+        self.ports = ProxyPorts(*(free_port() for _ in range(4)))
         self._directory = directory
         self._process = PeerProcess(directory)
         self._log: Path = directory / "kamailio.log"
@@ -72,7 +59,12 @@ class Kamailio:
             **settings,
         }
         self._write_settings(values)
-        command = [DEPLOY / "make-test-certificates", directory / "certs", OUTER, "localhost"]
+        command: list[str | Path] = [
+            DEPLOY / "make-test-certificates",
+            directory / "certs",
+            OUTER,
+            "localhost",
+        ]
         subprocess.run(command, check=True)
 
     def _write_settings(self, values: dict[str, object]) -> None:
@@ -111,7 +103,7 @@ class Kamailio:
             ],
             has_children=True,
         )  # fmt: skip
-        await wait_until(self._is_up, 10, "Kamailio answers kamcmd")
+        await wait_until(self._is_up, 30, "Kamailio answers kamcmd")
 
     async def _is_up(self) -> bool:
         return "uptime" in await self.rpc("core.uptime")
@@ -129,7 +121,7 @@ class Kamailio:
         asking = PeerProcess(self._directory)
         await asking.start(["/usr/sbin/kamcmd", "-s", control, *command])
         with contextlib.suppress(TimeoutError):
-            await asking.exited(1)
+            await asking.exited(2)
         await asking.stop()
         return "\n".join(asking.lines)
 

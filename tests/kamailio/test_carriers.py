@@ -6,6 +6,7 @@ import pytest
 
 from tests.kamailio.callers import press_keys
 from tests.kamailio.site import Site
+from tests.kamailio.wire import Wire
 
 pytestmark = [pytest.mark.peer, pytest.mark.asyncio(loop_scope="session")]
 
@@ -19,3 +20,12 @@ async def test_calls_are_spread_and_keep_their_node(site: Site, transport: str) 
     assert "Record-Route" in messages
     for secret in site.secrets_outside():
         assert secret not in messages
+
+
+async def test_a_probe_learns_whether_calls_are_taken(site: Site) -> None:
+    carrier = Wire("127.0.0.1")
+    try:
+        carrier.send(site.proxy.server, "OPTIONS", f"sip:{site.proxy.server}")
+        assert "200" in (await carrier.receive()).splitlines()[0]
+    finally:
+        carrier.close()

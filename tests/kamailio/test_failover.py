@@ -33,6 +33,9 @@ async def test_calls_survive_the_death_of_a_node(site: Site, victim: SiteNode) -
     await site.probed(victim, takes_calls=False)
     messages = await press_keys(site, 10)
     assert "SIP/2.0 5" not in messages
+    for user in ("1001", "1002", "1003", "1004"):  # whose hash leads to either node
+        async with site.phone(user) as phone:
+            assert await phone.register(site.udp, site.password(user)) > 0
 
 
 async def test_a_draining_node_keeps_its_calls_and_gets_no_new_ones(
@@ -58,3 +61,23 @@ async def test_a_draining_node_keeps_its_calls_and_gets_no_new_ones(
             return await victim.metric("calls_live") == 0
 
         await wait_until(is_empty, 5, "the last call of the draining node ended")
+
+
+async def test_calls_outlive_a_restart_of_kamailio(site: Site) -> None:
+    """It keeps nothing of them: the encoded addresses in the messages are all it needs."""
+    async with site.phone("13900000004") as caller:
+        call = caller.dial(f"sip:{QUEUE}@{site.proxy.server}", site.udp)
+        await call.wait_answered(5)
+        live = [await node.metric("calls_live") for node in site.nodes]
+        assert sorted(live) == [0, 1]
+        await site.proxy.stop()
+        await site.proxy.start()
+        call.hang_up()
+        await call.wait_closed(5)
+
+    async def ended() -> bool:
+        return sum([await node.metric("calls_live") for node in site.nodes]) == 0
+
+    await wait_until(ended, 5, "the node heard of the end")
+    for node in site.nodes:
+        await site.probed(node, takes_calls=True)

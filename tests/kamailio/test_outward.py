@@ -60,3 +60,12 @@ async def test_a_registration_asks_the_carrier_to_call_kamailio(
     answer = await node.receive("SIP/2.0 200")
     assert answer.count("Via:") == 1
     assert f"Via: SIP/2.0/UDP {node.address}" in answer
+
+
+async def test_a_phone_whose_connection_is_gone_is_said_to_be_unreachable_at_once(
+    site: Site, node: Wire
+) -> None:
+    received = "sip:127.0.0.1:9%3Btransport%3Dws"
+    route = f"Route: <sip:edge@{site.proxy.inner};lr;received={received};ob>"
+    node.send(site.proxy.inner, "INVITE", "sip:1001@x.invalid;transport=ws", route)
+    assert await node.receive("SIP/2.0 430", timeout_s=1)

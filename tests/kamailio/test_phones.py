@@ -9,7 +9,7 @@ import pytest
 from cti import audio
 from cti95598.agents.v1 import agents_pb2 as pb
 from tests.kamailio.proxy import OUTER
-from tests.kamailio.site import QUEUE, Site
+from tests.kamailio.site import KEYS, QUEUE, Site
 from tests.kamailio.web_phone import WebPhone
 from tests.peers.baresip import Baresip
 from tests.peers.bench import Toolbar
@@ -72,3 +72,25 @@ async def test_a_browsers_phone_is_rung_through_its_connection(site: Site) -> No
         await phone.aclose()
     for secret in site.secrets_outside():
         assert secret not in "\n".join(phone.received)
+
+
+async def test_a_phone_calls_out_by_the_node_that_rang_it(site: Site) -> None:
+    """A transfer needs both calls of the agent at one node."""
+    async with site.phone("1003") as phone, site.phone("13900000005") as caller:
+        await phone.register(site.udp, site.password("1003"))
+        async with site.toolbar("1003"):
+            call = caller.dial(f"sip:{QUEUE}@{site.proxy.server}", site.udp)
+            await call.wait_answered(5)
+            await call.press("1")
+            await phone.next_call(10)
+            before = [await node.calls() for node in site.nodes]
+            live = [await node.metric("calls_live") for node in site.nodes]
+            for _ in range(2):
+                consultation = phone.dial(f"sip:{KEYS}@{site.proxy.server}", site.udp)
+                await consultation.wait_answered(5)
+                consultation.hang_up()
+                await consultation.wait_closed(5)
+            new = [await node.calls() - had for node, had in zip(site.nodes, before, strict=True)]
+            assert new == [2 * each for each in live]
+            call.hang_up()
+            await call.wait_closed(5)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 
 from cti import audio
-from tests.peers.process import PeerProcess
+from tests.peers.process import PeerProcess, free_port
 from tests.peers.waiting import wait_until
 
 # use_ipv6 counts only where the migration to IPv6 is said to be done; without the addresses in
@@ -90,13 +89,13 @@ class Linphone:
         self._directory.mkdir(parents=True)
         # Where linphone keeps its databases; it does not make the directory itself.
         (self._directory / ".local/share/linphone").mkdir(parents=True)
-        sip_port = _free_port()
+        sip_port = free_port()
         config = _CONFIG.format(
             user=self._user,
             sip_port=sip_port,
             rtp_port=50000 + sip_port % 500 * 20,
             proxy=0 if password else -1,
-            tls_port=_free_port() if authority else 0,
+            tls_port=free_port() if authority else 0,
             authority=authority or "/etc/ssl/certs/ca-certificates.crt",
         )
         if password:
@@ -151,9 +150,3 @@ class Linphone:
     async def stop(self) -> None:
         self._process.type("quit")
         await self._process.stop()
-
-
-def _free_port() -> int:
-    with socket.socket(type=socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

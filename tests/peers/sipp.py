@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 
-from tests.peers.process import PeerProcess
+from tests.peers.process import PeerProcess, free_port
 
 SCENARIOS = Path(__file__).parent / "sipp"
 
@@ -17,7 +16,7 @@ class Sipp:
         self._process = PeerProcess(directory)
         self._directory = directory
         self._address = address
-        self.local_port = local_port or _free_port()
+        self.local_port = local_port or free_port()
         self._media_port = 30000 + self.local_port % 1000 * 4
 
     async def start(
@@ -63,9 +62,3 @@ class Sipp:
 
     async def stop(self) -> None:
         await self._process.stop()
-
-
-def _free_port() -> int:
-    with socket.socket(type=socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
