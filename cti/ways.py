@@ -63,8 +63,11 @@ class StoredWay:
 
     @property
     def place(self) -> str:
-        """Where the phone registered; it has one way a place."""
-        return self.path[0] if self.path else self.node
+        """Where the phone registered; it has one way a place.
+
+        A proxy is one place: what it writes of the flow into its URI changes with each connection.
+        """
+        return self.path[0].partition(";")[0].strip("<>") if self.path else self.node
 
     @property
     def field(self) -> str:

@@ -263,7 +263,10 @@ async def test_a_path_is_where_the_phone_is_reached_from_every_node(nodes: TwoNo
     proxy = Hop("udp", "192.0.2.50", 5060, 1)
     through = change("sip:1001@10.0.0.1:;", 600, hop=proxy, path=path)
     await nodes.main.apply(update(1, through))
-    await nodes.standby.apply(update(2, through))  # the proxy chose another node this time
+    moved = ("<sip:proxy@192.0.2.50;lr;received=sip:203.0.113.9:4711>",)
+    await nodes.standby.apply(update(2, replace(through, path=moved)))
+    # The proxy chose another node this time, and the phone is back as it was.
+    await nodes.standby.apply(update(3, through))
     for store, connection in ((nodes.main, 0), (nodes.standby, 1)):
         ways = [each.ways for each in await store.lookup(TENANT, "1001")]
         assert ways == [(Way(replace(proxy, connection=connection), path, through.uri),)]
