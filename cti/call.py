@@ -115,21 +115,25 @@ class Leg(Protocol):
 
 
 class RingingLeg(Protocol):
-    """A far end that rings: for the toolbar's commands, and for what the caller hears."""
+    """A phone that rings, for the toolbar's commands."""
 
     @property
     def leg_id(self) -> LegId:
         """Unique over all nodes."""
-
-    @property
-    def has_early_media(self) -> bool:
-        """Whether the far end is heard already: its own ringback, or an announcement."""
 
     def answer_remotely(self) -> Awaitable[bool]:
         """Ask the phone to pick up (NOTIFY, event `talk`); False where the phone refuses."""
 
     def hang_up(self, code: Code = Code.FLOW_ENDED) -> None:
         """Stop ringing; the dial raises PlatformError with `code`. Never raises."""
+
+
+class ProgressingLeg(RingingLeg, Protocol):
+    """A far end that rings, for what the caller hears meanwhile."""
+
+    @property
+    def has_early_media(self) -> bool:
+        """Whether the far end is heard already: its own ringback, or an announcement."""
 
 
 class Call(Protocol):
@@ -143,7 +147,7 @@ class Call(Protocol):
     language: str
     """"zh" or "en"; flows may change it."""
 
-    def ring(self, early_media: RingingLeg | None = None) -> None:
+    def ring(self, early_media: ProgressingLeg | None = None) -> None:
         """Tell the caller that it rings (180), once; nothing when already answered.
 
         With a leg that has early media the caller hears that instead (183).
@@ -189,7 +193,7 @@ class Call(Protocol):
         *,
         timeout_ms: int,
         on_ringing: Callable[[RingingLeg], None] | None = None,
-        on_progress: Callable[[RingingLeg], None] | None = None,
+        on_progress: Callable[[ProgressingLeg], None] | None = None,
     ) -> Leg:
         """Ring a phone and return its answered leg, not yet connected to the caller.
 

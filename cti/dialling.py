@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
-from cti.call import CallInfo, DialTarget
+from cti.call import CallInfo, DialError, DialTarget, ProgressingLeg, RingingLeg
 from cti.call_context import CallContext
 from cti.contacts import Binding
 from cti.fork import PhoneWay, TrunkWay, Way
+from cti.leg import OutgoingLeg
 from cti.sip.message import Request
 from cti.sip.uri import NameAddr, SipUri
-from domain.failures import Code, PlatformError
-from domain.ids import TenantId
+from cti95598.events.v1.events_pb2 import LegEnded, LegStarted
+from domain.failures import CATALOGUE, Code, PlatformError
+from domain.ids import LegId, TenantId, time_ordered_id
 
 _MOST_HOPS = 70  # RFC 3261 8.1.1.6
 _ANONYMOUS = NameAddr(SipUri(user="anonymous", host="anonymous.invalid"), "Anonymous")
@@ -29,15 +32,61 @@ def hops_left(request: Request) -> int:
 async def branches_to(
     context: CallContext, info: CallInfo, target: DialTarget, max_forwards: int
 ) -> list[Sequence[Way]]:
-    """Return what is rung at once, each with its ways in order; PlatformError for nothing."""
+    """Return what is rung at once, each with its ways in order; DialError for nothing."""
     if info.withheld and target.caller_number == info.caller:
         target = replace(target, withheld=True)
-    if target.outside:
-        return [await _over_trunks(context, info.tenant, target, max_forwards)]
-    bindings = await context.contacts.lookup(info.tenant, target.user)
+    try:
+        if target.outside:
+            return [await _over_trunks(context, info.tenant, target, max_forwards)]
+        bindings = await _bindings(context, info.tenant, target.user)
+    except PlatformError as error:
+        raise _not_dialled(context, info, target, error) from error
+    return [_to_contact(context, target, binding, max_forwards) for binding in bindings]
+
+
+async def _bindings(context: CallContext, tenant: TenantId, user: str) -> list[Binding]:
+    bindings = await context.contacts.lookup(tenant, user)
     if not bindings:
         raise PlatformError(Code.PHONE_NOT_REGISTERED, "no contact is known")
-    return [_to_contact(context, target, binding, max_forwards) for binding in bindings]
+    return bindings
+
+
+async def ring(
+    leg: OutgoingLeg,
+    branches: Sequence[Sequence[Way]],
+    *,
+    timeout_ms: int,
+    on_ringing: Callable[[RingingLeg], None] | None,
+    on_progress: Callable[[ProgressingLeg], None] | None,
+) -> OutgoingLeg:
+    """Ring all branches and return the leg when somebody has answered; DialError when nobody."""
+    if on_progress is not None:
+        leg.on_progress = partial(on_progress, leg)
+    try:
+        leg.ring(branches)
+        if on_ringing is not None:
+            on_ringing(leg)
+        await leg.answered(timeout_ms)
+    except asyncio.CancelledError:
+        leg.hang_up(Code.CALLER_ABANDONED)
+        raise
+    except Exception:
+        leg.hang_up(Code.INTERNAL)  # no news to a leg that failed by itself
+        raise
+    return leg
+
+
+def _not_dialled(
+    context: CallContext, info: CallInfo, target: DialTarget, error: PlatformError
+) -> DialError:
+    """Leave a record of a leg that nobody was rung for."""
+    leg, status = LegId(time_ordered_id()), CATALOGUE[error.code].sip_status
+    for body, cause in (
+        (LegStarted(leg=leg, target=target.user, purpose=target.purpose), None),
+        (LegEnded(leg=leg, sip_status=status), error.code),
+    ):
+        context.events.publish(info.tenant, body, call_id=info.call_id, cause=cause)
+    return DialError(error.code, status, error.detail)
 
 
 def _to_contact(

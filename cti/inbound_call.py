@@ -18,18 +18,18 @@ from cti.call import (
     CallInfo,
     Clip,
     Collected,
-    DialError,
     DialTarget,
     HangUpParty,
     JsonValue,
     Leg,
+    ProgressingLeg,
     RingingLeg,
 )
 from cti.call_context import CallContext, media_figures
 from cti.caller_audio import CallerAudio
 from cti.caller_line import CallerLine
 from cti.conversation import Conversation, FarParty
-from cti.dialling import branches_to, hops_left
+from cti.dialling import branches_to, hops_left, ring
 from cti.leg import OutgoingLeg
 from cti.media import DigitReceived, MediaEvent, PlayEnded, PortClosed, PortFigures
 from cti.parts import OpenParts
@@ -39,14 +39,9 @@ from cti.sip.causes import refusal_status
 from cti.sip.session import InviteSession, Referral
 from cti.transfer import Transfer, transfer
 from cti95598.events.v1.events_pb2 import CallAnswered, CallEnded, LegEnded, LegStarted
-from domain.failures import CATALOGUE, Code, PlatformError
-from domain.ids import LegId, time_ordered_id
+from domain.failures import Code, PlatformError
 
 _log = structlog.get_logger(__name__)
-
-# How long after its end a call waits for its handler, recordings and figures before it is closed
-# without them.
-_SETTLE_TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +101,10 @@ class InboundCall:
         self._on_transferred: Callable[[Leg], None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._redirect: AccessCodeSettings | None = None
-        self._settle_timer: asyncio.TimerHandle | None = None
         self._figures: PortFigures | None = None
         # The handler, the caller's port, each leg, transfer and recording.
-        self._parts = OpenParts(self._settle)
+        self._parts = OpenParts(info.call_id, self._settle)
         self._parts.open()
-        self._is_settled = False
 
     def start(self, handler: CallHandler) -> None:
         """Run the handler in a task of its own."""
@@ -122,7 +115,7 @@ class InboundCall:
 
     # cti.call.Call
 
-    def ring(self, early_media: RingingLeg | None = None) -> None:
+    def ring(self, early_media: ProgressingLeg | None = None) -> None:
         """Send 180, or 183 and let the caller hear the leg."""
         if self.ending is not None:
             return
@@ -188,32 +181,18 @@ class InboundCall:
         *,
         timeout_ms: int,
         on_ringing: Callable[[RingingLeg], None] | None = None,
-        on_progress: Callable[[RingingLeg], None] | None = None,
+        on_progress: Callable[[ProgressingLeg], None] | None = None,
     ) -> OutgoingLeg:
         """Ring a phone or an outside number and return its answered leg."""
         self._check_live()
-        try:
-            branches = await branches_to(self.context, self.info, target, self._max_forwards)
-        except PlatformError as error:
-            raise self._not_dialled(target, error) from error
+        branches = await branches_to(self.context, self.info, target, self._max_forwards)
         self._check_live()
         leg = OutgoingLeg(self.context, self, target)
         self._parts.open()
         self._legs.add(leg)
-        if on_progress is not None:
-            leg.on_progress = lambda: on_progress(leg)
-        try:
-            leg.ring(branches)
-            if on_ringing is not None:
-                on_ringing(leg)
-            await leg.answered(timeout_ms)
-        except asyncio.CancelledError:
-            leg.hang_up(Code.CALLER_ABANDONED)
-            raise
-        except Exception:
-            leg.hang_up(Code.INTERNAL)  # no news to a leg that failed by itself
-            raise
-        return leg
+        return await ring(
+            leg, branches, timeout_ms=timeout_ms, on_ringing=on_ringing, on_progress=on_progress
+        )
 
     async def bridge(
         self,
@@ -404,12 +383,6 @@ class InboundCall:
         if not self._caller.is_answered:
             raise PlatformError(Code.STATE_FORBIDS, "the call has to be answered first")
 
-    def _not_dialled(self, target: DialTarget, error: PlatformError) -> DialError:
-        leg, status = LegId(time_ordered_id()), CATALOGUE[error.code].sip_status
-        self._publish(LegStarted(leg=leg, target=target.user, purpose=target.purpose))
-        self._publish(LegEnded(leg=leg, sip_status=status), error.code)
-        return DialError(error.code, status, error.detail)
-
     async def _handle(self, handler: CallHandler) -> None:
         while True:
             try:
@@ -465,7 +438,7 @@ class InboundCall:
         if not sip_status:
             sip_status = 200 if self._caller.is_answered else refusal_status(code)
         self.ending = CallEnding(code, by, sip_status, self._loop.time())
-        self._settle_timer = self._loop.call_later(_SETTLE_TIMEOUT_S, self._settle_late)
+        self._parts.call_ended()
         self._finish_conversation(by)
         for leg in list(self._legs):
             leg.hang_up(code)
@@ -481,18 +454,11 @@ class InboundCall:
             self._is_caller_gone = True
             self._on_ended(self)
 
-    def _settle_late(self) -> None:
-        _log.error("call_did_not_settle", call_id=self.info.call_id, open_parts=self._parts.count)
-        self._settle()
-
     def _settle(self) -> None:
         """Publish the last event of the call."""
         ending = self.ending
-        if self._is_settled or ending is None:
+        if ending is None:
             return
-        self._is_settled = True
-        if self._settle_timer is not None:
-            self._settle_timer.cancel()
         by_caller = ending.by is HangUpParty.CALLER
         self._publish(
             CallEnded(

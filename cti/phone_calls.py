@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cti.call import Call, DialError, DialTarget, RingingLeg
+from cti.call import Call, DialError, DialTarget, ProgressingLeg
 from cti.number_plan import Destination, NumberPlan
 from cti.sip.message import Response
 from cti.sip.phone_auth import PhoneAccount, PhoneAuthenticator, PhoneDirectory
@@ -16,7 +16,7 @@ _RING_MS = 120_000
 async def connect(call: Call, target: DialTarget) -> None:
     """Ring whom the phone has dialled and let both talk until one hangs up."""
 
-    def relay(leg: RingingLeg) -> None:
+    def relay(leg: ProgressingLeg) -> None:
         call.ring(leg if leg.has_early_media else None)
 
     try:

@@ -27,6 +27,7 @@ from cti.call import (
     HangUpParty,
     JsonValue,
     Leg,
+    ProgressingLeg,
     RingingLeg,
 )
 from cti.digits import Collector, KeyBuffer
@@ -207,7 +208,7 @@ class FakeCall:
 
     # cti.call.Call
 
-    def ring(self, early_media: RingingLeg | None = None) -> None:
+    def ring(self, early_media: ProgressingLeg | None = None) -> None:
         self.actions.append("ring")
 
     async def answer(self) -> None:
@@ -280,7 +281,7 @@ class FakeCall:
         *,
         timeout_ms: int,
         on_ringing: Callable[[RingingLeg], None] | None = None,
-        on_progress: Callable[[RingingLeg], None] | None = None,
+        on_progress: Callable[[ProgressingLeg], None] | None = None,
     ) -> FakeLeg:
         self._check_alive()
         self.actions.append(f"dial {target.user}")
