@@ -59,7 +59,6 @@ class Code(StrEnum):
     MOVED = "moved"
     NO_TRUNK = "no_trunk"
     NUMBER_FORBIDDEN = "number_forbidden"
-    CALLER_NUMBER_FORBIDDEN = "caller_number_forbidden"
     TRANSFER_FORBIDDEN = "transfer_forbidden"
     TRANSFER_TARGET_UNKNOWN = "transfer_target_unknown"
 
@@ -191,8 +190,6 @@ CATALOGUE: dict[Code, Failure] = dict([
            "没有可用的中继", "no trunk can take the call"),
     _entry(Code.NUMBER_FORBIDDEN, 403, "PERMISSION_DENIED", 21, _NO,
            "不允许外呼此号码", "this number may not be called"),
-    _entry(Code.CALLER_NUMBER_FORBIDDEN, 403, "PERMISSION_DENIED", 21, _NO,
-           "不允许用此主叫号码外呼", "calls may not be made with this caller's number"),
     _entry(Code.TRANSFER_FORBIDDEN, 403, "PERMISSION_DENIED", 21, _NO,
            "不允许转移此通话", "this call may not be transferred"),
     _entry(Code.TRANSFER_TARGET_UNKNOWN, 404, "NOT_FOUND", 1, _NO,

@@ -202,10 +202,11 @@ class OutboundTrunks:
             for hop in await self._hops(target)
         ]
         now = self._clock()
-        fit = [each for each in hops if self._health.is_fit(each[1], each[2], now)]
+        # Addresses that seem down come last (sorting is stable).
+        hops.sort(key=lambda each: not self._health.is_fit(each[1], each[2], now))
         credentials = self._credentials(trunk)
         attempts = []
-        for server, target, hop in fit or hops:
+        for server, target, hop in hops:
             uri = replace(SipUri.parse(server), user=number)
             told = outgoing_identity(
                 rewritten(trunk.caller_out, shown),

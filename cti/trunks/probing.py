@@ -86,7 +86,7 @@ class Prober:
             hops = await self._locate(uri)
         except PlatformError as error:
             server.not_resolved(str(error.code))
-            _log.warning("trunk_server_not_found", server=server.uri, reason=str(error))
+            _log.debug("trunk_server_not_found", server=server.uri, reason=str(error))
             self._book.compare(server, before)
             return _RESOLVE_AFTER_FAILURE_S
         server.resolved(hops, self._clock())

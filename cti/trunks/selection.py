@@ -33,11 +33,16 @@ def in_order(
 ) -> list[Candidate[Item]]:
     """Return the candidates to try, the best first; `random` gives numbers from 0 to 1.
 
-    Full ones are left out, and unfit ones as long as there is a fit one: when all are thought to
-    be down, to try them is better than to refuse the call unheard.
+    Full ones are left out. Unfit ones come last: a call that all others failed may still go over a
+    trunk that is thought to be down, and when all are, to try them is better than to refuse it.
     """
-    candidates = list(candidates)
-    usable = [one for one in candidates if one.fitness is Fitness.FIT]
-    usable = usable or [one for one in candidates if one.fitness is Fitness.UNFIT]
+    usable = [one for one in candidates if one.fitness is not Fitness.FULL]
     # Weighted order in one sort (Efraimidis and Spirakis): the greatest of random ** (1 / weight).
-    return sorted(usable, key=lambda one: (one.priority, -(random() ** (1 / one.weight))))
+    return sorted(
+        usable,
+        key=lambda one: (
+            one.fitness is Fitness.UNFIT,
+            one.priority,
+            -(random() ** (1 / one.weight)),
+        ),
+    )

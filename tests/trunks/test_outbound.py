@@ -126,15 +126,13 @@ async def test_the_order_is_that_of_priority_and_configuration() -> None:
     ]
 
 
-async def test_a_trunk_that_is_down_is_left_out_unless_all_are() -> None:
+async def test_a_trunk_that_is_down_comes_last() -> None:
     bench = Bench(trunk("a", "192.0.2.1"), trunk("b", "192.0.2.2", priority=2))
     one, other = Hop("udp", "192.0.2.1", 5060), Hop("udp", "192.0.2.2", 5060)
     bench.probe("sip:192.0.2.1", one, ProbeOutcome.DEAD)
-    assert await bench.names() == ["b"]
+    assert await bench.names() == ["b", "a"]
     bench.probe("sip:192.0.2.2", other, ProbeOutcome.DEAD)
     assert await bench.names() == ["a", "b"]
-    bench.probe("sip:192.0.2.1", one, ProbeOutcome.ALIVE)
-    assert await bench.names() == ["a"]
 
 
 async def test_a_full_trunk_is_left_out_and_all_full_is_busy() -> None:
@@ -200,7 +198,7 @@ async def test_silence_takes_a_trunk_out_at_once_and_retry_after_for_so_long() -
     first, _ = await bench.to()
     assert bench.out.report(first, 408, Code.SIP_TIMEOUT)
     assert bench.book.servers["sip:192.0.2.1"].wake.is_set()
-    assert await bench.names() == ["b"]
+    assert await bench.names() == ["b", "a"]
     bench.probe("sip:192.0.2.1", first.hop, ProbeOutcome.ALIVE, times=1)
     assert bench.out.report(first, 503, Code.FAR_END_REFUSED, retry_after_s=30)
     assert bench.book.is_fit("sip:192.0.2.1", first.hop, bench.now + 31)
