@@ -59,7 +59,7 @@ async def test_nodes_tell_addresses_that_lead_to_them(
             await endpoint.listen(transport, host, port)
     await registration.publish()
     published = await redis.hget("{cti95598}:sip-nodes", "node-1")
-    assert published is not None
+    assert isinstance(published, bytes)
     first = published.decode().split(" ")[1]
     assert " ".join(first.split(",")[:2]) == expected
     route = registration.registrar._route_of(Hop("udp", "192.0.2.7", 5060, 1))
