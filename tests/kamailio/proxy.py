@@ -55,6 +55,7 @@ class Kamailio:
             "NODE_SILENT_MS": 1000,
             "WORKERS": 2,
             "MAX_CONNECTIONS": 200,
+            "CONFIG_DIR": directory,
             "RUN_DIR": directory,
             **settings,
         }
@@ -99,7 +100,7 @@ class Kamailio:
         await self._process.start(
             [
                 "/usr/sbin/kamailio", "-DD", "-E", "-f", str(self._directory / "kamailio.cfg"),
-                "-m", "64", "-M", "8", "-Y", str(self._directory), "-w", str(self._directory),
+                "-m", "64", "-M", "8", "-Y", str(self._directory),
             ],
             has_children=True,
         )  # fmt: skip
