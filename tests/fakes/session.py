@@ -178,15 +178,11 @@ class FakeUserAgent:
         observer: SessionObserver,
         headers: Iterable[tuple[str, str]] = (),
         route: Iterable[str] = (),
-        max_forwards: int = 70,
-        **trunk: Any,
+        **_further: Any,
     ) -> FakeSession:
         session = FakeSession(observer=observer, uri=uri)
         session.headers = [("From", str(from_)), ("To", str(to)), *headers]
         session.sent_sdp = sdp
-        session.hop = hop
-        session.max_forwards = max_forwards
-        session.trunk = trunk
         self.sessions.append(session)
         session.soon(self.on_invited, session)
         self.invited.set()
