@@ -48,6 +48,8 @@ async def test_a_draining_node_keeps_its_calls_and_gets_no_new_ones(
             await call.wait_answered(5)
         assert await victim.metric("calls_live") == 1
         os.kill(victim.platform.pid, signal.SIGUSR1)
+        # What it refuses with 503 before the next probe goes to the other node.
+        await press_keys(site, 4)
         await site.probed(victim, takes_calls=False)
         had = await victim.calls()
         await press_keys(site, 4)

@@ -35,7 +35,10 @@ async def talk_from_each_node(site: Site, toolbar: Toolbar) -> None:
     assert new == [1, 1]
 
 
-async def test_baresip_on_tls_is_rung_by_both_nodes(site: Site, tmp_path: Path) -> None:
+@pytest.mark.parametrize("outbound", [False, True])
+async def test_baresip_on_tls_is_rung_by_both_nodes(
+    site: Site, tmp_path: Path, outbound: bool
+) -> None:
     voice = audio.write_tone(tmp_path / "voice.wav", 1000, 5_000)
     phone = Baresip(site.directory("baresip"), user="1001", voice=voice)
     try:
@@ -45,6 +48,7 @@ async def test_baresip_on_tls_is_rung_by_both_nodes(site: Site, tmp_path: Path) 
             auto_answer=True,
             transport="tls",
             authority=site.proxy.authority,
+            outbound=outbound,
         )
         await phone.event("REGISTER_OK")
         async with site.toolbar("1001") as toolbar:

@@ -67,10 +67,12 @@ class Baresip:
         auto_answer: bool = False,
         transport: str = "udp",
         authority: Path | None = None,
+        outbound: bool = False,
     ) -> None:
         """Start; with a password it registers at `server` (host:port).
 
-        Over TLS it checks the server's certificate against that of `authority`.
+        `outbound` has it ask for a flow (RFC 5626). It knows the `authority` of certificates,
+        but baresip 1.0 goes on when one is of another.
         """
         sip_port = free_port()
         rtp_port = 40000 + sip_port % 500 * 20
@@ -92,6 +94,11 @@ class Baresip:
             + (f";auth_user={self._user};auth_pass={password}" if password else "")
             + f";regint={60 if password else 0}"
             + f";answermode={'auto' if auto_answer else 'manual'}"
+            + (
+                f';sipnat=outbound;outbound1="sip:{server};transport={transport}"'
+                if outbound
+                else ""
+            )
             + ";audio_codecs=PCMA/8000/1,PCMU/8000/1\n"
         )
         await self._process.start(["/usr/bin/baresip", "-f", str(self._directory)])
