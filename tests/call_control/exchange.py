@@ -265,10 +265,8 @@ def replaces(call: PartyCall) -> tuple[str, str]:
     return "Replaces", value
 
 
-def held(call: PartyCall, direction: Direction) -> bytes:
-    return build_offer(
-        "127.0.0.1", _port_of(call.sdp), session_id=1, version=2, direction=direction
-    )
+def held(call: PartyCall, direction: Direction, ip: str = "127.0.0.1") -> bytes:
+    return build_offer(ip, _port_of(call.sdp), session_id=1, version=2, direction=direction)
 
 
 @asynccontextmanager

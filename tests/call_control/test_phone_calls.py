@@ -206,7 +206,14 @@ async def test_the_caller_of_a_flow_waits_with_music_while_trunks_fail(exchange:
     await from_.endpoint.aclose()
 
 
-@pytest.mark.parametrize("direction", [Direction.SENDONLY, Direction.INACTIVE])
+@pytest.mark.parametrize(
+    ("direction", "ip"),
+    [
+        (Direction.SENDONLY, "127.0.0.1"),
+        (Direction.INACTIVE, "127.0.0.1"),
+        (Direction.SENDRECV, "0.0.0.0"),  # RFC 2543
+    ],
+)
 @pytest.mark.parametrize("by_caller", [True, False])
 @pytest.mark.parametrize("has_music", [True, False])
 async def test_hold_and_resume(
@@ -214,6 +221,7 @@ async def test_hold_and_resume(
     one: Phone,
     two: Phone,
     direction: Direction,
+    ip: str,
     by_caller: bool,
     has_music: bool,
 ) -> None:
@@ -226,7 +234,7 @@ async def test_hold_and_resume(
     await until(lambda: exchange.are_talking(call, rung))
     holder, other = (call, rung) if by_caller else (rung, call)
     assert holder.session is not None
-    holder.session.reinvite(held(holder, direction))
+    holder.session.reinvite(held(holder, direction, ip))
     await until(lambda: exchange.media_timeout_ms(holder) == 0)
     assert exchange.hears(other) == (["hold.wav"] if has_music else [])
     assert exchange.hears(holder) == []
@@ -235,7 +243,7 @@ async def test_hold_and_resume(
     await until(lambda: exchange.media_timeout_ms(holder) > 0)
     assert exchange.hears(other) == []
     assert exchange.are_talking(call, rung)
-    holder.session.reinvite(held(holder, direction))
+    holder.session.reinvite(held(holder, direction, ip))
     await until(lambda: exchange.media_timeout_ms(holder) == 0)
     other.hang_up()
     await holder.until_ended()
