@@ -24,7 +24,7 @@ from cti.sip.endpoint import SipEndpoint
 from cti.sip.guard import PASS
 from cti.sip.message import Request, Response, response_to
 from cti.sip.syntax import SipSyntaxError, format_host_port
-from cti.sip.transport import Hop, TransportName, default_port
+from cti.sip.transport import TRANSPORTS, Hop, TransportName, default_port
 from cti.sip.uri import MAGIC_COOKIE, NameAddr, SipUri, Via
 from cti.sip.via_stamps import stamp_via
 from domain.failures import PlatformError
@@ -152,8 +152,10 @@ class Edge:
             below = Via.parse(vias[1])
         except SipSyntaxError:
             return True
+        if below.transport.lower() not in TRANSPORTS:
+            return True
         connection, _, signature = branch[len(self.branch_prefix) :].partition("-")
-        if not connection.isdigit() or not hmac.compare_digest(
+        if not (connection.isascii() and connection.isdigit()) or not hmac.compare_digest(
             signature.encode(), self._sign(f"{connection} {below.branch} {below.sent_by}").encode()
         ):
             return True
@@ -257,4 +259,5 @@ def _way_back(via: Via, connection: int) -> Hop:
     host = via.params.get("received") or via.host
     port = via.params.get("rport")
     fallback = via.port or default_port(transport)
-    return Hop(transport, host, int(port) if port and port.isdigit() else fallback, connection)
+    is_port = port is not None and port.isascii() and port.isdigit()
+    return Hop(transport, host, int(port or 0) if is_port else fallback, connection)

@@ -28,7 +28,7 @@ def parsed(data: bytes) -> Request:
 
 
 @given(requests())
-@settings(max_examples=200, suppress_health_check=SLOW)
+@settings(max_examples=200, deadline=None, suppress_health_check=SLOW)
 def test_a_generated_request_means_what_it_says(made: Made) -> None:
     message = parsed(made.data)
     assert (message.method, message.uri, message.body) == (made.method, made.uri, made.body)
@@ -45,7 +45,7 @@ def test_a_generated_request_means_what_it_says(made: Made) -> None:
 
 
 @given(requests())
-@settings(max_examples=150, suppress_health_check=SLOW)
+@settings(max_examples=150, deadline=None, suppress_health_check=SLOW)
 def test_what_is_written_reads_the_same(made: Made) -> None:
     message = parsed(made.data)
     written = message.to_bytes()
@@ -57,7 +57,7 @@ def test_what_is_written_reads_the_same(made: Made) -> None:
 
 
 @given(requests())
-@settings(max_examples=60, suppress_health_check=SLOW)
+@settings(max_examples=60, deadline=None, suppress_health_check=SLOW)
 def test_a_response_to_it_is_one_for_its_sender(made: Made) -> None:
     asked = parsed(made.data)
     answer = parse_message(response_to(asked, 200, to_tag="ours").to_bytes())
@@ -68,7 +68,7 @@ def test_a_response_to_it_is_one_for_its_sender(made: Made) -> None:
 
 
 @given(requests(), st.sampled_from(sorted(SINGLE)), st.data())
-@settings(max_examples=60, suppress_health_check=SLOW)
+@settings(max_examples=60, deadline=None, suppress_health_check=SLOW)
 def test_a_second_value_of_a_single_header_is_refused(
     made: Made, name: str, data: st.DataObject
 ) -> None:

@@ -21,9 +21,10 @@ from cti.sip.server_location import hop_of_address
 from cti.sip.session_description import answer_refusal, body_refusal, description_of
 from cti.sip.session_policy import SessionPolicy
 from cti.sip.session_timer import has_timer, interval_refusal
+from cti.sip.transport import Hop
 from cti.sip.uri import NameAddr, SipUri
 from loadtest.fuzz_peer import Peer
-from loadtest.memory_endpoint import MemoryEndpoint
+from loadtest.memory_endpoint import ADDRESS, MemoryEndpoint
 from tests.sip_core.messages import request
 from tests.sip_core.network import counted
 from tests.sip_core.torture import WIRE
@@ -108,5 +109,22 @@ async def test_a_route_that_nobody_can_read_is_refused() -> None:
     asked.headers.add("Route", '<sip:192.0.2.1;lr>, "')
     endpoint.take_datagram(asked.to_bytes(), "192.0.2.1", 5060)
     assert [each.partition(b" Q")[0] for each in sent] == [b"SIP/2.0 400"]
+    assert counted("sip_internal_errors_total") == errors
+    await endpoint.aclose()
+
+
+async def test_a_response_for_an_unknown_transport_goes_nowhere() -> None:
+    sent: list[bytes] = []
+    endpoint = MemoryEndpoint(lambda data, _hop: sent.append(data))
+    endpoint.edge = edge = Edge(endpoint, is_node=lambda _hop: True)
+    edge.take_from("udp", *ADDRESS)
+    errors = counted("sip_internal_errors_total")
+    asked = request(transport="UTP")
+    asked.headers.add("Route", edge.route_of(Hop("udp", "198.51.100.7", 5060)))
+    endpoint.take_datagram(asked.to_bytes(), "192.0.2.1", 5060)
+    passed_on = parse_message(sent.pop())
+    assert isinstance(passed_on, Request)
+    endpoint.take_datagram(response_to(passed_on, 200).to_bytes(), "198.51.100.7", 5060)
+    assert not sent
     assert counted("sip_internal_errors_total") == errors
     await endpoint.aclose()

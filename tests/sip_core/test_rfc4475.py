@@ -14,7 +14,7 @@ from cti.sip.uri import NameAddr, SipUri
 from domain.failures import Code
 from loadtest.memory_endpoint import MemoryEndpoint
 from tests.sip_core.messages import request
-from tests.sip_core.torture import WAIT_S, WIRE, Case, Message, Stack
+from tests.sip_core.torture import WAIT_S, WIRE, Case, Message, Stack, read_response
 
 FILES = WIRE / "rfc4475"
 
@@ -264,6 +264,19 @@ async def test_user_agent(stack: Stack, name: str) -> None:
     assert response.status == case.status
     assert stack.sent.empty()
     assert len(stack.calls) == (case.status == 200 and response.cseq[1] == "INVITE")
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+async def test_user_agent_over_a_stream(stack: Stack, name: str) -> None:
+    data = (FILES / f"{name}.sip").read_bytes()
+    for at in range(0, len(data), 7):
+        if not stack.endpoint.take_stream(data[at : at + 7], "198.51.100.7", 2):
+            break
+    if name == "clerr":  # the rest of its body may still come (RFC 3261 18.3)
+        assert stack.sent.empty()
+        return
+    response = read_response(await asyncio.wait_for(stack.sent.get(), WAIT_S))
+    assert response.status == REQUESTS[name].status
 
 
 @pytest.mark.parametrize("name", [name for name, case in REQUESTS.items() if case.registered])
