@@ -20,6 +20,9 @@ class Reliability(StrEnum):
     ALWAYS = "always"
 
 
+DEFAULT_MIN_SE_S = 90  # RFC 4028 5
+
+
 @dataclass(frozen=True, slots=True)
 class SessionPolicy:
     """How sessions use the extensions."""
@@ -27,7 +30,7 @@ class SessionPolicy:
     reliability: Reliability = Reliability.EARLY_MEDIA
     session_expires_s: int = 1800
     """How long a session lives without a refresh (RFC 4028); 0 offers no session timer."""
-    min_se_s: int = 90
+    min_se_s: int = DEFAULT_MIN_SE_S
     """The shortest such time we accept."""
 
     @property
@@ -41,16 +44,20 @@ class SessionPolicy:
         """What the first INVITE of a session asks for (RFC 4028 7.1)."""
         if not self.session_expires_s:
             return ()
-        return ("Session-Expires", str(self.session_expires_s)), ("Min-SE", str(self.min_se_s))
+        return session_interval(str(self.session_expires_s), self.min_se_s)
+
+
+def session_interval(expires: str, min_se_s: int) -> tuple[tuple[str, str], ...]:
+    """Return what a request says of the session timer; 90 s is what no Min-SE means (5)."""
+    headers = (("Session-Expires", expires),)
+    return headers if min_se_s == DEFAULT_MIN_SE_S else (*headers, ("Min-SE", str(min_se_s)))
 
 
 def lists(message: Request | Response, header: str, option: str) -> bool:
     """Whether a header such as Supported or Require has an option tag."""
-    if message.headers.first_row(header) is None:
+    first = message.headers.first_row(header)
+    if first is None:
         return False
-    return any(
-        option == each.strip().lower()
-        for row in message.headers.rows(header)
-        if option in row.lower()
-        for each in row.split(",")
-    )
+    if option in first.lower().replace(" ", "").split(","):
+        return True
+    return any(option == each.lower() for each in message.headers.get_all(header))

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from cti.sip.message import Request, Response, response_to
-from cti.sip.session_policy import SessionPolicy, lists
+from cti.sip.session_policy import SessionPolicy, lists, session_interval
 from domain.failures import Code
 
 if TYPE_CHECKING:
@@ -41,11 +41,11 @@ class SessionTimer:
         if self._refreshes is not None:
             # The roles of a dialog stay as they are, told as those of this very request.
             value += ";refresher=uac" if self._refreshes else ";refresher=uas"
-        return ("Session-Expires", value), ("Min-SE", str(self._min_se_s))
+        return session_interval(value, self._min_se_s)
 
     def lengthen(self, response: Response) -> bool:
         """Take the Min-SE of a 422; False when it gives no reason to ask again (7.3)."""
-        shortest_s = _seconds(response.headers.get("Min-SE"))
+        shortest_s = _min_se_s(response)
         if shortest_s is None or shortest_s <= self._min_se_s or not self._policy.session_expires_s:
             return False
         self._min_se_s = shortest_s
@@ -54,12 +54,11 @@ class SessionTimer:
 
     def agreed(self, response: Response) -> None:
         """Start again as the 2xx to our request says (7.2)."""
-        interval_s = _seconds(response.headers.get("Session-Expires"))
+        interval_s, refresher = _session_expires(response)
         if interval_s is None or not self._policy.session_expires_s:
             self.stop()
         else:
             # 7.2 wants the refresher named; where it is not, it is better us than nobody.
-            refresher = _refresher(response)
             self._start(max(interval_s, self._policy.min_se_s), refreshes=refresher != "uas")
 
     # The far end's requests
@@ -67,17 +66,17 @@ class SessionTimer:
     def agree(self, request: Request) -> tuple[Header, ...]:
         """Start again as we answer `request`; return the headers of the 2xx (9)."""
         longest_s = self._policy.session_expires_s
-        asked_s = _seconds(request.headers.first_row("Session-Expires"))
+        asked_s, refresher = _session_expires(request)
         supported = lists(request, "Supported", EXTENSION)
         if asked_s is None and not supported:
             self.stop()
             return ()
-        interval_s = max(longest_s, _seconds(request.headers.first_row("Min-SE")) or 0)
+        interval_s = max(longest_s, _min_se_s(request) or 0)
         if asked_s is not None:
             interval_s = max(min(asked_s, interval_s), self._policy.min_se_s)
         # Table 2: a client without the extension never refreshes; another may, and shall unless
         # it wants us to.
-        refresher = (_refresher(request) or "uac") if supported else "uas"
+        refresher = (refresher or "uac") if supported else "uas"
         self._start(interval_s, refreshes=refresher == "uas")
         headers = (("Session-Expires", f"{interval_s};refresher={refresher}"),)
         return headers if refresher == "uas" else (*headers, ("Require", EXTENSION))
@@ -126,7 +125,7 @@ def has_timer(message: Request | Response, policy: SessionPolicy) -> bool:
 
 def interval_refusal(request: Request, policy: SessionPolicy) -> Response | None:
     """Return the 422 to a session that would need more refreshes than we like (9)."""
-    interval_s = _seconds(request.headers.first_row("Session-Expires"))
+    interval_s, _ = _session_expires(request)
     if (
         interval_s is None
         or not policy.session_expires_s
@@ -137,18 +136,22 @@ def interval_refusal(request: Request, policy: SessionPolicy) -> Response | None
     return response_to(request, 422, headers=[("Min-SE", str(policy.min_se_s))])
 
 
-def _seconds(value: str | None) -> int | None:
-    """Return the seconds that Session-Expires or Min-SE states, None where it states none."""
-    if value is None:
-        return None
-    text = value.partition(";")[0].strip()
+def _seconds(value: str) -> int | None:
+    """Return the seconds a header states, None where it states none."""
+    text = value.strip()
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 9 else None
 
 
-def _refresher(message: Request | Response) -> str:
-    """Return "uac", "uas", or nothing."""
-    for each in (message.headers.first_row("Session-Expires") or "").lower().split(";")[1:]:
-        name, _, value = each.partition("=")
-        if name.strip() == "refresher" and value.strip() in {"uac", "uas"}:
-            return value.strip()
-    return ""
+def _min_se_s(message: Request | Response) -> int | None:
+    value = message.headers.first_row("Min-SE")
+    return None if value is None else _seconds(value.partition(";")[0])
+
+
+def _session_expires(message: Request | Response) -> tuple[int | None, str]:
+    """Return the seconds and the refresher, "uac" or "uas", each where it is stated."""
+    value, _, params = (message.headers.first_row("Session-Expires") or "").partition(";")
+    for each in params.lower().split(";") if params else ():
+        name, _, refresher = each.partition("=")
+        if name.strip() == "refresher" and refresher.strip() in {"uac", "uas"}:
+            return _seconds(value), refresher.strip()
+    return _seconds(value), ""
