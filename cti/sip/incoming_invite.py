@@ -104,7 +104,6 @@ class IncomingInvite:
         """Send 200, until its ACK comes; nothing when the caller has gone meanwhile."""
         if self._server is None:
             return
-        self._stop_timer()
         self._accepted = sdp
         self.proceed()
 
@@ -160,7 +159,7 @@ class IncomingInvite:
 
     def terminate(self) -> None:
         """Answer 487, as CANCEL and a BYE in the early dialog want (9.2, 15.1.2)."""
-        server = self._close()
+        server = self._close() if self._server is not None else None
         if server is not None:
             server.respond(response_to(server.request, 487, to_tag=self._session.local_tag))
 

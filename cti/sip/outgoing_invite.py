@@ -117,7 +117,7 @@ class OutgoingInvite:
         session.state = SessionState.EARLY
         session.usage = usage
         session.observer.on_progress(status, sdp)
-        session.changes.proceed()
+        session.proceed()
 
     def _fork(self, request: Request, response: Response, tag: str) -> InviteUsage:
         usage = self._usage(request, response)
