@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 
+from cti.sip.causes import retry_after_s
 from cti.sip.client_auth import MAX_ATTEMPTS, authorized_again
 from cti.sip.digest import Credentials
 from cti.sip.endpoint import SipEndpoint
 from cti.sip.message import Headers, Request, Response, SipSyntaxError, new_tag
 from cti.sip.transport import Hop
-from cti.sip.uri import NameAddr
+from cti.sip.uri import NameAddr, SipUri
 from domain.failures import Code, PlatformError
+
+_MAX_SERVICE_ROUTE = 8
 
 
 def new_request(
@@ -66,6 +71,23 @@ async def _sent(endpoint: SipEndpoint, request: Request, hop: Hop) -> Response:
     return await outcome
 
 
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """What a registrar has granted us."""
+
+    expires_s: int
+    service_route: tuple[str, ...] = ()
+    """The proxies that it wants our further requests to pass (RFC 3608)."""
+
+
+class RegistrationError(PlatformError):
+    """A registrar that does not take our contact."""
+
+    def __init__(self, response: Response) -> None:
+        super().__init__(_register_failure(response.status), f"status {response.status}")
+        self.retry_after_s = retry_after_s(response)
+
+
 class Registrations:
     """Our own registrations with other registrars, such as carriers' (10.2)."""
 
@@ -82,8 +104,12 @@ class Registrations:
         hop: Hop,
         credentials: Credentials | None,
         expires_s: int,
-    ) -> int:
-        """Register, refresh or (with 0) remove `contact`; return the seconds granted."""
+        route: Sequence[str] = (),
+    ) -> Granted:
+        """Register, refresh or (with 0) remove `contact`.
+
+        PlatformError SIP_TIMEOUT or SIP_TRANSPORT, RegistrationError by the registrar.
+        """
         # 10.2: all registrations of a client share a Call-ID, and their CSeq grows.
         key = registrar_uri, str(aor)
         call_id, cseq = self._last.get(key, ("", 0))
@@ -92,16 +118,20 @@ class Registrations:
             request.headers.set("Call-ID", call_id)
         request.headers.set("Contact", contact)
         request.headers.set("Expires", str(expires_s))
+        request.headers.set("Supported", "path")  # RFC 3327 5.1: proxies may put themselves in
+        for each in route:
+            request.headers.add("Route", each)
         for attempt in range(MAX_ATTEMPTS + 1):
             cseq += 1
             request.headers.set("CSeq", f"{cseq} REGISTER")
             self._last[key] = (request.call_id, cseq)
             response = await _sent(self._endpoint, request, hop)
             if response.status < 300:
-                return _granted_s(response, contact, expires_s)
+                granted_s = _granted_s(response, contact, expires_s)
+                return Granted(granted_s, _service_route(response))
             again = _again(request, response, credentials) if attempt < MAX_ATTEMPTS else None
             if again is None:
-                raise PlatformError(_register_failure(response.status), f"status {response.status}")
+                raise RegistrationError(response)
             request = again
         raise PlatformError(Code.AUTHENTICATION_FAILED, "the registrar asks again and again")
 
@@ -140,3 +170,15 @@ def _granted_s(response: Response, contact: str, asked_s: int) -> int:
         if text is not None and text.isascii() and text.isdigit() and len(text) <= 10:
             return int(text)
     return asked_s
+
+
+def _service_route(response: Response) -> tuple[str, ...]:
+    """Return the Service-Route (RFC 3608 5); none unless all of it can be a Route of ours."""
+    try:
+        values = response.headers.get_all("Service-Route")
+        uris = [NameAddr.parse(value).uri for value in values[: _MAX_SERVICE_ROUTE + 1]]
+    except SipSyntaxError:
+        return ()
+    # 6.3: each names a loose router.
+    usable = all(isinstance(uri, SipUri) and "lr" in uri.params for uri in uris)
+    return tuple(values) if usable and len(uris) <= _MAX_SERVICE_ROUTE else ()

@@ -281,7 +281,7 @@ class UserAgent:
         """
         address = NameAddr(aor)
         user = address.uri.user if isinstance(address.uri, SipUri) else ""
-        return await self._registrations.register(
+        granted = await self._registrations.register(
             registrar_uri=registrar_uri,
             aor=address,
             contact=self._contact(hop, user),
@@ -289,6 +289,7 @@ class UserAgent:
             credentials=credentials,
             expires_s=expires_s,
         )
+        return granted.expires_s
 
     async def request(
         self,

@@ -13,12 +13,13 @@ from cti.sip.transport import Hop
 from cti.sip.user_agent import UserAgent
 from cti.trunks.health import HealthState
 from cti.trunks.health_book import HealthBook
-from cti.trunks.outbound import Locate, OutboundTrunks, PasswordOf, targets_of
+from cti.trunks.outbound import Locate, OutboundTrunks, PasswordOf
 from cti.trunks.probing import Prober
 from cti.trunks.registering import CarrierRegistrations
 from cti.trunks.registration import Registration
 from cti.trunks.settings import ProbeSettings
 from cti.trunks.status import HopStatus, RegistrationStatus, TrunkStatus
+from cti.trunks.target import Target, targets_of
 from cti.trunks.trunk import Trunk
 from cti95598.events.v1.events_pb2 import TrunkStateChanged
 from domain.events import EventStamp
@@ -54,6 +55,7 @@ class TrunkOperation:
             user_agent.endpoint, locate, password_of, first_wait_s=first_wait_s
         )
         self._registrations.on_located = admission.learn
+        self._registrations.on_service_route = self._routed
         self._trunks_of_server: dict[str, list[Trunk]] = {}
         self._told: dict[tuple[TenantId, str], tuple[HealthState, float]] = {}
         self.outbound = OutboundTrunks(lambda: admission.directory, self._book, locate, password_of)
@@ -64,17 +66,20 @@ class TrunkOperation:
 
     def reload(self) -> None:
         """Take over the trunks that the admission has now; calls are not touched."""
-        trunks = list(self._admission.directory.trunks.values())
+        self._watch()
+        self._registrations.keep(self._admission.directory.trunks.values())
+
+    def _watch(self) -> None:
+        """Probe all that calls may go to, and nothing else."""
         of_server: dict[str, list[Trunk]] = defaultdict(list)
-        probes: dict[str, ProbeSettings] = {}
-        for trunk in trunks:
-            for server in targets_of(trunk):
-                of_server[server].append(trunk)
-                probes[server] = _stricter(probes.get(server), trunk.settings.probe)
+        probes: dict[Target, ProbeSettings] = {}
+        for trunk in self._admission.directory.trunks.values():
+            for target in targets_of(trunk):
+                of_server[str(target)].append(trunk)
+                probes[target] = _stricter(probes.get(target), trunk.settings.probe)
         self._trunks_of_server = dict(of_server)
         self._told = {key: told for key, told in self._told.items() if key in self._all_keys()}
         self._prober.watch(probes)
-        self._registrations.keep(trunks)
 
     async def aclose(self) -> None:
         """Stop probing, and take the registrations away."""
@@ -94,7 +99,7 @@ class TrunkOperation:
         self, trunk: Trunk, registrations: list[tuple[str, Registration]], now: float
     ) -> TrunkStatus:
         hops = []
-        for uri in targets_of(trunk):
+        for uri in map(str, targets_of(trunk)):
             server = self._book.servers.get(uri)
             if server is not None:
                 hops += [HopStatus.of(uri, hop, health, now) for hop, health in server.hops.items()]
@@ -156,7 +161,7 @@ class TrunkOperation:
     def _state(self, trunk: Trunk) -> HealthState:
         states = {
             server.state
-            for uri in targets_of(trunk)
+            for uri in map(str, targets_of(trunk))
             if (server := self._book.servers.get(uri)) is not None
         }
         return next((state for state in _BEST_FIRST if state in states), HealthState.UNKNOWN)
@@ -164,7 +169,7 @@ class TrunkOperation:
     def _since_s(self, trunk: Trunk) -> float | None:
         since = [
             server.since_s
-            for uri in targets_of(trunk)
+            for uri in map(str, targets_of(trunk))
             if (server := self._book.servers.get(uri)) is not None
         ]
         return min(since, default=None)
@@ -174,6 +179,13 @@ class TrunkOperation:
         for trunk in self._trunks_of_server.get(uri, ()):
             if trunk.settings.register_ is not None:
                 self._admission.learn(trunk.contact_user, uri, {hop.host for hop in hops})
+
+    def _routed(self, tenant: TenantId, name: str, registrar: str, route: tuple[str, ...]) -> None:
+        """Calls of a registered trunk pass the proxies that its registrar names."""
+        trunk = self._admission.directory.trunks.get((tenant, name))
+        if trunk is not None and trunk.service_routes.get(registrar, ()) != route:
+            trunk.service_routes[registrar] = route
+            self._watch()
 
     def _all_keys(self) -> set[tuple[TenantId, str]]:
         return set(self._admission.directory.trunks)

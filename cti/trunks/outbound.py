@@ -21,6 +21,7 @@ from cti.trunks.outside_number import dial_form
 from cti.trunks.rewriting import is_diallable, rewritten
 from cti.trunks.selection import Candidate, Fitness, in_order
 from cti.trunks.settings import OutboundSettings
+from cti.trunks.target import Target, targets_of
 from cti.trunks.trunk import Trunk
 from domain.failures import Code, PlatformError
 from domain.ids import TenantId
@@ -58,7 +59,7 @@ class TrunkAttempt:
     progress_within_s: float
     """The same when nothing but 100 came."""
     server: str
-    """The server's URI as configured, by which its health is kept."""
+    """The target as text, by which its health is kept."""
     key: int
     """Tells attempts apart that are equal in all else."""
 
@@ -177,7 +178,7 @@ class OutboundTrunks:
     def _fitness(self, trunk: Trunk, now: float) -> Fitness:
         if not trunk.limit.has_room(now, outbound=True):
             return Fitness.FULL
-        fit = any(self._health.is_server_fit(server, now) for server in targets_of(trunk))
+        fit = any(self._health.is_server_fit(str(each), now) for each in targets_of(trunk))
         return Fitness.FIT if fit else Fitness.UNFIT
 
     async def _over(
@@ -195,19 +196,14 @@ class OutboundTrunks:
         if not is_diallable(number):
             return []
         domain = settings.register_.domain if settings.register_ is not None else ""
-        proxy = settings.outbound_proxy
-        hops = [
-            (server, target, hop)
-            for server, target in _servers(trunk)
-            for hop in await self._hops(target)
-        ]
+        hops = [(each, hop) for each in targets_of(trunk) for hop in await self._hops(each)]
         now = self._clock()
         # Addresses that seem down come last (sorting is stable).
-        hops.sort(key=lambda each: not self._health.is_fit(each[1], each[2], now))
+        hops.sort(key=lambda each: not self._health.is_fit(str(each[0]), each[1], now))
         credentials = self._credentials(trunk)
         attempts = []
-        for server, target, hop in hops:
-            uri = replace(SipUri.parse(server), user=number)
+        for target, hop in hops:
+            uri = replace(SipUri.parse(target.server), user=number)
             told = outgoing_identity(
                 rewritten(trunk.caller_out, shown),
                 domain or uri.host,
@@ -223,39 +219,27 @@ class OutboundTrunks:
                     from_=told.from_,
                     to=NameAddr(SipUri(user=number, host=domain or uri.host)),
                     hop=hop,
-                    route=() if proxy is None else (_loose(proxy),),
+                    route=target.route,
                     headers=(*told.headers, *passed),
                     credentials=credentials,
                     answer_within_s=settings.answer_within_s,
                     progress_within_s=settings.progress_within_s,
-                    server=target,
+                    server=str(target),
                     key=next(self._keys),
                 )
             )
         return attempts
 
-    async def _hops(self, target: str) -> list[Hop]:
+    async def _hops(self, target: Target) -> list[Hop]:
         try:
-            return await self._locate(SipUri.parse(target))
+            return await self._locate(target.next_hop)
         except PlatformError:
-            return self._health.hops_of(target)  # those of the last time are better than none
+            return self._health.hops_of(str(target))  # those of the last time are better than none
 
     def _credentials(self, trunk: Trunk) -> Credentials | None:
         user = trunk.settings.auth_user
         password = self._password_of(trunk.tenant, trunk.name) if user else None
         return None if password is None else Credentials(user, password)
-
-
-def targets_of(trunk: Trunk) -> list[str]:
-    """Return the URIs whose addresses a trunk's requests go to: its proxy, else its servers."""
-    proxy = trunk.settings.outbound_proxy
-    return [proxy] if proxy is not None else list(trunk.settings.server)
-
-
-def _servers(trunk: Trunk) -> list[tuple[str, str]]:
-    """Return each server with the URI that requests to it are sent to."""
-    proxy = trunk.settings.outbound_proxy
-    return [(server, proxy or server) for server in trunk.settings.server]
 
 
 def _trunks_out(
@@ -270,9 +254,3 @@ def _caller_number(rules: OutboundSettings, caller: str) -> str:
     if caller in rules.caller_numbers:
         return caller
     return rules.default_caller or (rules.caller_numbers[0] if rules.caller_numbers else "")
-
-
-def _loose(uri: str) -> str:
-    """Write a Route for a proxy, as a loose router (RFC 3261 16.12)."""
-    parsed = SipUri.parse(uri)
-    return f"<{replace(parsed, params={**parsed.params, 'lr': None})}>"

@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from cti.sip.client_requests import Registrations
+from cti.sip.client_requests import Granted, RegistrationError, Registrations
 from cti.sip.digest import Credentials
 from cti.sip.endpoint import SipEndpoint
 from cti.sip.transport import Hop
 from cti.sip.uri import NameAddr, SipUri
 from cti.trunks.registration import Registration, RegistrationState
+from cti.trunks.target import Target, proxy_route
 from cti.trunks.trunk import Trunk
 from domain.failures import Code, PlatformError
 from domain.ids import TenantId
@@ -35,13 +36,17 @@ class _Account:
 
     tenant: TenantId
     trunk: str
-    registrar: str
-    proxy: str | None
+    target: Target
     aor: str
     contact_user: str
     expires_s: int
     auth_user: str
     password: str | None
+
+    @property
+    def registrar(self) -> str:
+        """The registrar's URI."""
+        return self.target.server
 
 
 class CarrierRegistrations:
@@ -66,12 +71,15 @@ class CarrierRegistrations:
         self._leaving: set[asyncio.Task[None]] = set()
         self.on_located: Callable[[str, str, Iterable[str]], None] = _nobody_listens
         """Told a contact user, the registrar it is registered with, and the addresses of that."""
+        self.on_service_route: Callable[[TenantId, str, str, tuple[str, ...]], None] = _unrouted
+        """Told tenant, trunk and registrar when what calls over them have to pass has changed."""
 
     def keep(self, trunks: Iterable[Trunk]) -> None:
         """Keep the registrations of these trunks and no others."""
         wanted = {account for trunk in trunks for account in self._accounts(trunk)}
         for account in [one for one in self._running if one not in wanted]:
             self._leave(account)
+            self.on_service_route(account.tenant, account.trunk, account.registrar, ())
         now = self._clock()
         for account in wanted:
             if account not in self._running:
@@ -104,8 +112,7 @@ class CarrierRegistrations:
             yield _Account(
                 tenant=trunk.tenant,
                 trunk=trunk.name,
-                registrar=registrar,
-                proxy=settings.outbound_proxy,
+                target=Target(registrar, proxy_route(settings.outbound_proxy)),
                 aor=str(SipUri(user=own.user, host=domain)),
                 contact_user=trunk.contact_user,
                 expires_s=own.expires_s,
@@ -116,15 +123,12 @@ class CarrierRegistrations:
     async def _keep(self, account: _Account, registration: Registration) -> None:
         while True:
             await asyncio.sleep(max(0.0, registration.next_attempt_s - self._clock()))
-            before = registration.state(self._clock())
-            try:
-                granted_s = await self._register(account, account.expires_s)
-            except PlatformError as error:
-                registration.failed(error.code, error.detail, self._clock())
-            except ValueError as error:
-                registration.failed(Code.CONFIG_INVALID, str(error), self._clock())
-            else:
-                registration.granted(granted_s, self._clock())
+            before, route = registration.state(self._clock()), registration.service_route
+            await self._try(account, registration)
+            if registration.service_route != route:
+                self.on_service_route(
+                    account.tenant, account.trunk, account.registrar, registration.service_route
+                )
             after = registration.state(self._clock())
             if after is not before:
                 _log.info(
@@ -135,10 +139,24 @@ class CarrierRegistrations:
                     reason=registration.last_failure,
                 )
 
-    async def _register(self, account: _Account, expires_s: int) -> int:
+    async def _try(self, account: _Account, registration: Registration) -> None:
+        try:
+            granted = await self._register(account)
+        except RegistrationError as refused:
+            wait_s = refused.retry_after_s
+            registration.failed(refused.code, refused.detail, self._clock(), retry_after_s=wait_s)
+        except PlatformError as error:
+            registration.failed(error.code, error.detail, self._clock())
+        except ValueError as error:
+            registration.failed(Code.CONFIG_INVALID, str(error), self._clock())
+        else:
+            registration.granted(
+                granted.expires_s, self._clock(), service_route=granted.service_route
+            )
+
+    async def _register(self, account: _Account) -> Granted:
         """Register at the first address that takes us; PlatformError of the last that does not."""
-        target = SipUri.parse(account.proxy or account.registrar)
-        hops = await self._locate(target)
+        hops = await self._locate(account.target.next_hop)
         self.on_located(account.contact_user, account.registrar, {hop.host for hop in hops})
         known = self._hops.get(account)
         if known in hops:  # the binding is refreshed where it is
@@ -146,17 +164,17 @@ class CarrierRegistrations:
         failure = PlatformError(Code.SIP_TRANSPORT, "the registrar has no address")
         for hop in hops:
             try:
-                granted_s = await self._send(account, hop, expires_s)
+                granted = await self._send(account, hop, account.expires_s)
             except PlatformError as error:
                 if error.code is Code.AUTHENTICATION_FAILED:
                     raise
                 failure = error
             else:
                 self._hops[account] = hop
-                return granted_s
+                return granted
         raise failure
 
-    async def _send(self, account: _Account, hop: Hop, expires_s: int) -> int:
+    async def _send(self, account: _Account, hop: Hop, expires_s: int) -> Granted:
         host, port = self._endpoint.local_address(hop.transport, hop)
         contact = SipUri(
             user=account.contact_user,
@@ -174,6 +192,7 @@ class CarrierRegistrations:
             hop=hop,
             credentials=None if password is None else Credentials(account.auth_user, password),
             expires_s=expires_s,
+            route=account.target.route,
         )
 
     def _leave(self, account: _Account) -> None:
@@ -194,4 +213,8 @@ class CarrierRegistrations:
 
 
 def _nobody_listens(_user: str, _registrar: str, _hosts: Iterable[str]) -> None:
+    """Take news that nobody asked for."""
+
+
+def _unrouted(_tenant: TenantId, _trunk: str, _registrar: str, _route: tuple[str, ...]) -> None:
     """Take news that nobody asked for."""

@@ -48,6 +48,8 @@ class Registration:
         self.failures = 0
         """In a row."""
         self.last_failure = ""
+        self.service_route: tuple[str, ...] = ()
+        """What calls over the binding have to pass (RFC 3608); nothing without one."""
         self._state = RegistrationState.TRYING
         self._valid_until_s = now
         self._random = random
@@ -59,7 +61,7 @@ class Registration:
             self._enter(RegistrationState.FAILED, now)
         return self._state
 
-    def granted(self, expires_s: int, now: float) -> None:
+    def granted(self, expires_s: int, now: float, *, service_route: tuple[str, ...] = ()) -> None:
         """The registrar took the binding for so long; 0 means that it took it away."""
         if expires_s <= 0:
             self.failed(Code.FAR_END_REFUSED, "granted for 0 s", now)
@@ -67,17 +69,20 @@ class Registration:
         self.failures = 0
         self.last_failure = ""
         self.granted_s = expires_s
+        self.service_route = service_route
         self._valid_until_s = now + expires_s
         part = _REFRESH_FROM + (_REFRESH_TO - _REFRESH_FROM) * self._random()
         self.next_attempt_s = now + max(_SHORTEST_REFRESH_S, expires_s * part)
         self._enter(RegistrationState.REGISTERED, now)
 
-    def failed(self, code: Code, detail: str, now: float) -> None:
-        """No registrar took the binding."""
+    def failed(self, code: Code, detail: str, now: float, *, retry_after_s: float = 0.0) -> None:
+        """No registrar took the binding; one may have told when to come again (RFC 3261 20.33)."""
         self.last_failure = f"{code} {detail}".strip()
-        self.next_attempt_s = now + self._wait_s(code)
+        asked_s = min(retry_after_s, _LONGEST_WAIT_S)
+        self.next_attempt_s = now + max(self._wait_s(code), asked_s)
         self.failures += 1
         if self.state(now) is not RegistrationState.REGISTERED:
+            self.service_route = ()
             self._enter(RegistrationState.FAILED, now)
 
     def _wait_s(self, code: Code) -> float:

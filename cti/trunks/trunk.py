@@ -63,6 +63,7 @@ class Trunk:
         "name",
         "needs_digest",
         "pattern",
+        "service_routes",
         "settings",
         "tenant",
     )  # fmt: skip
@@ -84,6 +85,17 @@ class Trunk:
         self.caller_out: Rewritings = tuple(rule.rewriting for rule in rules.caller_out)
         self.called_out: Rewritings = tuple(rule.rewriting for rule in rules.called_out)
         self.contact_user = contact_user(tenant, settings.name)
+        self.service_routes: dict[str, tuple[str, ...]] = {}
+        """What registrars want our calls to pass (RFC 3608), by their URI."""
+
+    def service_route(self, server: str) -> tuple[str, ...]:
+        """Return the Route of calls to a server, as the registrar for it wants it."""
+        own = self.settings.register_
+        if own is None:
+            return ()
+        registrars = own.registrars or [server]
+        routes = (self.service_routes.get(each, ()) for each in registrars)
+        return next(filter(None, routes), ())
 
     def sends_from(self, source_ip: str) -> bool:
         """Tell whether an address is of one of the trunk's networks."""
@@ -93,8 +105,9 @@ class Trunk:
         )
 
     def take_over(self, before: Trunk) -> None:
-        """Keep the counts of the same trunk before a reload."""
+        """Keep the counts of the same trunk before a reload, and its registrars' wishes."""
         settings = self.settings
+        self.service_routes = before.service_routes
         self.limit = before.limit
         self.limit.change(
             settings.max_calls, settings.max_calls_per_second, settings.outbound_reserve

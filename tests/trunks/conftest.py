@@ -10,7 +10,8 @@ import pytest
 
 from cti.admission import Admission
 from cti.settings import AccessCodeSettings, TrunkSettings
-from cti.sip.endpoint import SipEndpoint
+from cti.sip.endpoint import ServerTransaction, SipEndpoint
+from cti.sip.message import Request, response_to
 from cti.sip.resolver import Resolver
 from cti.sip.session import InviteSession
 from cti.sip.timers import Timers
@@ -73,6 +74,41 @@ class Carrier:
     async def stop(self) -> None:
         await self.agent.aclose()
         await self.agent.endpoint.aclose()
+
+
+class CarrierRegistrar(Carrier):
+    """Takes REGISTER, and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[tuple[str, str]] = []
+        self.seen: list[Request] = []
+        """Every request out of dialogs, in order."""
+        self.register_status = 200
+        self.register_headers: list[tuple[str, str]] = []
+
+    async def start(self, port: int = 0) -> None:
+        await super().start(port)
+        self.agent.serve("REGISTER", out_of_dialog=self._register)
+        endpoint = self.agent.endpoint
+        take = endpoint.on_request
+
+        def see(server: ServerTransaction) -> None:
+            self.seen.append(server.request)
+            take(server)
+
+        endpoint.on_request = see
+
+    def requests(self, method: str) -> list[Request]:
+        return [each for each in self.seen if each.method == method]
+
+    def _register(self, server: ServerTransaction) -> None:
+        request = server.request
+        expires = request.headers.get("Expires") or ""
+        self.asked.append((expires, request.call_id))
+        contact = f"{request.headers.get('Contact')};expires={min(int(expires), 2)}"
+        headers = [("Contact", contact), *self.register_headers]
+        server.respond(response_to(request, self.register_status, headers=headers))
 
 
 class Platform:

@@ -10,15 +10,13 @@ import pytest
 
 from cti.admission import Admitted
 from cti.settings import TrunkSettings
-from cti.sip.endpoint import ServerTransaction
-from cti.sip.message import response_to
 from cti.sip.session import SessionEnd, SessionObserverBase
 from cti.sip.transport import Hop
 from cti.trunks.registration import RegistrationState
 from domain.failures import Code
 from tests.peers.process import PeerProcess
 from tests.sip_session.test_sipp import free_port
-from tests.trunks.conftest import TENANT, Carrier, Platform, trunk
+from tests.trunks.conftest import TENANT, Carrier, CarrierRegistrar, Platform, trunk
 
 SCENARIOS = Path(__file__).parent / "sipp"
 NUMBER = "13700000000"
@@ -319,26 +317,6 @@ async def test_registration_with_a_carrier_and_a_call_from_it(
     assert (decision.trunk.name, decision.access_code.code) == ("account", "95598")
     session.reject(Code.FLOW_ENDED)
     await caller.stop()
-
-
-class CarrierRegistrar(Carrier):
-    """Takes REGISTER, and counts what it was asked."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.asked: list[tuple[str, str]] = []
-        self.register_status = 200
-
-    async def start(self, port: int = 0) -> None:
-        await super().start(port)
-        self.agent.serve("REGISTER", out_of_dialog=self._register)
-
-    def _register(self, server: ServerTransaction) -> None:
-        request = server.request
-        expires = request.headers.get("Expires") or ""
-        self.asked.append((expires, request.call_id))
-        headers = [("Contact", f"{request.headers.get('Contact')};expires={min(int(expires), 2)}")]
-        server.respond(response_to(request, self.register_status, headers=headers))
 
 
 async def test_registrations_are_refreshed_retried_and_taken_away(platform: Platform) -> None:

@@ -51,6 +51,25 @@ def test_a_binding_outlives_a_failed_refresh_until_it_expires() -> None:
     assert registration.state(100.0) is RegistrationState.FAILED
 
 
+def test_a_registrar_may_ask_for_a_longer_wait_but_not_for_ever() -> None:
+    registration = Registration(600, 0.0, lambda: 1.0)
+    registration.failed(Code.FAR_END_REFUSED, "status 503", 0.0, retry_after_s=90)
+    assert registration.next_attempt_s == 90.0
+    registration.failed(Code.FAR_END_REFUSED, "status 503", 0.0, retry_after_s=1)
+    assert registration.next_attempt_s == 20.0
+    registration.failed(Code.FAR_END_REFUSED, "status 503", 0.0, retry_after_s=1e9)
+    assert registration.next_attempt_s == 1800.0
+
+
+def test_a_service_route_ends_with_its_binding() -> None:
+    registration = Registration(600, 0.0, lambda: 0.0)
+    registration.granted(100, 0.0, service_route=("<sip:a;lr>",))
+    registration.failed(Code.SIP_TIMEOUT, "", 50.0)
+    assert registration.service_route == ("<sip:a;lr>",)
+    registration.failed(Code.SIP_TIMEOUT, "", 101.0)
+    assert not registration.service_route
+
+
 def test_a_binding_for_no_time_is_none() -> None:
     registration = Registration(600, 0.0, lambda: 0.0)
     registration.granted(0, 0.0)
