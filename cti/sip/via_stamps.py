@@ -6,7 +6,7 @@ import os
 from ipaddress import IPv6Address
 
 from cti.sip.message import Request, SipSyntaxError
-from cti.sip.transport import Hop, default_port
+from cti.sip.transport import Hop, address_family, default_port
 from cti.sip.uri import MAGIC_COOKIE, Via
 
 _QUOTED_BYTES = 1024
@@ -31,19 +31,23 @@ def stamp_via(request: Request, source: Hop) -> Hop:
     Over a connection the way back is that connection. Once it is gone, a new one goes to the port
     of the Via (RFC 3261 18.2.2), to a peer that proves to be the host of the Via.
 
+    A datagram from another address than its Via names has come through NAT, which lets in only
+    what goes back where it came from: it is answered as if it had asked for that (RFC 3581).
+
     `maddr` is not followed: it would let a peer send our responses to third parties.
     """
     via = request.top_via
-    wants_port = "rport" in via.params
+    by_source = "rport" in via.params
     host = source.host.partition("%")[0]
-    if wants_port:
-        via = via.with_params(received=host, rport=str(source.port))
-    elif via.host != host and not _is_same_ipv6(via.host, host):
+    transport = source.transport
+    if not by_source and via.host != host and not _is_same_ipv6(via.host, host):
+        by_source = transport == "udp" and address_family(via.host) is not None
         via = via.with_params(received=host)
+    if by_source:
+        via = via.with_params(received=host, rport=str(source.port))
     if via is not request.top_via:
         request.replace_top_via(via)
-    transport = source.transport
-    if transport == "udp" and wants_port:
+    if transport == "udp" and by_source:
         return source
     port = via.port or default_port(transport)
     name = via.host if transport == "tls" else ""

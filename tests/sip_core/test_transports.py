@@ -338,6 +338,12 @@ async def test_thousands_of_idle_connections_cost_a_sweep_nothing() -> None:
             Hop("udp", "fe80::1%eth0", 5060, 3),
         ),
         (
+            "UDP 192.168.1.9:5060",
+            Hop("udp", "192.0.2.1", 6000, 3),
+            "UDP 192.168.1.9:5060;received=192.0.2.1;rport=6000",
+            Hop("udp", "192.0.2.1", 6000, 3),
+        ),
+        (
             "TLS gw.example;rport",
             Hop("tls", "192.0.2.1", 6000, 3),
             "TLS gw.example;rport=6000;received=192.0.2.1",

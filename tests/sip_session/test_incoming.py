@@ -379,10 +379,11 @@ async def test_loose_and_strict_routes(node: Node, peer: RawPeer) -> None:
         peer.reply(bye, 200)
 
 
+@pytest.mark.parametrize("rport", [";rport", ""])
 async def test_a_caller_behind_nat_is_reached_where_it_sends_from(
-    node: Node, peer: RawPeer
+    node: Node, peer: RawPeer, rport: str
 ) -> None:
-    via = f"SIP/2.0/UDP 10.1.2.3:5060;rport;branch=z9hG4bK-nat{peer.port}"
+    via = f"SIP/2.0/UDP 10.1.2.3:5060{rport};branch=z9hG4bK-nat{peer.port}"
     peer.ask("INVITE", body=OFFER, headers=[("Via", via), ("Contact", "<sip:raw@10.1.2.3>")])
     session, told = await node.session()
     session.accept(ANSWER)
