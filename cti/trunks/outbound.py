@@ -138,14 +138,21 @@ class OutboundTrunks:
             limit.release(outbound=True)
 
     def report(
-        self, attempt: TrunkAttempt, status: int, code: Code, *, retry_after_s: float = 0.0
+        self,
+        attempt: TrunkAttempt,
+        status: int,
+        code: Code,
+        *,
+        retry_after_s: float = 0.0,
+        was_heard: bool = False,
     ) -> bool:
         """Take the outcome of an INVITE, 200 when it was answered; True: try the next attempt.
 
-        That holds only while the far end was not heard: who rang already is not rung twice.
+        `was_heard` tells that the far end rang: the trunk did its part, whatever came after, and
+        who rang already is not rung twice.
         """
         is_silent = code in _SILENT
-        if not is_silent and status not in _TRUNK_FAILED:
+        if was_heard or not (is_silent or status in _TRUNK_FAILED):
             self._health.call_taken(attempt.server, attempt.hop)
             return False
         _FAILOVERS.labels("silence" if is_silent else str(status)).inc()

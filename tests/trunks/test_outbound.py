@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from prometheus_client import REGISTRY
 
 from cti.admission import Admission, Admitted
 from cti.identity import UserToUser
@@ -190,6 +191,30 @@ async def test_failover_is_for_failures_of_the_trunk(status: int, code: Code, ag
     bench = Bench(trunk("a", "192.0.2.1"))
     (attempt,) = await bench.to()
     assert bench.out.report(attempt, status, code) is again
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(503, Code.FAR_END_REFUSED), (408, Code.SIP_TIMEOUT), (408, Code.SIP_TRANSPORT)],
+)
+async def test_a_failure_after_ringing_is_not_the_trunks(status: int, code: Code) -> None:
+    bench = Bench(trunk("a", "192.0.2.1"))
+    (attempt,) = await bench.to()
+    bench.probe("sip:192.0.2.1", attempt.hop, ProbeOutcome.ALIVE)
+    before = failovers()
+    for _ in range(5):
+        assert not bench.out.report(attempt, status, code, retry_after_s=30, was_heard=True)
+    assert bench.book.is_fit("sip:192.0.2.1", attempt.hop, bench.now)
+    assert bench.book.servers["sip:192.0.2.1"].hops[attempt.hop].last_failure == ""
+    assert failovers() == before
+    assert bench.out.report(attempt, status, code)
+    assert failovers() == before + 1
+
+
+def failovers() -> float:
+    """Return how many calls trunks have failed, for whatever reason."""
+    (family,) = (each for each in REGISTRY.collect() if each.name == "trunk_failovers")
+    return sum(each.value for each in family.samples if each.name == "trunk_failovers_total")
 
 
 async def test_silence_takes_a_trunk_out_at_once_and_retry_after_for_so_long() -> None:
