@@ -318,6 +318,15 @@ class InboundCall:
         """The port of the caller, or of the leg in the caller's place."""
         return self._caller.port if self._stand_in is None else self._stand_in.port
 
+    @property
+    def far_leg(self) -> OutgoingLeg | None:
+        """The leg that the caller talks to, or is going to as soon as its own ACK comes."""
+        if self.conversation is not None:
+            leg = self.conversation.leg
+            return leg if isinstance(leg, OutgoingLeg) else None
+        answered = [leg for leg in self._legs if leg.is_answered and leg is not self._stand_in]
+        return answered[0] if len(answered) == 1 else None
+
     def is_in_callers_place(self, leg: OutgoingLeg) -> bool:
         """Whether an earlier transfer has put this leg there."""
         return leg is self._stand_in

@@ -103,7 +103,7 @@ def _send_attended(
         other_by = None
     if other is call or other.transfer is not None:
         referral.refuse(Code.STATE_FORBIDS)
-    elif _talks(other, other_by):
+    elif _talks(other, other_by) or (other_by is None and other.far_leg is not None):
         record = _Record(call, "attended", by, referral.target, other)
         referral.accept()
         referral.finish(_OK)
@@ -135,7 +135,9 @@ def _join(call: InboundCall, by: Side, other: InboundCall, other_by: Side) -> Si
 
 
 def _far_leg(call: InboundCall) -> OutgoingLeg:
-    return cast("OutgoingLeg", _conversation(call).leg)
+    leg = call.far_leg
+    assert leg is not None  # noqa: S101 - who asks has seen that there is one
+    return leg
 
 
 def _conversation(call: InboundCall) -> Conversation:

@@ -338,6 +338,26 @@ async def test_attended_while_it_rings_yet(exchange: Exchange, carrier: Party) -
     await settled(exchange)
 
 
+async def test_attended_before_the_own_ack_has_come(
+    exchange: Exchange, carrier: Party, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, agent, caller, phone = await serve(exchange, carrier)
+    expert = await exchange.phone("1002")
+    asking = agent.dial("1002")
+    asked = await expert.next_call()
+    with monkeypatch.context() as patch:
+        patch.setattr(agent.endpoint, "send_ack", lambda *_: None)  # it is lost on its way
+        asked.answer()
+        await asking.until_answered()
+        Transferor(agent, phone).refer("sip:1002@cti95598", attended=asking)
+        await until(lambda: exchange.are_talking(caller, asked))
+    await asking.until_ended()
+    assert expert.incoming.empty()  # nobody rings the expert again
+    caller.hang_up()
+    await asked.until_ended()
+    await settled(exchange)
+
+
 async def test_attended_names_a_dialog_that_is_not_there(
     exchange: Exchange, carrier: Party
 ) -> None:
