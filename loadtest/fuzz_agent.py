@@ -10,7 +10,6 @@ from typing import Any
 
 from cti.identity import (
     CallerIdentity,
-    CallerIdStyle,
     identity_of,
     outgoing_identity,
     user_to_user_header,
@@ -33,6 +32,7 @@ from cti.sip.session_policy import Reliability, SessionPolicy
 from cti.sip.subscription import SubscriptionService
 from cti.sip.transport import Hop
 from cti.sip.user_agent import UserAgent
+from cti.trunks.settings import CallerIdStyle
 from domain.failures import Code, PlatformError
 from domain.ids import TenantId
 from loadtest.fuzz_peer import HOST, PASSWORD, PORT
