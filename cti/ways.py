@@ -84,8 +84,10 @@ class StoredWay:
     def listens(self) -> bool:
         """Whether the phone names the address it sends from, and takes requests there.
 
-        Without a certificate of its own it takes none over TLS.
+        Over TLS it must have proved its name, as it will have to for each new connection.
         """
+        if self.hop.transport == "tls":
+            return bool(self.hop.name)
         address = f"@{self.hop.host}"
         return self.hop.transport in {"udp", "tcp"} and _without_port(self.contact).endswith(
             address

@@ -63,6 +63,7 @@ class Registration:
             events=events,
             keep_alive=keep_alive,
             route_of=self._edge.route_of,
+            identities_of=endpoint.identities_of,
             default_expires_s=settings.register_expires_default_s,
             min_expires_s=settings.register_expires_min_s,
             max_expires_s=settings.register_expires_max_s,

@@ -180,7 +180,7 @@ class Edge:
         return hmac.digest(self._secret, text.encode(), "sha256")[:_SIGNATURE_BYTES].hex()
 
     def _new_token(self, flow: Hop) -> str:
-        text = f"{flow.transport} {flow.connection} {flow.host} {flow.port}".encode()
+        text = f"{flow.transport} {flow.connection} {flow.host} {flow.port} {flow.name}".encode()
         signature = hmac.digest(self._secret, text, "sha256")[:_SIGNATURE_BYTES]
         return _TOKEN + base64.urlsafe_b64encode(signature + text).decode().rstrip("=")
 
@@ -195,8 +195,8 @@ class Edge:
         expected = hmac.digest(self._secret, text, "sha256")[:_SIGNATURE_BYTES]
         if not hmac.compare_digest(signature, expected):
             return None
-        transport, connection, host, port = text.decode().split(" ")
-        return Hop(cast("TransportName", transport), host, int(port), int(connection))
+        transport, connection, host, port, name = text.decode().split(" ")
+        return Hop(cast("TransportName", transport), host, int(port), int(connection), name)
 
 
 def _route(token: str, transport: str, host: str, port: int) -> str:

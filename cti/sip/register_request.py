@@ -10,6 +10,7 @@ from cti.sip.message import Request, Response, SipSyntaxError, response_to
 from cti.sip.phone_auth import PhoneAccount
 from cti.sip.syntax import unquote
 from cti.sip.transport import Hop
+from cti.sip.transports.tls import canonical_host
 from cti.sip.uri import NameAddr, SipUri
 
 _MAX_CONTACTS = 8
@@ -21,6 +22,8 @@ _DEFAULT_PORTS = {"tls": 5061, "wss": 443, "ws": 80}
 
 RouteOf = Callable[[Hop], str]
 """Gives the Route by which other nodes reach a flow through this one."""
+IdentitiesOf = Callable[[Hop], frozenset[str]]
+"""Tells whom the peer of a connection proved to be by its certificate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,12 @@ class RegisterOrder:
 
 
 def read_register(
-    request: Request, account: PhoneAccount, source: Hop, lifetimes: Lifetimes, route_of: RouteOf
+    request: Request,
+    account: PhoneAccount,
+    source: Hop,
+    lifetimes: Lifetimes,
+    route_of: RouteOf,
+    identities_of: IdentitiesOf,
 ) -> RegisterOrder | Response:
     """Read a REGISTER of a phone that is known, or say why it is refused."""
     if "*" in request.headers.get_all("Contact"):
@@ -56,7 +64,7 @@ def read_register(
     path = _path(request)
     if path is None:
         return response_to(request, 400, "Malformed Path")
-    changes = _Reader(request, source, lifetimes, route_of, path).changes()
+    changes = _Reader(request, source, lifetimes, route_of, identities_of, path).changes()
     if isinstance(changes, Response):
         return changes
     supported = {each.lower() for each in request.headers.get_all("Supported")}
@@ -98,12 +106,14 @@ class _Reader:
         source: Hop,
         lifetimes: Lifetimes,
         route_of: RouteOf,
+        identities_of: IdentitiesOf,
         path: tuple[str, ...],
     ) -> None:
         self._request = request
         self._source = source
         self._lifetimes = lifetimes
         self._route_of = route_of
+        self._identities_of = identities_of
         self._path = path
         self._default_s = _expires(request.headers.get("Expires"), lifetimes.default_s)
 
@@ -170,6 +180,8 @@ class _Reader:
             if not isinstance(first, SipUri):
                 return source
             uri = first
+        elif source.transport == "tls":
+            return self._tls_hop(uri)
         if uri.host != source.host or source.transport in {"ws", "wss"}:
             return source
         transport = (uri.params.get("transport") or "").lower()
@@ -179,14 +191,26 @@ class _Reader:
         port = uri.port or _DEFAULT_PORTS.get(transport, 5060)
         if transport == source.transport:
             # The connection that is there serves first (RFC 5923); it may have another port.
-            return Hop(source.transport, uri.host, port, source.connection)
+            return Hop(source.transport, uri.host, port, source.connection, source.name)
         if transport in {"udp", "tcp"}:
             return Hop("udp" if transport == "udp" else "tcp", uri.host, port)
         return source
 
+    def _tls_hop(self, uri: SipUri) -> Hop:
+        """Return the connection; its name tells that the phone can be reached by others too.
+
+        That is so when the phone's certificate proves the host of its Contact: any new connection
+        would have to be to that host.
+        """
+        source = self._source
+        if canonical_host(uri.host) in self._identities_of(source):
+            port = uri.port or _DEFAULT_PORTS["tls"]
+            return Hop("tls", source.host, port, source.connection, uri.host)
+        return replace(source, name="")
+
     def _edge(self, hop: Hop) -> str:
         """Return the Route for other nodes; they reach a phone without NAT by themselves."""
-        is_flow_only = hop is self._source or hop.transport == "tls"
+        is_flow_only = hop is self._source or (hop.transport == "tls" and not hop.name)
         if self._path or not hop.connection or (hop.transport == "udp" and not is_flow_only):
             return ""
         if is_flow_only and hop.transport != "udp":

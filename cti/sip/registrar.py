@@ -15,7 +15,13 @@ from cti.sip.endpoint import ServerTransaction
 from cti.sip.message import Request, Response, response_to
 from cti.sip.nat_keepalive import NatKeepAlive
 from cti.sip.phone_auth import Arrival, PhoneAccount, PhoneAuthenticator, PhoneDirectory
-from cti.sip.register_request import Lifetimes, RegisterOrder, RouteOf, read_register
+from cti.sip.register_request import (
+    IdentitiesOf,
+    Lifetimes,
+    RegisterOrder,
+    RouteOf,
+    read_register,
+)
 from cti.sip.syntax import quote
 from cti.sip.transport import Hop
 from cti.sip.uri import SipUri
@@ -53,6 +59,7 @@ class Registrar:
         events: RegistrarEvents | None = None,
         keep_alive: NatKeepAlive | None = None,
         route_of: RouteOf = lambda _hop: "",
+        identities_of: IdentitiesOf = lambda _hop: frozenset(),
         default_expires_s: int = 3600,
         min_expires_s: int = 60,
         max_expires_s: int = 3600,
@@ -65,6 +72,7 @@ class Registrar:
         self._events = events or RegistrarEvents()
         self._keep_alive = keep_alive
         self._route_of = route_of
+        self._identities_of = identities_of
         self._lifetimes = Lifetimes(default_expires_s, min_expires_s, max_expires_s, self._grant)
         self._max_waiting = max_waiting
         self._unix_clock = unix_clock
@@ -110,7 +118,9 @@ class Registrar:
             record.host,
         ):
             return response_to(request, 403, "Third-Party Registration Refused")
-        return read_register(request, account, source, self._lifetimes, self._route_of)
+        return read_register(
+            request, account, source, self._lifetimes, self._route_of, self._identities_of
+        )
 
     def answer(self, order: RegisterOrder, outcome: asyncio.Future[Registered | None]) -> Response:
         """Tell the phone what the store did (10.3 step 8)."""

@@ -35,5 +35,4 @@ async def phone() -> AsyncIterator[Phone]:
     phone = Phone()
     await phone.start()
     yield phone
-    await phone.agent.aclose()
-    await phone.endpoint.aclose()
+    await phone.aclose()

@@ -13,7 +13,8 @@ from cti.sip.edge import Edge
 from cti.sip.phone_auth import PhoneAccount, PhoneAuthenticator
 from cti.sip.registrar import Registrar
 from cti.sip.session import InviteSession
-from cti.sip.transport import Hop, TransportName
+from cti.sip.transport import TRANSPORTS, Hop, TransportName
+from cti.sip.transports.tls_files import Tls
 from cti.sip.user_agent import UserAgent
 from cti.ways import Way
 from domain.ids import NodeId, TenantId
@@ -35,10 +36,11 @@ class Directory:
 
 
 class PlatformNode(Node):
-    """A node with registrar and edge, over UDP and TCP."""
+    """A node with registrar and edge, over UDP, TCP and WS; with a certificate over all."""
 
-    def __init__(self, name: str, redis: Redis) -> None:
-        super().__init__()
+    def __init__(self, name: str, redis: Redis, tls: Tls | None = None) -> None:
+        super().__init__(tls=tls)
+        self.transports: tuple[TransportName, ...] = TRANSPORTS if tls else ("udp", "tcp", "ws")
         self.name = NodeId(name)
         self.contacts = RedisContactStore(redis, node=self.name)
         self.nodes = NodeAddresses(redis, node=self.name)
@@ -50,6 +52,7 @@ class PlatformNode(Node):
             authenticator=PhoneAuthenticator(Directory(), DigestServer(REALM)),
             store=self.contacts,
             route_of=self.edge.route_of,
+            identities_of=self.endpoint.identities_of,
         )
         self.endpoint.on_flow_lost = self.registrar.on_connection_lost
         self.agent = WatchedAgent(
@@ -58,12 +61,12 @@ class PlatformNode(Node):
         self.addresses: dict[TransportName, tuple[str, int]] = {}
 
     async def start(self) -> None:
-        for transport in ("udp", "tcp"):
+        for transport in self.transports:
             address = await self.endpoint.listen(transport, "127.0.0.1", 0)
             self.addresses[transport] = address
         self.address = self.addresses["udp"]
         self.edge.take_from("udp", *self.address)
-        published: list[Address] = [(name, *at) for name, at in self.addresses.items()]
+        published: list[Address] = [(name, *self.addresses[name]) for name in ("udp", "tcp")]
         await self.nodes.start(published)
 
     def hop(self, transport: TransportName) -> Hop:

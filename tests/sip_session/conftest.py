@@ -13,6 +13,7 @@ from cti.sip.session import InviteSession
 from cti.sip.session_policy import SessionPolicy
 from cti.sip.timers import Timers
 from cti.sip.transport import Hop
+from cti.sip.transports.tls_files import Tls
 from cti.sip.user_agent import UserAgent
 from tests.sip_session.observer import Recorder
 from tests.sip_session.peer import FAST, PATIENCE_S, RawPeer
@@ -33,8 +34,13 @@ class WatchedAgent(UserAgent):
 class Node:
     """A user agent, its address, and the sessions that came in."""
 
-    def __init__(self, timers: Timers = FAST, policy: SessionPolicy | None = None) -> None:
-        self.endpoint = SipEndpoint(user_agent="test", timers=timers)
+    def __init__(
+        self,
+        timers: Timers = FAST,
+        policy: SessionPolicy | None = None,
+        tls: Tls | None = None,
+    ) -> None:
+        self.endpoint = SipEndpoint(user_agent="test", timers=timers, tls=tls)
         self.incoming: asyncio.Queue[tuple[InviteSession, Recorder]] = asyncio.Queue()
         self.agent = WatchedAgent(self.endpoint, on_invite=self._on_invite, policy=policy)
         self.address = ("127.0.0.1", 0)
@@ -45,6 +51,10 @@ class Node:
     def _on_invite(self, session: InviteSession) -> None:
         session.observer = recorder = Recorder()
         self.incoming.put_nowait((session, recorder))
+
+    async def aclose(self) -> None:
+        await self.agent.aclose()
+        await self.endpoint.aclose()
 
     async def session(self) -> tuple[InviteSession, Recorder]:
         return await asyncio.wait_for(self.incoming.get(), PATIENCE_S)
@@ -77,8 +87,7 @@ async def node() -> AsyncIterator[Node]:
     node = Node()
     await node.listen()
     yield node
-    await node.agent.aclose()
-    await node.endpoint.aclose()
+    await node.aclose()
 
 
 @pytest.fixture

@@ -345,7 +345,9 @@ async def test_what_other_nodes_are_told(desk: Desk) -> None:
         request = desk.request(contact)
         account = PhoneAccount(TENANT, "1001", {})
         lifetimes = Lifetimes(3600, 60, 3600, lambda asked_s: asked_s)
-        order = read_register(request, account, source, lifetimes, route_of)
+        order = read_register(
+            request, account, source, lifetimes, route_of, lambda _hop: frozenset()
+        )
         assert isinstance(order, RegisterOrder)
         (change,) = order.update.changes
         assert change.edge == expected

@@ -114,7 +114,7 @@ class TlsLayer:
         name = self._peer_name
         if name is not None and self._tls.context.verify_mode is ssl.CERT_REQUIRED:
             found = identities(self._tls.getpeercert() or {})
-            if _canonical(name) not in found:
+            if canonical_host(name) not in found:
                 names = ", ".join(sorted(found)) or "nobody"
                 raise TlsError(TlsFault.WRONG_NAME, f"certificate is for {names}, not for {name}")
         self.is_ready = True
@@ -134,17 +134,18 @@ def identities(certificate: dict[str, Any]) -> frozenset[str]:
             except SipSyntaxError:
                 continue
             if not uri.user:  # one with a user speaks for that user only
-                names["URI"].add(_canonical(uri.host))
+                names["URI"].add(canonical_host(uri.host))
         elif kind in names:
-            names[kind].add(_canonical(value))
+            names[kind].add(canonical_host(value))
     hosts = names["URI"] or names["DNS"]
     if not hosts and "subjectAltName" not in certificate:
         rows = [pair for row in certificate.get("subject", ()) for pair in row]
-        hosts = {_canonical(value) for key, value in rows if key == "commonName"}
+        hosts = {canonical_host(value) for key, value in rows if key == "commonName"}
     return frozenset(hosts | names["IP Address"])
 
 
-def _canonical(host: str) -> str:
+def canonical_host(host: str) -> str:
+    """Return a host as `identities` has it."""
     try:
         return str(ip_address(host.partition("%")[0].strip()))
     except ValueError:
