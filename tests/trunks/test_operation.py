@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from cti.admission import Admitted
+from cti.fork import Fork, TrunkWay
 from cti.settings import TrunkSettings
-from cti.sip.session import SessionEnd, SessionObserverBase
+from cti.sip.session import Referral, SessionEnd, SessionObserverBase
 from cti.sip.transport import Hop
+from cti.trunks.outbound import TrunkAttempt
 from cti.trunks.registration import RegistrationState
 from domain.failures import Code
 from tests.peers.process import PeerProcess
@@ -82,55 +85,43 @@ async def test_sipp_as_carrier_is_probed_killed_and_found_dead(
 # Calls out
 
 
-class Caller(SessionObserverBase):
-    """Places a call as legs do: the next attempt after a failure of a trunk."""
+class Caller:
+    """Places a call as legs do, over one trunk after the other, and ends it when it is answered."""
 
     def __init__(self, platform: Platform) -> None:
         self.platform = platform
         self.outcome: asyncio.Future[Code] = asyncio.get_running_loop().create_future()
         self.tried: list[str] = []
         self.begun_s = asyncio.get_running_loop().time()
-        self._answered = False
 
     async def run(self) -> None:
-        self._attempts = iter(await self.platform.trunks.outbound.attempts(TENANT, NUMBER))
-        self._next(Code.NO_TRUNK)
+        attempts = await self.platform.trunks.outbound.attempts(TENANT, NUMBER)
+        Fork(self, self._ways(attempts)).ring(b"v=0\r\n")
 
-    def _next(self, code: Code) -> None:
-        outbound = self.platform.trunks.outbound
-        for attempt in self._attempts:
-            if not outbound.take(attempt, asyncio.get_running_loop().time()):
-                continue
-            self.attempt = attempt
+    def _ways(self, attempts: list[TrunkAttempt]) -> Iterator[TrunkWay]:
+        clock = asyncio.get_running_loop().time
+        for attempt in attempts:
             self.tried.append(attempt.trunk)
-            self.session = self.platform.agent.invite(
-                attempt.uri,
-                from_=attempt.from_,
-                to=attempt.to,
-                hop=attempt.hop,
-                sdp=b"v=0\r\n",
-                observer=self,
-                headers=attempt.headers,
-                route=attempt.route,
-                answer_within_s=attempt.answer_within_s,
-            )
-            return
-        self.outcome.set_result(code)
+            agent, trunks = self.platform.agent, self.platform.trunks.outbound
+            yield TrunkWay(agent, trunks, attempt, clock, max_forwards=70)
 
-    def on_answered(self, sdp: bytes) -> None:
-        self._answered = True
-        self.platform.trunks.outbound.report(self.attempt, 200, Code.FLOW_ENDED)
-        self.session.end(Code.FLOW_ENDED)
+    def fork_progressed(self, fork: Fork, sdp: bytes) -> None:
+        """See ForkOwner."""
 
-    def on_ended(self, end: SessionEnd) -> None:
-        outbound = self.platform.trunks.outbound
-        outbound.release(self.attempt)
-        if self._answered:
-            self.outcome.set_result(Code.FLOW_ENDED)
-        elif outbound.report(self.attempt, end.status, end.code, retry_after_s=end.retry_after_s):
-            self._next(end.code)
-        else:
-            self.outcome.set_result(end.code)
+    def fork_answered(self, fork: Fork, sdp: bytes) -> None:
+        fork.end(Code.FLOW_ENDED)
+
+    def fork_acknowledged(self, sdp: bytes) -> None:
+        """See ForkOwner."""
+
+    def fork_reoffered(self, sdp: bytes) -> bytes | Code:
+        return Code.NO_COMMON_CODEC
+
+    def fork_referred(self, referral: Referral) -> None:
+        """See ForkOwner."""
+
+    def fork_ended(self, fork: Fork, end: SessionEnd) -> None:
+        self.outcome.set_result(end.code)
 
 
 async def call(platform: Platform) -> tuple[Code, list[str]]:
