@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 from cti.admission import Admission, TenantAccess
 from cti.call import Call, DialTarget
 from cti.inbound_call import InboundCall
+from cti.media import PortId
 from cti.number_plan import NumberPlan
 from cti.sdp import Direction, build_offer
 from cti.settings import AccessCodeSettings, TrunkSettings
@@ -214,7 +215,12 @@ class Calls(RuleBasedStateMachine):
     def prompt_ends(self, index: int, error: str, turns: int) -> None:
         playing = [port for port, state in self.bench.media.ports.items() if state.play]
         for port in pick(playing, index):
-            self.do(partial(self.bench.media.end_play, port, error=error), turns)
+            self.do(partial(self.end_play, port, error), turns)
+
+    def end_play(self, port: PortId, error: str) -> None:
+        state = self.bench.media.ports.get(port)
+        if state is not None and state.play is not None:  # what was due may have replaced it
+            self.bench.media.end_play(port, error=error)
 
     @rule(index=INDEX, turns=TURNS)
     def silence(self, index: int, turns: int) -> None:
