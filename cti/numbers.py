@@ -8,7 +8,7 @@ MAX_NUMBER_LENGTH = 64
 
 # RFC 3966 section 5.1.1: visual separators of telephone numbers.
 _SEPARATORS = str.maketrans("", "", "-.()")
-_HOME_COUNTRY_PREFIXES = ("+86", "0086")
+HOME_COUNTRY_PREFIXES = ("+86", "0086")
 
 
 def without_separators(user: str) -> str:
@@ -19,7 +19,7 @@ def without_separators(user: str) -> str:
 def normalised_number(user: str) -> str:
     """Return a dialled number without URI parameters, separators and the home country's prefix."""
     number = without_separators(user)
-    for prefix in _HOME_COUNTRY_PREFIXES:
+    for prefix in HOME_COUNTRY_PREFIXES:
         if number.startswith(prefix):
             return number[len(prefix) :]
     return number

@@ -28,7 +28,7 @@ from cti.settings import (
     SipSettings,
     TrunkSettings,
 )
-from cti.trunks.directory import TrunkDirectory
+from cti.trunks.directory import AmbiguousError, TrunkDirectory
 from cti.trunks.number_lists import CallerPolicy, prefix_table
 from cti.trunks.settings import CallerPolicySettings, OutboundSettings
 from cti.trunks.tenant_access import TenantAccess
@@ -241,12 +241,14 @@ class _CrossCheck:
             return
         try:
             TrunkDirectory(self._config.access())
-        except PlatformError as error:
-            yield self._at(
-                ("tenants",),
-                Words(f"来电的去向有冲突({error.detail})", error.detail),
-                Words("让每个来电只有一个去向", "give each call one place to go"),
+        except AmbiguousError as error:
+            line = self._source.line(("tenants", *error.other))
+            reason = Words(
+                f"{error.reason.zh};另一处在第 {line} 行",
+                f"{error.reason.en}; the other one is at line {line}",
             )
+            remedy = Words("让每个来电只有一个去向", "give each call one place to go")
+            yield self._at(("tenants", *error.place), reason, remedy)
 
     def _at(self, path: Place, reason: Words, remedy: Words) -> Problem:
         line = self._source.line(path)

@@ -10,15 +10,29 @@ from collections.abc import Iterable
 
 from cti.numbers import normalised_number, without_separators
 from cti.settings import IpNetwork
+from cti.trunks.claims import Claim, Claims
 from cti.trunks.rewriting import Rewritings, rewritten
 from cti.trunks.tenant_access import TenantAccess
 from cti.trunks.trunk import AccessCode, Trunk, address_of
 from domain.failures import Code, PlatformError
 from domain.ids import TenantId
+from domain.words import Words
+from domain.yaml_source import Place
 
 _MAX_REMEMBERED_SOURCES = 4096
 
 Found = tuple[Trunk, AccessCode]
+
+
+class AmbiguousError(PlatformError):
+    """Trunks and codes that leave it open where a call belongs."""
+
+    def __init__(self, place: Place, other: Place, reason: Words) -> None:
+        """Places are those in the list of tenants."""
+        super().__init__(Code.CONFIG_INVALID, reason.en)
+        self.place = place
+        self.other = other
+        self.reason = reason
 
 
 class _Door:
@@ -31,15 +45,24 @@ class _Door:
         self.tenant_of: dict[str, TenantId] = {}
         """By number; filled only where several tenants share the door."""
 
+    def trunk_with(self, number: str) -> Trunk | None:
+        """Return the trunk that calls to a number come over, or its tenant's only."""
+        if len(self.trunk_of) == 1:
+            return next(iter(self.trunk_of.values()))
+        tenant = self.tenant_of.get(number)
+        return None if tenant is None else self.trunk_of[tenant]
+
 
 class _Network:
     """Who sends from one network."""
 
-    __slots__ = ("doors", "trunks")
+    __slots__ = ("claims", "doors", "trunks")
 
     def __init__(self) -> None:
         self.trunks: list[Trunk] = []
         self.doors: dict[Rewritings, _Door] = {}
+        self.claims: Claims | None = None
+        """Instead of the doors, where there are several."""
 
 
 class TrunkDirectory:
@@ -57,10 +80,15 @@ class TrunkDirectory:
         self.trunks_of_tenant: dict[TenantId, list[Trunk]] = {}
         self._networks: dict[IpNetwork, _Network] = {}
         self._networks_of_source: dict[str, tuple[_Network, ...]] = {}
-        for access in tenants:
+        self._place_of: dict[TenantId, int] = {}
+        for at, access in enumerate(tenants):
             self.access[access.tenant] = access
+            self._place_of[access.tenant] = at
             self._add_codes(access)
             self._add_trunks(access)
+        for address, network in self._networks.items():
+            if len(network.doors) > 1:
+                network.claims = self._claims(address, network)
         self._by_size = {4: self._sizes(4), 6: self._sizes(6)}
 
     def take_over(self, before: TrunkDirectory) -> None:
@@ -77,14 +105,24 @@ class TrunkDirectory:
     def find(self, source_ip: str, called: str) -> Found | None:
         """Return trunk and access code of a call, by the narrowest network that has the number."""
         plain = without_separators(called)
-        number = normalised_number(plain)
         for network in self._networks_of(source_ip):
-            for rules, door in network.doors.items():
-                form = normalised_number(rewritten(rules, plain)) if rules else number
-                found = self._behind(door, form)
-                if found is not None:
-                    return found
+            found = self._within(network, plain)
+            if found is not None:
+                return found
         return None
+
+    def _within(self, network: _Network, called: str) -> Found | None:
+        if network.claims is not None:
+            claim = network.claims.find(called)
+            return None if claim is None else (claim.trunk, self._code(claim))
+        ((rules, door),) = network.doors.items()
+        number = normalised_number(rewritten(rules, called))
+        trunk = door.trunk_with(number)
+        code = None if trunk is None else self.codes[trunk.tenant].get(number)
+        return None if trunk is None or code is None else (trunk, code)
+
+    def _code(self, claim: Claim) -> AccessCode:
+        return self.codes[claim.trunk.tenant][claim.number]
 
     def code_of(self, trunk: Trunk, called: str) -> AccessCode | None:
         """Return the access code that a number is to a trunk that is known already."""
@@ -103,16 +141,6 @@ class TrunkDirectory:
         """Return the trunk with the narrowest network that holds the address."""
         networks = self._networks_of(source_ip)
         return networks[0].trunks[0] if networks else None
-
-    def _behind(self, door: _Door, number: str) -> Found | None:
-        if len(door.trunk_of) > 1:
-            tenant = door.tenant_of.get(number)
-            if tenant is None:
-                return None
-        else:
-            tenant = next(iter(door.trunk_of))
-        code = self.codes[tenant].get(number)
-        return None if code is None else (door.trunk_of[tenant], code)
 
     def _networks_of(self, source_ip: str) -> tuple[_Network, ...]:
         networks = self._networks_of_source.get(source_ip)
@@ -147,36 +175,54 @@ class TrunkDirectory:
 
     def _add_codes(self, access: TenantAccess) -> None:
         codes = self.codes.setdefault(access.tenant, {})
-        for settings in access.access_codes:
+        for at, settings in enumerate(access.access_codes):
             code = AccessCode(settings)
             for form in (settings.code, *settings.aliases):
                 number = normalised_number(form)
                 other = codes.setdefault(number, code)
                 if other is not code:
-                    raise _invalid(
-                        f"tenant {access.tenant}: number {number} belongs to the access codes "
-                        f"{other.settings.code} and {settings.code}"
+                    one, two = other.settings.code, settings.code
+                    raise AmbiguousError(
+                        (self._place_of[access.tenant], "access_codes", at),
+                        self._code_place(access.tenant, number),
+                        Words(
+                            f"号码 {number} 既属于接入码 {one} 又属于 {two}",
+                            f"number {number} belongs to the access codes {one} and {two}",
+                        ),
                     )
 
     def _add_trunks(self, access: TenantAccess) -> None:
         of_tenant = self.trunks_of_tenant.setdefault(access.tenant, [])
         for settings in access.trunks:
             key = (access.tenant, settings.name)
-            if key in self.trunks:
-                raise _invalid(f"tenant {access.tenant}: trunk {settings.name} is there twice")
+            if (other := self.trunks.get(key)) is not None:
+                raise AmbiguousError(
+                    self._trunk_place(key, last=True),
+                    self._trunk_place(key),
+                    Words(f"中继“{settings.name}”写了两次", f"trunk {other.name!r} is there twice"),
+                )
             trunk = self.trunks[key] = Trunk(access.tenant, settings)
             of_tenant.append(trunk)
             self.by_contact[trunk.contact_user] = trunk
             if trunk.needs_digest:
-                self.has_roaming_trunks |= not settings.addresses
-                other = self.by_digest_user.setdefault(settings.user, trunk)
-                if other is not trunk:
-                    raise _invalid(
-                        f"user {settings.user} is of the trunks {other.name} of tenant "
-                        f"{other.tenant} and {settings.name} of tenant {access.tenant}"
-                    )
+                self._add_digest_user(trunk)
             for network in settings.addresses:
                 self._add_network(network, trunk)
+
+    def _add_digest_user(self, trunk: Trunk) -> None:
+        user = trunk.settings.user
+        self.has_roaming_trunks |= not trunk.settings.addresses
+        other = self.by_digest_user.setdefault(user, trunk)
+        if other is not trunk:
+            one, two = (f"{each.tenant}/{each.name}" for each in (other, trunk))
+            raise AmbiguousError(
+                (*self._trunk_place((trunk.tenant, trunk.name)), "user"),
+                (*self._trunk_place((other.tenant, other.name)), "user"),
+                Words(
+                    f"中继 {one} 和 {two} 的用户 {user} 相同",
+                    f"user {user} is of the trunks {one} and {two}",
+                ),
+            )
 
     def _add_network(self, address: IpNetwork, trunk: Trunk) -> None:
         network = self._networks.setdefault(address, _Network())
@@ -189,17 +235,62 @@ class TrunkDirectory:
             first = next(iter(door.trunk_of))
             door.tenant_of = dict.fromkeys(self.codes[first], first)
         if len(door.trunk_of) >= 2:
-            self._share(door, trunk.tenant)
+            self._share(address, door, trunk.tenant)
 
-    def _share(self, door: _Door, tenant: TenantId) -> None:
+    def _share(self, address: IpNetwork, door: _Door, tenant: TenantId) -> None:
         for number in self.codes[tenant]:
             owner = door.tenant_of.setdefault(number, tenant)
             if owner != tenant:
-                raise _invalid(
-                    f"number {number} is an access code of the tenants {owner} and {tenant}, and "
-                    "the same addresses are trunks of both"
+                raise AmbiguousError(
+                    self._code_place(tenant, number),
+                    self._code_place(owner, number),
+                    Words(
+                        f"租户 {owner} 和 {tenant} 都有号码 {number},中继地址 {address} 也相同",
+                        f"number {number} is an access code of the tenants {owner} and {tenant}, "
+                        f"and {address} is a trunk of both",
+                    ),
                 )
 
+    def _claims(self, address: IpNetwork, network: _Network) -> Claims:
+        claims = Claims()
+        for door in network.doors.values():
+            for tenant, trunk in door.trunk_of.items():
+                for number in self.codes[tenant]:
+                    met = claims.add(trunk, number)
+                    if met is not None:
+                        raise self._rivals(address, (trunk, number), *met)
+        return claims
 
-def _invalid(detail: str) -> PlatformError:
-    return PlatformError(Code.CONFIG_INVALID, detail)
+    def _rivals(
+        self, address: IpNetwork, own: tuple[Trunk, str], rival: Claim, called: str
+    ) -> AmbiguousError:
+        (trunk, number), other = own, rival.trunk
+        return AmbiguousError(
+            self._code_place(trunk.tenant, number),
+            self._code_place(other.tenant, rival.number),
+            Words(
+                f"从 {address} 打 {called},按各自的 called_in,既到租户 {other.tenant} 的 "
+                f"{rival.number}(中继 {other.name}),又到租户 {trunk.tenant} 的 {number}"
+                f"(中继 {trunk.name})",
+                f"a call to {called} from {address} is, by the called_in of each, one to "
+                f"{rival.number} of tenant {other.tenant} (trunk {other.name}) and to {number} of "
+                f"tenant {trunk.tenant} (trunk {trunk.name})",
+            ),
+        )
+
+    # Where things stand in the list of tenants
+
+    def _code_place(self, tenant: TenantId, number: str) -> Place:
+        codes = self.access[tenant].access_codes
+        at = next(
+            nth
+            for nth, code in enumerate(codes)
+            if number in map(normalised_number, (code.code, *code.aliases))
+        )
+        return self._place_of[tenant], "access_codes", at
+
+    def _trunk_place(self, key: tuple[TenantId, str], *, last: bool = False) -> Place:
+        tenant, name = key
+        names = [trunk.name for trunk in self.access[tenant].trunks]
+        at = len(names) - 1 - names[::-1].index(name) if last else names.index(name)
+        return self._place_of[tenant], "trunks", at

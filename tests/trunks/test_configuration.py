@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from cti.settings import TrunkSettings
+from cti.trunks.directory import TrunkDirectory
 from node.config import ConfigError, load_config
 from node.credentials import ensure_credentials, read_plain_passwords, set_trunk_password
 
@@ -150,6 +151,57 @@ def test_the_same_list_twice_or_the_same_digest_user_is_refused(place: Path) -> 
     assert "carrier1" in problem
 
 
+EAST = """\
+  - id: east
+    access_codes:
+      - {code: 5598, flow: hotline}
+      - {code: 95500, flow: hotline}
+    trunks:
+      - name: in
+        addresses: [192.0.2.0/24]
+"""
+
+
+@pytest.mark.parametrize(
+    ("east", "words"),
+    [
+        (EAST.replace("5598,", "95598,"), ["demo 和 east 都有号码 95598", "192.0.2.0/24"]),
+        (
+            EAST + '        number_rules: {called_in: [{match: "9xxxx", strip: 1}]}\n',
+            ["a call to 95598", "租户 east 的 5598", "demo (trunk in)"],
+        ),
+        (
+            EAST + '        number_rules: {called_in: [{match: "9", strip: 32, prefix: 5598}]}\n',
+            ["a call to 95598", "租户 east 的 5598"],
+        ),
+    ],
+)
+def test_two_tenants_that_want_the_same_calls_are_named(
+    place: Path, east: str, words: list[str]
+) -> None:
+    (problem,) = problems_of(place, GOOD + east)
+    line = (GOOD + east[: east.index("- {code")]).count("\n") + 1
+    other = GOOD[: GOOD.index("- {code: 95598")].count("\n") + 1
+    assert f"platform.yaml:{line}:" in problem
+    assert "[tenants[1].access_codes[0]]" in problem
+    assert all(word in problem for word in [*words, f"第 {other} 行", f"at line {other}"])
+    place.write_text(GOOD + EAST + "        number_rules: {called_in: [{match: 0, strip: 1}]}\n")
+    assert len(load_config(place).access()) == 2
+
+
+def test_a_trunk_or_a_number_that_is_there_twice_is_named_with_both_places(place: Path) -> None:
+    text = GOOD.replace("- name: telecom", "- name: in")
+    (problem, *_) = problems_of(place, text.replace("trunks: [telecom]", "trunks: [in]"))
+    assert "[tenants[0].trunks[1]]" in problem
+    assert all(word in problem for word in ["写了两次", "there twice", "第 11 行", "at line 11"])
+    text = GOOD.replace(
+        "    trunks:\n      -", "      - {code: +8695598, flow: hotline}\n    trunks:\n      -"
+    )
+    (problem,) = problems_of(place, text)
+    assert "[tenants[0].access_codes[1]]" in problem
+    assert all(word in problem for word in ["号码 95598", "第 9 行", "at line 9"])
+
+
 def test_passwords_of_trunks(place: Path, tmp_path: Path) -> None:
     place.write_text(GOOD)
     settings = load_config(place).settings
@@ -193,3 +245,28 @@ def test_thousands_of_tenants_are_read_in_seconds(place: Path) -> None:
     began = time.process_time()
     assert len(load_config(place).access()) == 2000
     assert time.process_time() - began < 8
+
+
+def test_thousands_of_tenants_may_tell_their_calls_apart_by_rules(place: Path) -> None:
+    tenants = "".join(
+        f"  - id: t{at}\n"
+        "    access_codes:\n"
+        "      - {code: 95598, flow: hotline}\n"
+        "    trunks:\n"
+        "      - name: shared\n"
+        "        addresses: [192.0.2.0/24]\n"
+        f'        number_rules: {{called_in: [{{match: "7{at:04}", strip: 5}}, {{prefix: "1"}}]}}\n'
+        for at in range(2000)
+    )
+    place.write_text(f"flows: flows\ntenants:\n{tenants}")
+    began = time.process_time()
+    directory = TrunkDirectory(load_config(place).access())
+    loaded_s = time.process_time() - began
+    assert loaded_s < 8
+    began = time.process_time()
+    for at in range(2000):
+        found = directory.find("192.0.2.7", f"7{at:04}95598")
+        assert found is not None
+        assert found[0].tenant == f"t{at}"
+    assert directory.find("192.0.2.7", "95598") is None
+    assert time.process_time() - began < 1
