@@ -193,13 +193,13 @@ def test_a_trunk_or_a_number_that_is_there_twice_is_named_with_both_places(place
     text = GOOD.replace("- name: telecom", "- name: in")
     (problem, *_) = problems_of(place, text.replace("trunks: [telecom]", "trunks: [in]"))
     assert "[tenants[0].trunks[1]]" in problem
-    assert all(word in problem for word in ["写了两次", "there twice", "第 11 行", "at line 11"])
+    assert all(word in problem for word in ["写了两次", "there twice", "第 10 行", "at line 10"])
     text = GOOD.replace(
         "    trunks:\n      -", "      - {code: +8695598, flow: hotline}\n    trunks:\n      -"
     )
     (problem,) = problems_of(place, text)
     assert "[tenants[0].access_codes[1]]" in problem
-    assert all(word in problem for word in ["号码 95598", "第 9 行", "at line 9"])
+    assert all(word in problem for word in ["号码 95598", "第 8 行", "at line 8"])
 
 
 def test_passwords_of_trunks(place: Path, tmp_path: Path) -> None:
