@@ -23,8 +23,8 @@ from cti.nodes import hop_of_route
 from cti.sip.endpoint import SipEndpoint
 from cti.sip.guard import PASS
 from cti.sip.message import Request, Response, response_to
-from cti.sip.syntax import SipSyntaxError, format_host_port
-from cti.sip.transport import TRANSPORTS, Hop, TransportName, default_port
+from cti.sip.syntax import SipSyntaxError
+from cti.sip.transport import TRANSPORTS, Hop, TransportName, default_port, transport_params
 from cti.sip.uri import MAGIC_COOKIE, NameAddr, SipUri, Via
 from cti.sip.via_stamps import stamp_via
 from domain.failures import PlatformError
@@ -200,8 +200,8 @@ class Edge:
 
 
 def _route(token: str, transport: str, host: str, port: int) -> str:
-    parameter = "" if transport == "udp" else f";transport={transport}"
-    return f"<sip:{token}@{format_host_port(host, port)}{parameter};lr>"
+    params = {**transport_params(transport), "lr": None}
+    return f"<{SipUri(user=token, host=host, port=port, params=params)}>"
 
 
 def _token_in(route: str) -> str:

@@ -81,6 +81,14 @@ def address_family(host: str) -> socket.AddressFamily | None:
     return socket.AF_INET if version == 4 else socket.AF_INET6
 
 
+def transport_params(transport: str) -> dict[str, str | None]:
+    """Return the parameters by which a URI of ours names its transport.
+
+    A URI says ws for wss too (RFC 7118 5.3): the connection tells, and the Via.
+    """
+    return {} if transport == "udp" else {"transport": "ws" if transport == "wss" else transport}
+
+
 def default_port(transport: str) -> int:
     """Return the port of a URI or Via that names none (RFC 3261 19.1.2, RFC 7118 appendix)."""
     return {"tls": 5061, "ws": 80, "wss": 443}.get(transport, 5060)

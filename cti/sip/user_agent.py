@@ -13,7 +13,7 @@ from cti.sip.session import InDialogHandler, InviteSession, SessionObserver, Ses
 from cti.sip.session_description import SDP_TYPE, answer_refusal, body_refusal
 from cti.sip.session_policy import SessionPolicy
 from cti.sip.session_timer import interval_refusal
-from cti.sip.transport import Hop
+from cti.sip.transport import Hop, transport_params
 from cti.sip.uri import NameAddr, SipUri
 from domain.failures import Code, PlatformError
 
@@ -330,7 +330,7 @@ class UserAgent:
             user=self._contact_user if user is None else user,
             host=host,
             port=port,
-            params={} if hop.transport == "udp" else {"transport": hop.transport},
+            params=transport_params(hop.transport),
         )
         return f"<{uri}>"
 

@@ -48,8 +48,9 @@ class PlatformNode(Node):
         self.contacts.hop_of_route = hop_of_route
         self.edge = Edge(self.endpoint, is_node=self.nodes.is_node)
         self.endpoint.edge = self.edge
+        self.authenticator = PhoneAuthenticator(Directory(), DigestServer(REALM))
         self.registrar = Registrar(
-            authenticator=PhoneAuthenticator(Directory(), DigestServer(REALM)),
+            authenticator=self.authenticator,
             store=self.contacts,
             route_of=self.edge.route_of,
             identities_of=self.endpoint.identities_of,
