@@ -16,6 +16,7 @@ from cti.sip import message, transport
 from cti.sip.defence import Ban, Defence, DefenceLimits, Offence, Rate
 from cti.sip.guard import DROP, PASS
 from cti.sip.source import TrustedProxies
+from cti.trunks.limits import TokenBucket
 from cti95598.events.v1.events_pb2 import SourceBanned
 from domain.events import EventStamp
 from domain.failures import Code
@@ -27,10 +28,13 @@ _REFUSED = Counter("sip_refused_sources", "Requests not served because of their 
 _REFUSED_BY_OFFENCE = {offence: _REFUSED.labels(offence.value) for offence in Offence}
 _OFFENCES = Counter("sip_offences", "Offences of sources that are not trusted", ["offence"])
 _OFFENCE_COUNTERS = {offence: _OFFENCES.labels(offence.value) for offence in Offence}
+_BANNED = Counter("sip_bans", "Bans since the start")
 _BANS = Gauge("sip_banned_sources", "Addresses that are shut out now")
 
 _EXPIRE_PERIOD_S = 1.0
 _OVERLOADED = 503
+# Bans are all counted; this many a second are worth an event and a line of the log.
+_BANS_TOLD_PER_S = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,7 @@ class SourceDefence:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._allowed = TrustedProxies(settings.allow)
+        self._tellable = TokenBucket(_BANS_TOLD_PER_S)
         self._defence = Defence(_limits(settings), is_trusted=self._is_trusted, on_ban=self._on_ban)
         self.is_banned = self._defence.is_banned  # no step between: asked for each datagram
 
@@ -85,12 +90,13 @@ class SourceDefence:
     def judge(
         self,
         request: message.Request,
-        hop: transport.Hop,  # noqa: ARG002 - the protocol's
+        hop: transport.Hop,
         source: str,
         now_s: float,
     ) -> int:
         """See Guard."""
-        offence = self._defence.judge(request, source, now_s)
+        is_forgeable = hop.transport == "udp"
+        offence = self._defence.judge(request, source, now_s, is_forgeable=is_forgeable)
         if offence is None:
             return PASS
         _REFUSED_BY_OFFENCE[offence].inc()
@@ -100,7 +106,7 @@ class SourceDefence:
 
     def on_malformed(self, hop: transport.Hop) -> None:
         """See Guard."""
-        self.strike(hop.host, Offence.MALFORMED)
+        self.strike(hop.host, Offence.MALFORMED, is_forgeable=hop.transport == "udp")
 
     def on_broken_stream(self, hop: transport.Hop) -> None:
         """See Guard."""
@@ -108,10 +114,14 @@ class SourceDefence:
 
     # What other parts tell
 
-    def strike(self, source: str, offence: Offence) -> None:
-        """Take note of an offence of an address."""
+    def strike(self, source: str, offence: Offence, *, is_forgeable: bool = False) -> None:
+        """Take note of an offence of an address; see `Defence.judge` for `is_forgeable`."""
         _OFFENCE_COUNTERS[offence].inc()
-        self._defence.strike(source, offence, self._loop.time())
+        self._defence.strike(source, offence, self._loop.time(), is_forgeable=is_forgeable)
+
+    def vouch(self, source: str) -> None:
+        """Take note that a phone has proved its password from an address."""
+        self._defence.vouch(source, self._loop.time())
 
     # Operators
 
@@ -134,6 +144,10 @@ class SourceDefence:
         return self._is_trunk_or_proxy(source) or source in self._allowed
 
     def _on_ban(self, ban: Ban) -> None:
+        _BANNED.inc()
+        if not self._tellable.has_token(self._loop.time()):
+            return  # forged senders are as many as one likes
+        self._tellable.take()
         lasts_s = ban.until_s - ban.since_s
         _log.warning("sip_source_banned", source=ban.source, offence=ban.offence, lasts_s=lasts_s)
         self._events.publish(
@@ -149,7 +163,7 @@ class SourceDefence:
     def _expire(self) -> None:
         now_s = self._loop.time()
         self._defence.expire(now_s)
-        _BANS.set(len(self._defence.bans(now_s)))
+        _BANS.set(self._defence.ban_count)
         self.start()
 
 

@@ -15,7 +15,7 @@ from cti.sip.digest import DigestServer
 from cti.sip.edge import Edge
 from cti.sip.endpoint import SipEndpoint
 from cti.sip.nat_keepalive import NatKeepAlive
-from cti.sip.phone_auth import FailureHook, PhoneAuthenticator, PhoneDirectory
+from cti.sip.phone_auth import FailureHook, PhoneAuthenticator, PhoneDirectory, SuccessHook
 from cti.sip.registrar import Registrar, RegistrarEvents
 from cti.sip.transport import Hop, TransportName, address_family
 from domain.failures import PlatformError
@@ -39,6 +39,7 @@ class Registration:
         contacts: RedisContactStore,
         events: RegistrarEvents,
         on_failure: FailureHook,
+        on_success: SuccessHook | None = None,
     ) -> None:
         self._settings = settings
         self._endpoint = endpoint
@@ -51,7 +52,9 @@ class Registration:
             settings.realm, algorithms=settings.digest_algorithms, secret_of=self._secrets.of
         )
         """Judges all who authenticate with this node, over any node's challenge."""
-        self.authenticator = PhoneAuthenticator(phones, self.digest, on_failure=on_failure)
+        self.authenticator = PhoneAuthenticator(
+            phones, self.digest, on_failure=on_failure, on_success=on_success
+        )
         keep_alive = None
         if settings.nat_keepalive_s:
             keep_alive = NatKeepAlive(

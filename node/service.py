@@ -501,6 +501,7 @@ class Node:
             contacts=self._contacts,
             events=events,
             on_failure=on_failure,
+            on_success=self._defence.vouch,
         )
         self._stack.push_async_callback(registration.aclose)
         await registration.start()

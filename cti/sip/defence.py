@@ -3,6 +3,9 @@
 Every offence has points, and points fade with time. A source whose points reach the limit is
 banned, each time for twice as long. Legitimate trouble (a phone with an old password asks every
 half minute) fades faster than it adds up; guessing, scanning and flooding do not.
+
+A datagram's sender can be forged: what datagrams show never bans an address from which a phone has
+proved its password of late, or anybody could shut phones out. Their rates hold all the same.
 """
 
 from __future__ import annotations
@@ -30,6 +33,11 @@ class Offence(StrEnum):
 
 BAN_POINTS = 100.0
 _POINTS_FADE_PER_S = 1.0
+_DATAGRAM_POINTS = 10.0
+"""The most that one offence counts for whose sender may be forged."""
+_VOUCHED_S = 7200.0
+"""Longer than the longest registration: phones prove themselves again with each refresh."""
+_KEPT_AGENT_CHARACTERS = 128
 _ROUNDING_S = 1e-6
 _POINTS: Mapping[Offence, float] = {
     Offence.SCANNER: BAN_POINTS,
@@ -125,6 +133,7 @@ class Defence:
         self._is_trusted = is_trusted
         self._on_ban = on_ban
         self._sources: OrderedDict[str, _Source] = OrderedDict()
+        self._vouched: OrderedDict[str, float] = OrderedDict()
         self._bans: dict[str, Ban] = {}
 
     def is_banned(self, source: str) -> bool:
@@ -141,21 +150,44 @@ class Defence:
         self._sources.pop(source, None)
         return self._bans.pop(source, None) is not None
 
+    def vouch(self, source: str, now_s: float) -> None:
+        """Take note that a phone has proved its password from an address."""
+        self._vouched[source] = now_s
+        self._vouched.move_to_end(source)
+        if len(self._vouched) > self._limits.max_sources:
+            self._vouched.popitem(last=False)
+
+    @property
+    def ban_count(self) -> int:
+        """How many bans are in force."""
+        return len(self._bans)
+
     def expire(self, now_s: float) -> None:
         """End the bans whose time has come; to be called each second or so."""
         for source in [each for each, ban in self._bans.items() if ban.until_s <= now_s]:
             del self._bans[source]
+        while self._vouched:
+            source, at_s = next(iter(self._vouched.items()))
+            if now_s - at_s < _VOUCHED_S:
+                break
+            del self._vouched[source]
 
     def load(self, limits: DefenceLimits) -> None:
         """Take over other limits; bans stay."""
         self._limits = limits
 
-    def judge(self, request: Request, source: str, now_s: float) -> Offence | None:
-        """Judge a new request; an offence means that it is not to be served."""
+    def judge(
+        self, request: Request, source: str, now_s: float, *, is_forgeable: bool = False
+    ) -> Offence | None:
+        """Judge a new request; an offence means that it is not to be served.
+
+        `is_forgeable`: it came as a datagram, so that anybody may have sent it.
+        """
         if source in self._bans:
             return Offence.FLOOD  # it came by a connection or proxy that serves others too
-        if _is_scanner(request.headers.first_row("User-Agent") or ""):
-            self.strike(source, Offence.SCANNER, now_s)
+        agent = request.headers.first_row("User-Agent") or ""
+        if _is_scanner(agent[:_KEPT_AGENT_CHARACTERS]):
+            self.strike(source, Offence.SCANNER, now_s, is_forgeable=is_forgeable)
             return Offence.SCANNER
         if self._is_trusted(source):
             return None
@@ -169,13 +201,19 @@ class Defence:
             fits = known.fits(2, limits.other, now_s)
         if fits:
             return None
-        self._add(known, source, Offence.FLOOD, now_s)
+        if not (is_forgeable and source in self._vouched):
+            self._add(known, source, Offence.FLOOD, now_s, is_forgeable=is_forgeable)
         return Offence.FLOOD
 
-    def strike(self, source: str, offence: Offence, now_s: float) -> None:
+    def strike(
+        self, source: str, offence: Offence, now_s: float, *, is_forgeable: bool = False
+    ) -> None:
         """Take note of an offence; enough of them make a ban."""
-        if not self._is_trusted(source) and source not in self._bans:
-            self._add(self._source(source, now_s), source, offence, now_s)
+        if self._is_trusted(source) or source in self._bans:
+            return
+        if not (is_forgeable and source in self._vouched):
+            known = self._source(source, now_s)
+            self._add(known, source, offence, now_s, is_forgeable=is_forgeable)
 
     def _source(self, source: str, now_s: float) -> _Source:
         known = self._sources.get(source)
@@ -187,8 +225,11 @@ class Defence:
             self._sources.move_to_end(source)
         return known
 
-    def _add(self, known: _Source, source: str, offence: Offence, now_s: float) -> None:
-        if known.add(_POINTS[offence], now_s) < BAN_POINTS:
+    def _add(
+        self, known: _Source, source: str, offence: Offence, now_s: float, *, is_forgeable: bool
+    ) -> None:
+        points = min(_POINTS[offence], _DATAGRAM_POINTS) if is_forgeable else _POINTS[offence]
+        if known.add(points, now_s) < BAN_POINTS:
             return
         limits = self._limits
         lasts_s = min(limits.ban_s * 2**known.bans, limits.longest_ban_s)

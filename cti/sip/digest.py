@@ -36,7 +36,7 @@ class AuthResult(StrEnum):
 
     ACCEPTED = "accepted"
     MISSING = "missing"
-    STALE = "stale"  # right password, old or replayed nonce
+    STALE = "stale"  # right password, old or replayed nonce; or a nonce that says nothing
     WRONG = "wrong"
 
 
@@ -119,9 +119,12 @@ class DigestServer:
         )
         self._nobody = {each: os.urandom(16).hex() for each in self._algorithms}
 
-    def challenges(self, now: float, *, stale: bool = False) -> list[str]:
-        """Return the values for WWW-Authenticate, one an algorithm, the preferred one first."""
-        nonce = self.nonces.new(now)
+    def challenges(self, now: float, *, stale: bool = False, source: str = "") -> list[str]:
+        """Return the values for WWW-Authenticate, one an algorithm, the preferred one first.
+
+        With `source`, the challenged address, credentials are good from there only.
+        """
+        nonce = self.nonces.new(now, source)
         end = ", stale=true" if stale else ""
         return [
             f'Digest realm={quote(self.realm)}, nonce="{nonce}", algorithm={each}, qop="auth"{end}'
@@ -136,16 +139,19 @@ class DigestServer:
         user: str,
         stored: Mapping[str, str] | None,
         now: float,
+        source: str = "",
     ) -> AuthResult:
         """Judge the Authorization values of a request that `user` alone may send.
 
-        `stored` holds the user's HA1 by algorithm, None for a user who does not exist; both take
-        the same way, so that neither answer nor time tells them apart.
+        Credentials for a nonce that was not made for `source` are not looked at: they cannot be
+        right, and tell nothing of who sent them. `stored` holds the user's HA1 by algorithm, None
+        for a user who does not exist; both take the same way, so that neither answer nor time
+        tells them apart.
         """
         for value in values:
             credentials = parse_digest(value)
             if credentials is not None and credentials.get("realm") == self.realm:
-                return self._judge(credentials, method, user, stored, now)
+                return self._judge(credentials, method, user, stored, now, source)
         return AuthResult.MISSING
 
     def _judge(
@@ -155,7 +161,11 @@ class DigestServer:
         user: str,
         stored: Mapping[str, str] | None,
         now: float,
+        source: str,
     ) -> AuthResult:
+        nonce = self.nonces.read(credentials.get("nonce", ""), source)
+        if nonce is None:
+            return AuthResult.STALE
         algorithm = _offered(credentials.get("algorithm", MD5), self._algorithms)
         count = _nonce_count(credentials.get("nc", ""))
         if algorithm is None or count is None or credentials.get("qop") != "auth":
@@ -163,7 +173,7 @@ class DigestServer:
         expected = digest_response(
             algorithm,
             (stored or self._nobody).get(algorithm) or self._nobody[algorithm],
-            nonce=credentials.get("nonce", ""),
+            nonce=nonce.text,
             count=credentials["nc"],
             cnonce=credentials.get("cnonce", ""),
             qop="auth",
@@ -175,10 +185,7 @@ class DigestServer:
         )
         if not same or stored is None or credentials.get("username") != user:
             return AuthResult.WRONG
-        nonce = self.nonces.read(credentials.get("nonce", ""))
-        if nonce is None or not self.nonces.take(nonce, count, now):
-            return AuthResult.STALE
-        return AuthResult.ACCEPTED
+        return AuthResult.ACCEPTED if self.nonces.take(nonce, count, now) else AuthResult.STALE
 
 
 def authorization(

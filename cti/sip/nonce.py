@@ -1,14 +1,17 @@
 """Nonces of digest authentication: made without memory, counted once they are used.
 
-A nonce carries its time, the process that made it and a signature by the secret of its day, which
-all nodes share: a challenge of one node is met at another. An unanswered challenge costs no
-memory; only nonces that were used with success are remembered, for their counts.
+A nonce carries its time, the process that made it, for whom it is, and a signature by the secret of
+its day, which all nodes share: a challenge of one node is met at another. An unanswered challenge
+costs no memory; only nonces that were used with success are remembered, for their counts.
+
+Whoever answers a nonce made for its address has received it there: a forged sender has not.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import hmac
 import os
 import struct
@@ -16,7 +19,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-_SIGNED = struct.Struct(">Q4s4s")
+_SIGNED = struct.Struct(">Q4s4s4s")
 _SIGNATURE_BYTES = 16
 _NONCE_BYTES = _SIGNED.size + _SIGNATURE_BYTES
 _US_PER_DAY = 86_400 * 1_000_000
@@ -82,14 +85,14 @@ class Nonces:
     def __len__(self) -> int:
         return len(self._used)
 
-    def new(self, now: float) -> str:
-        """Make a nonce."""
+    def new(self, now: float, whom: str = "") -> str:
+        """Make a nonce; `whom` alone may answer it."""
         issued_us = int(now * 1e6)
-        signed = _SIGNED.pack(issued_us, self._process, os.urandom(4))
+        signed = _SIGNED.pack(issued_us, self._process, _mark(whom), os.urandom(4))
         return base64.urlsafe_b64encode(signed + self._signature(signed, issued_us)).decode()
 
-    def read(self, text: str) -> Nonce | None:
-        """Return what a nonce of this or another node says; None for any other."""
+    def read(self, text: str, whom: str = "") -> Nonce | None:
+        """Return what a nonce that a node made for `whom` says; None for any other."""
         try:
             raw = base64.urlsafe_b64decode(text.encode("ascii"))
         except (UnicodeEncodeError, binascii.Error):
@@ -97,8 +100,10 @@ class Nonces:
         if len(raw) != _NONCE_BYTES or base64.urlsafe_b64encode(raw).decode() != text:
             return None
         signed = raw[: _SIGNED.size]
-        issued_us, process, _ = _SIGNED.unpack(signed)
+        issued_us, process, mark, _ = _SIGNED.unpack(signed)
         if not hmac.compare_digest(self._signature(signed, issued_us), raw[_SIGNED.size :]):
+            return None
+        if mark != _mark(whom):
             return None
         return Nonce(text, issued_us, process == self._process)
 
@@ -135,3 +140,7 @@ class Nonces:
     def _signature(self, signed: bytes, issued_us: int) -> bytes:
         secret = self._secret_of(issued_us // _US_PER_DAY)
         return hmac.digest(secret, signed, "sha256")[:_SIGNATURE_BYTES]
+
+
+def _mark(whom: str) -> bytes:
+    return hashlib.blake2s(whom.encode(), digest_size=4).digest()

@@ -17,7 +17,10 @@ from domain.ids import TenantId
 _FAILURES = Counter("sip_authentication_failures", "Wrong passwords and unknown users of phones")
 
 FailureHook = Callable[[str, str], None]
-"""Hears the address of the sender and the user it named."""
+"""Hears the address of the sender and the user it named; the address is not forged, since the
+credentials answer a nonce that was sent there."""
+SuccessHook = Callable[[str], None]
+"""Hears the address that a password came from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +63,13 @@ class PhoneAuthenticator:
         digest: DigestServer,
         *,
         on_failure: FailureHook | None = None,
+        on_success: SuccessHook | None = None,
         unix_clock: Callable[[], float] = time.time,
     ) -> None:
         self._directory = directory
         self._digest = digest
         self._on_failure = on_failure
+        self._on_success = on_success
         self._unix_clock = unix_clock
 
     def judge(self, arrival: Arrival, method: str) -> PhoneAccount | Response:
@@ -85,13 +90,20 @@ class PhoneAuthenticator:
             user=claimed.user,
             stored=account.ha1 if account else None,
             now=now_s,
+            source=arrival.source,
         )
         if result is AuthResult.ACCEPTED and account is not None:
+            if self._on_success is not None:
+                self._on_success(arrival.source)
             return account
         if result is AuthResult.WRONG:
             _FAILURES.inc()
             if self._on_failure is not None:
                 self._on_failure(arrival.source, claimed.user)
-        challenges = self._digest.challenges(now_s, stale=result is AuthResult.STALE)
-        headers = [("WWW-Authenticate", each) for each in challenges]
+        headers = self.challenge(arrival.source, stale=result is AuthResult.STALE)
         return response_to(request, 401, headers=headers)
+
+    def challenge(self, source: str, *, stale: bool = False) -> list[tuple[str, str]]:
+        """Return the headers of a 401 for whoever is at this address."""
+        values = self._digest.challenges(self._unix_clock(), stale=stale, source=source)
+        return [("WWW-Authenticate", each) for each in values]

@@ -1,0 +1,1 @@
+"""Attacks, each named by what it must not achieve."""
