@@ -169,7 +169,7 @@ class ForkOwner(Protocol):
     def fork_acknowledged(self, sdp: bytes) -> None:
         """The far end's ACK came."""
 
-    def fork_reoffered(self, sdp: bytes) -> bytes | Code:
+    def fork_reoffered(self, fork: Fork, sdp: bytes) -> bytes | Code:
         """The far end wants to change the media."""
 
     def fork_referred(self, referral: Referral) -> None:
@@ -193,6 +193,11 @@ class Fork(SessionObserverBase):
         self._was_answered = False
         self._gives_up = False
         self._silence: asyncio.TimerHandle | None = None
+
+    @property
+    def far_end(self) -> tuple[Fork, str]:
+        """Whom it talks to: proxies on the way may fork once more, each fork has its tag."""
+        return self, "" if self.session is None else self.session.remote_tag
 
     def ring(self, sdp: bytes, failure: SessionEnd | None = None) -> None:
         """Send the INVITE over the next way; without one `failure` is the end."""
@@ -245,7 +250,7 @@ class Fork(SessionObserverBase):
 
     def on_reoffer(self, sdp: bytes) -> bytes | Code:
         """See SessionObserver."""
-        return self.owner.fork_reoffered(sdp)
+        return self.owner.fork_reoffered(self, sdp)
 
     def on_refer(self, referral: Referral) -> None:
         """See SessionObserver."""

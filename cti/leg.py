@@ -77,7 +77,8 @@ class OutgoingLeg:
         self._ended_s = 0.0
         self._forks: list[Fork] = []
         self._winner: Fork | None = None
-        self._heard: Fork | None = None
+        self._is_heard = False
+        self._agreed_with: tuple[Fork, str] | None = None
         self._outcome: asyncio.Future[Code | None] = loop.create_future()
         self.on_progress: Callable[[], None] = _nobody_listens
         """Told each time that it rings; whoever dials may put another function here."""
@@ -103,7 +104,7 @@ class OutgoingLeg:
     @property
     def has_early_media(self) -> bool:
         """Whether the far end is heard before it answers."""
-        return self._heard is not None
+        return self._is_heard
 
     @property
     def may_transfer(self) -> bool:
@@ -192,7 +193,8 @@ class OutgoingLeg:
             try:
                 self.port.take_answer(sdp)
                 self.port.connect()
-                self._heard = fork
+                self._is_heard = True
+                self._agreed_with = fork.far_end
             except PlatformError:
                 pass  # the answer may do better
         self.on_progress()
@@ -203,9 +205,11 @@ class OutgoingLeg:
             fork.end(Code.FLOW_ENDED)
             return
         try:
-            # The 200 after a reliable 183 may leave out what was agreed before (RFC 3262 5).
-            if sdp or self._heard is not fork:
+            if sdp:
                 self.port.take_answer(sdp)
+            elif self._agreed_with != fork.far_end:
+                # What was agreed before its 200 (RFC 3262 5, RFC 3311 5.1) is not what is in use.
+                raise PlatformError(Code.SDP_MALFORMED, "no answer")  # noqa: TRY301
             self.port.connect()
         except PlatformError as error:
             # The session ends by BYE; fork_ended hears of it with the code given here.
@@ -227,8 +231,10 @@ class OutgoingLeg:
         else:
             self.owner.leg_changed(self)
 
-    def fork_reoffered(self, sdp: bytes) -> bytes | Code:
-        """The phone holds, resumes, or moves its media."""
+    def fork_reoffered(self, fork: Fork, sdp: bytes) -> bytes | Code:
+        """The phone holds, resumes, or moves its media; one of several that ring has to wait."""
+        if self._winner is None and len(self._forks) > 1:
+            return Code.STATE_FORBIDS
         if not sdp:
             return self.port.offer()
         try:
@@ -236,6 +242,7 @@ class OutgoingLeg:
             self.port.connect()
         except PlatformError as error:
             return error.code
+        self._agreed_with = fork.far_end
         self.owner.leg_changed(self)
         return answer
 

@@ -24,6 +24,7 @@ class PartyCall(SessionObserverBase):
         self.ended: asyncio.Future[SessionEnd] = asyncio.get_running_loop().create_future()
         self.talks_remotely = True
         self.progress: list[int] = []
+        self.reoffers_refused: list[Code] = []
         self.media: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
     def on_progress(self, status: int, sdp: bytes) -> None:
@@ -42,6 +43,9 @@ class PartyCall(SessionObserverBase):
 
     def on_talk(self) -> None:
         self.answer()
+
+    def on_reoffer_refused(self, code: Code) -> None:
+        self.reoffers_refused.append(code)
 
     def on_ended(self, end: SessionEnd) -> None:
         self.ended.set_result(end)

@@ -55,6 +55,7 @@ class FakeSession:
         self.source = source
         self.state = SessionState.EARLY
         self.call_id = self.request.call_id
+        self.remote_tag = "far-end"
         self.observer: SessionObserver = observer
         self.uri = uri
         self.headers: list[tuple[str, str]] = []
