@@ -145,7 +145,7 @@ class _Reader:
         except SipSyntaxError:
             return None
         uri, text = address.uri, address.uri_text
-        if not isinstance(uri, SipUri) or uri.headers or len(text) > _MAX_URI_CHARS:
+        if not isinstance(uri, SipUri) or uri.headers or not _is_kept(text):
             return None
         params = address.params
         asked_s = _expires(params.get("expires"), self._default_s)
@@ -225,6 +225,11 @@ def contact_key(uri: SipUri) -> str:
     return f"{uri.scheme}:{user}@{uri.host}:{uri.port or ''};{transport}"
 
 
+def _is_kept(uri: str) -> bool:
+    """Whether a URI can stand in a record, whose fields are parted by tabs (25.1 has none)."""
+    return len(uri) <= _MAX_URI_CHARS and uri.isprintable() and " " not in uri
+
+
 def _path(request: Request) -> tuple[str, ...] | None:
     """Return the Path, each value as a Route; None when it cannot be one."""
     values = request.headers.get_all("Path")
@@ -236,7 +241,7 @@ def _path(request: Request) -> tuple[str, ...] | None:
             address = NameAddr.parse(value)
         except SipSyntaxError:
             return None
-        if not isinstance(address.uri, SipUri) or len(address.uri_text) > _MAX_URI_CHARS:
+        if not isinstance(address.uri, SipUri) or not _is_kept(address.uri_text):
             return None
         path.append(f"<{address.uri_text}>")
     return tuple(path)
