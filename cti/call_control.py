@@ -63,6 +63,10 @@ class _Arrival:
     data: dict[str, JsonValue] = field(default_factory=dict)
 
 
+def _ignore(_source: str) -> None:
+    """Let strangers be."""
+
+
 class CallControl:
     """All calls of a node."""
 
@@ -82,12 +86,14 @@ class CallControl:
         phones: PhoneAccess | None = None,
         outbound: OutboundTrunks | None = None,
         hold_music: Callable[[], Sequence[Clip]] = no_music,
+        on_stranger: Callable[[str], None] = _ignore,
     ) -> None:
         """Wire the parts; the caller hands INVITEs to `on_invite`, media events to `on_media`.
 
         `recording_path` names the file of a new recording, given the call and the recording's id,
         in a directory that exists. `domain` stands in the From and To of calls to phones. With
         `phones` those call and transfer too, outside over `outbound`; who waits hears `hold_music`.
+        `on_stranger` gets the address of each INVITE that is of no trunk and of no phone.
         """
         self._router = MediaRouter(media)
         self.on_media = self._router.on_event
@@ -117,6 +123,7 @@ class CallControl:
         self._events = events
         self._admission = admission
         self._handler = handler
+        self._on_stranger = on_stranger
         self._refusals = Refusals(events)
         self._calls: dict[CallId, tuple[InboundCall, Callable[[], None]]] = {}
         self._is_draining = False
@@ -171,6 +178,8 @@ class CallControl:
             self._refusals.challenge(session, decision)
         else:
             self._refusals.refuse(session, decision)
+            if decision.code is Code.TRUNK_UNKNOWN:
+                self._on_stranger(session.source)
             _CALLS_BY_OUTCOME[Outcome.REFUSED].inc()
 
     def _of_trunk(self, admitted: Admitted) -> _Arrival:

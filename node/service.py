@@ -475,6 +475,7 @@ class Node:
             phones=PhoneAccess(self._phones, registration.authenticator, self._is_phone),
             outbound=self._trunks.outbound,
             hold_music=lambda: self._prompts.music(WAITING),
+            on_stranger=lambda source: self._defence.strike(source, Offence.STRANGER),
         )
         user_agent.is_available = lambda: not self._calls.is_draining
         media.on_event = self._calls.on_media

@@ -71,6 +71,7 @@ class Bench:
         self.handler: CallHandler = idle
         self.recording_dir = tmp_path
         self.call: Call | None = None
+        self.strangers: list[str] = []
         self.control = CallControl(
             user_agent=self.user_agent,  # type: ignore[arg-type]
             media=self.media,
@@ -82,6 +83,7 @@ class Bench:
             local_ip="127.0.0.1",
             domain="cti95598",
             hold_music=lambda: [Path("hold.wav")],
+            on_stranger=self.strangers.append,
         )
         self.media.on_event = self.control.on_media
 

@@ -61,6 +61,7 @@ class Trunks:
         self.taken: list[str] = []
         self.released: list[str] = []
         self.reports: list[tuple[str, int]] = []
+        self.asked_to_wait_s: list[float] = []
         self.full: set[str] = set()
 
     async def attempts(
@@ -95,9 +96,18 @@ class Trunks:
         self.released.append(attempt.trunk)
 
     def report(
-        self, attempt: TrunkAttempt, status: int, code: Code, *, retry_after_s: float = 0
+        self,
+        attempt: TrunkAttempt,
+        status: int,
+        code: Code,
+        *,
+        retry_after_s: float = 0,
+        was_heard: bool = False,
     ) -> bool:
         self.reports.append((attempt.trunk, status))
+        self.asked_to_wait_s.append(retry_after_s)
+        if was_heard:
+            return False
         return status in {408, 503} or code in {Code.SIP_TIMEOUT, Code.SIP_TRANSPORT}
 
 
@@ -112,6 +122,7 @@ class Exchange(Platform):
         self.ways_before: dict[str, Way] = {}
         self.hold_music: list[Path] = [HOLD_MUSIC]
         self.failed_sign_ins: list[str] = []
+        self.strangers: list[str] = []
         authenticator = PhoneAuthenticator(
             self.directory,
             DigestServer(REALM),
@@ -131,6 +142,7 @@ class Exchange(Platform):
             phones=PhoneAccess(self.directory, authenticator, self.directory.is_phone),
             outbound=cast("OutboundTrunks", self.trunks),
             hold_music=lambda: self.hold_music,
+            on_stranger=self.strangers.append,
         )
         self.media.on_event = self.control.on_media
 

@@ -88,6 +88,7 @@ class Party:
         self.answers_at_once = False
         self.rings_by_itself = True
         self.refuses_with = 0
+        self.refusal_headers: list[tuple[str, str]] = []
         self.incoming: asyncio.Queue[PartyCall] = asyncio.Queue()
         self.calls: list[PartyCall] = []
 
@@ -120,7 +121,7 @@ class Party:
         call.session = session
         session.observer = call
         if self.refuses_with:
-            session.reject(status=self.refuses_with)
+            session.reject(status=self.refuses_with, headers=self.refusal_headers)
             return
         if self.rings_by_itself:
             session.ring()

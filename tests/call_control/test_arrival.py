@@ -70,6 +70,7 @@ async def test_refused_calls_leave_a_record(
     assert not bench.media.ports
     assert bench.control.calls == 0
     assert bench.control._admission.calls == 0
+    assert bench.strangers == (["192.0.2.1"] if code is Code.TRUNK_UNKNOWN else [])
 
 
 async def test_no_port_left(bench: Bench) -> None:

@@ -95,6 +95,7 @@ async def test_who_may_call(exchange: Exchange, one: Phone, two: Phone) -> None:
     assert (await stranger.dial("1002").until_ended()).status in {480, 503}  # a trunk's business
     assert (await one.dial("ab-cd").until_ended()).status == 404
     assert two.incoming.empty()
+    assert exchange.strangers == []  # a challenge and a wrong password are no strangers' calls
 
 
 async def test_a_phone_calls_over_a_trunk(exchange: Exchange, one: Phone) -> None:
@@ -171,6 +172,18 @@ async def test_the_next_trunk_is_taken(exchange: Exchange, one: Phone, fault: st
     await settled(exchange)
     assert exchange.trunks.reports[-1] == ("carrier-1", 200)
     assert exchange.sink.one("leg_ended").trunk == "carrier-1"
+
+
+async def test_a_carrier_that_asks_to_be_left_alone(exchange: Exchange, one: Phone) -> None:
+    first, second = await exchange.carrier(), await exchange.carrier()
+    exchange.trunks.carriers = [first, second]
+    first.refuses_with = 503
+    first.refusal_headers = [("Retry-After", "17 (maintenance);duration=60")]
+    call = one.dial("13900001111")
+    await second.next_call()
+    assert exchange.trunks.asked_to_wait_s == [17]
+    call.hang_up()
+    await settled(exchange)
 
 
 async def test_who_rang_is_not_tried_elsewhere(exchange: Exchange, one: Phone) -> None:
