@@ -42,7 +42,13 @@ class OutboundTrunks(Protocol):
         """Give the channel back."""
 
     def report(
-        self, attempt: TrunkAttempt, status: int, code: Code, *, retry_after_s: float = 0
+        self,
+        attempt: TrunkAttempt,
+        status: int,
+        code: Code,
+        *,
+        retry_after_s: float = 0,
+        was_heard: bool = False,
     ) -> bool:
         """Tell how an INVITE went; True when the next attempt may do better."""
 

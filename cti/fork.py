@@ -43,8 +43,11 @@ class Way(Protocol):
     def answered(self) -> None:
         """The far end has answered."""
 
-    def failed(self, end: SessionEnd) -> bool:
-        """The far end did not answer; True when another way may do better."""
+    def failed(self, end: SessionEnd, *, was_heard: bool) -> bool:
+        """The far end did not answer; True when another way may do better.
+
+        Who `was_heard` is not rung twice.
+        """
 
     def release(self) -> None:
         """The INVITE or the call after it is over."""
@@ -88,9 +91,9 @@ class PhoneWay:
     def answered(self) -> None:
         """See Way."""
 
-    def failed(self, end: SessionEnd) -> bool:
+    def failed(self, end: SessionEnd, *, was_heard: bool) -> bool:
         """See Way."""
-        return end.status in _WAY_IS_CLOSED
+        return end.status in _WAY_IS_CLOSED and not was_heard
 
     def release(self) -> None:
         """See Way."""
@@ -144,10 +147,14 @@ class TrunkWay:
         """See Way."""
         self._trunks.report(self._attempt, _ANSWERED, Code.FLOW_ENDED)
 
-    def failed(self, end: SessionEnd) -> bool:
+    def failed(self, end: SessionEnd, *, was_heard: bool) -> bool:
         """See Way."""
         return self._trunks.report(
-            self._attempt, end.status, end.code, retry_after_s=end.retry_after_s
+            self._attempt,
+            end.status,
+            end.code,
+            retry_after_s=end.retry_after_s,
+            was_heard=was_heard,
         )
 
     def release(self) -> None:
@@ -262,7 +269,7 @@ class Fork(SessionObserverBase):
         way, again = self.way, False
         if way is not None:
             if not (self._was_answered or self._gives_up):
-                again = way.failed(end) and not self._was_heard
+                again = way.failed(end, was_heard=self._was_heard)
             way.release()
         if again:
             self.ring(self._sdp, end)
