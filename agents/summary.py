@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from cti.call import Call
 from domain.ids import CallId, QueueId
 
+_ANONYMOUS = "匿名 anonymous"
+
 
 @dataclass(frozen=True, slots=True)
 class CallSummary:
@@ -16,6 +18,7 @@ class CallSummary:
     call_id: CallId
     queue: QueueId
     caller: str
+    """Its number, or that it is not shown: the phone that rings does not show it either."""
     called: str
     language: str
     waited_ms: int
@@ -26,11 +29,12 @@ class CallSummary:
     @classmethod
     def of(cls, call: Call, queue: QueueId, waited_ms: int) -> CallSummary:
         """Summarise a call as it is now."""
+        info = call.info
         return cls(
-            call_id=call.info.call_id,
+            call_id=info.call_id,
             queue=queue,
-            caller=call.info.caller,
-            called=call.info.called,
+            caller=_ANONYMOUS if info.withheld else info.caller,
+            called=info.called,
             language=call.language,
             waited_ms=waited_ms,
             attached={

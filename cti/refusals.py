@@ -26,6 +26,8 @@ _STRANGERS = Counter("calls_from_strangers_total", "INVITEs from addresses of no
 _RETRY_AFTER_S = 5
 # Strangers' calls are all counted, but only so many a second are worth a record.
 _STRANGERS_RECORDED_PER_S = 10
+# Events keep what strangers write at this length; numbers and Call-IDs are shorter.
+_MAX_TEXT_CHARACTERS = 128
 
 
 class Refusals:
@@ -47,6 +49,7 @@ class Refusals:
         _reject(session, refused.code, status, refused.headers)
         if trunk is None:
             _STRANGERS.inc()
+        if trunk is None or refused.code is Code.AUTHENTICATION_FAILED:
             now = self._clock()
             if not self._strangers.has_token(now):
                 return
@@ -54,10 +57,11 @@ class Refusals:
         arrived = CallArrived(
             trunk=trunk.name if trunk is not None else "",
             caller=refused.caller.number,
-            called=refused.called,
-            sip_call_id=session.call_id,
+            called=refused.called[:_MAX_TEXT_CHARACTERS],
+            sip_call_id=session.call_id[:_MAX_TEXT_CHARACTERS],
             source_address=session.source,
             number_list=refused.number_list,
+            withheld=refused.caller.withheld,
         )
         self._record(refused.tenant, new_call_id(), arrived, refused.code, status)
 
@@ -88,13 +92,14 @@ def arrival_of(info: CallInfo, session: InviteSession) -> CallArrived:
     return CallArrived(
         trunk=info.trunk,
         caller=info.caller,
-        called=info.called,
+        called=info.called[:_MAX_TEXT_CHARACTERS],
         access_code=info.access_code,
         landing_code=info.landing_code,
-        sip_call_id=session.call_id,
+        sip_call_id=session.call_id[:_MAX_TEXT_CHARACTERS],
         source_address=session.source,
         phone=info.phone,
         number_list=info.number_list,
+        withheld=info.withheld,
     )
 
 

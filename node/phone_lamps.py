@@ -13,6 +13,8 @@ from domain.events import EventSink
 from domain.ids import TenantId
 from domain.masking import mask_number
 
+_ANONYMOUS = "anonymous"  # the user of the From that phones show (RFC 3323 4.1.1.3)
+
 
 @dataclass(frozen=True, slots=True)
 class _Lit:
@@ -52,7 +54,8 @@ class PhoneLamps:
 
     def _on_arrived(self, event: Event) -> None:
         arrived = event.call_arrived
-        self._callers[event.call_id] = mask_number(arrived.caller)
+        shown = _ANONYMOUS if arrived.withheld else mask_number(arrived.caller)
+        self._callers[event.call_id] = shown
         if arrived.phone:
             self._light(event, arrived.phone, event.call_id, "initiator", arrived.called)
 

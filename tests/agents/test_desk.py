@@ -1,13 +1,16 @@
 import asyncio
+from dataclasses import replace
 
 import pytest
 from redis.asyncio import Redis
 
 from agents.notices import SLOW, Notice, Subscription
 from agents.state import AgentState
+from agents.summary import CallSummary
 from domain.failures import Code
-from domain.ids import AgentId
+from domain.ids import AgentId, QueueId
 from tests.agents.conftest import TENANT, Centre, refusal
+from tests.fakes.call import FakeCall
 from tests.routing.redis_process import subscribed, until
 
 pytestmark = pytest.mark.stores
@@ -166,6 +169,12 @@ async def test_the_watcher_sees_the_call_from_the_ring_to_the_end_of_the_work(
     assert [notice.call is not None for notice in notices] == [False, *[True] * 3, False, False]
     assert notices[1].call is not None
     assert notices[1].call.caller == call.info.caller
+
+
+async def test_a_withheld_number_is_not_popped_up() -> None:
+    call = FakeCall()
+    call.info = replace(call.info, withheld=True)
+    assert CallSummary.of(call, QueueId("billing"), 0).caller == "匿名 anonymous"
 
 
 async def test_an_agent_whose_stream_is_lost_is_signed_out_after_the_grace(redis: Redis) -> None:

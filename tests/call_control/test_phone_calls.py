@@ -378,6 +378,7 @@ async def test_a_withheld_number_is_not_shown_to_phones(
     rung = await two.next_call()
     assert rung.session is not None
     assert b"1001" not in rung.session.request.to_bytes()
+    assert exchange.sink.one("call_arrived").withheld
     call.hang_up()
     await rung.until_ended()
     await settled(exchange)

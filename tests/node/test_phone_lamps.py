@@ -85,6 +85,12 @@ def test_a_phone_calls(desk: Desk) -> None:
     assert not desk.lamps._lit
 
 
+def test_a_withheld_number_is_not_shown(desk: Desk) -> None:
+    desk.tell(CallArrived(caller="13812345678", called="95598", withheld=True))
+    desk.tell(LegStarted(leg="leg-1", target="1001", purpose="agent"))
+    assert desk.lamp("1001") == [("recipient", "early", "anonymous")]
+
+
 def test_a_phone_is_refused(desk: Desk) -> None:
     desk.tell(CallArrived(phone="1002", caller="1002", called="0"))
     desk.tell(CallRefused(sip_status=404))
