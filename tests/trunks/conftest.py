@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from cti.admission import Admission
 from cti.settings import AccessCodeSettings, TrunkSettings
@@ -50,6 +51,7 @@ class Carrier:
     def __init__(self) -> None:
         self.address = ("127.0.0.1", 0)
         self.status = 200
+        self.rings = False
         self.headers: list[tuple[str, str]] = []
         self.sessions: list[InviteSession] = []
         self.agent: UserAgent
@@ -66,6 +68,8 @@ class Carrier:
     def _on_invite(self, session: InviteSession) -> None:
         session.observer = Recorder()
         self.sessions.append(session)
+        if self.rings:
+            session.ring()
         if self.status == 200:
             session.accept(b"v=0\r\n")
         else:
@@ -164,6 +168,12 @@ class Platform:
 
 def trunk(name: str, server: str, **fields: Any) -> TrunkSettings:
     return TrunkSettings.model_validate({"name": name, "server": server, "probe": PROBE, **fields})
+
+
+def failovers() -> float:
+    """Return how many calls trunks have failed, for whatever reason."""
+    (family,) = (each for each in REGISTRY.collect() if each.name == "trunk_failovers")
+    return sum(each.value for each in family.samples if each.name == "trunk_failovers_total")
 
 
 @pytest.fixture

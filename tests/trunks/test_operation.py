@@ -19,7 +19,14 @@ from cti.trunks.registration import RegistrationState
 from domain.failures import Code
 from tests.peers.process import PeerProcess
 from tests.sip_session.test_sipp import free_port
-from tests.trunks.conftest import TENANT, Carrier, CarrierRegistrar, Platform, trunk
+from tests.trunks.conftest import (
+    TENANT,
+    Carrier,
+    CarrierRegistrar,
+    Platform,
+    failovers,
+    trunk,
+)
 
 SCENARIOS = Path(__file__).parent / "sipp"
 NUMBER = "13700000000"
@@ -114,7 +121,7 @@ class Caller:
     def fork_acknowledged(self, sdp: bytes) -> None:
         """See ForkOwner."""
 
-    def fork_reoffered(self, sdp: bytes) -> bytes | Code:
+    def fork_reoffered(self, fork: Fork, sdp: bytes) -> bytes | Code:
         return Code.NO_COMMON_CODEC
 
     def fork_referred(self, referral: Referral) -> None:
@@ -151,6 +158,21 @@ async def test_what_the_callee_says_is_final(
     one.status = status
     await platform.start(trunk("one", one.server), trunk("two", two.server, priority=2))
     assert await call(platform) == (code, ["one"])
+    assert not two.sessions
+
+
+async def test_who_rang_is_not_rung_over_another_trunk(
+    platform: Platform, carriers: list[Carrier]
+) -> None:
+    one, two = carriers
+    one.rings, one.status = True, 503
+    await platform.start(trunk("one", one.server), trunk("two", two.server, priority=2))
+    await platform.until(lambda: platform.state("one") == "up", "the carrier answers")
+    before = failovers()
+    for _ in range(4):
+        assert (await call(platform))[1] == ["one"]
+    assert failovers() == before
+    assert await platform.first_choice() == "one"
     assert not two.sessions
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from prometheus_client import REGISTRY
 
 from cti.admission import Admission, Admitted
 from cti.identity import UserToUser
@@ -23,6 +22,7 @@ from cti.trunks.settings import OutboundSettings
 from cti.trunks.tenant_access import TenantAccess
 from domain.failures import Code, PlatformError
 from domain.ids import TenantId
+from tests.trunks.conftest import failovers
 
 DEMO = TenantId("demo")
 CODES = [AccessCodeSettings(code="95598", flow="main")]
@@ -209,12 +209,6 @@ async def test_a_failure_after_ringing_is_not_the_trunks(status: int, code: Code
     assert failovers() == before
     assert bench.out.report(attempt, status, code)
     assert failovers() == before + 1
-
-
-def failovers() -> float:
-    """Return how many calls trunks have failed, for whatever reason."""
-    (family,) = (each for each in REGISTRY.collect() if each.name == "trunk_failovers")
-    return sum(each.value for each in family.samples if each.name == "trunk_failovers_total")
 
 
 async def test_silence_takes_a_trunk_out_at_once_and_retry_after_for_so_long() -> None:
