@@ -50,7 +50,7 @@ async def test_baresip_on_tls_is_rung_by_both_nodes(
             authority=site.proxy.authority,
             outbound=outbound,
         )
-        await phone.event("REGISTER_OK")
+        await phone.registered()
         async with site.toolbar("1001") as toolbar:
             await talk_from_each_node(site, toolbar)
     finally:

@@ -129,6 +129,13 @@ class Baresip:
         )
         return event
 
+    async def registered(self) -> None:
+        """Wait until a registrar has taken it.
+
+        It registers as it starts, maybe before we listen to its events: only its words are sure.
+        """
+        await self._process.printed(r"200 OK .*\[\d+ bindings?\]", timeout_s=15)
+
     def heard(self) -> audio.Sound:
         """What the last call heard."""
         dumps = sorted(self._directory.glob("dump-*-dec.wav"))

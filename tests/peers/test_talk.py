@@ -184,7 +184,7 @@ async def test_linphone_calls_baresip(bench: Bench, tones: dict[int, Path]) -> N
     agent = Baresip(bench.directory("baresip"), user="1005", voice=tones[AGENT_HZ])
     try:
         await agent.start(bench.server, password=bench.phone_password("1005"), auto_answer=True)
-        await agent.event("REGISTER_OK")
+        await agent.registered()
         await caller.start()
         async with bench.toolbar("1005") as toolbar:
             await caller.dial(bench.platform.access_url("96000"))

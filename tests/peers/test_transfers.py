@@ -29,7 +29,7 @@ async def test_baresip_transfers_blind(bench: Bench, tones: dict[int, Path]) -> 
     agent = Baresip(bench.directory("baresip"), user="1005", voice=tones[CALLER_HZ])
     try:
         await agent.start(bench.server, password=bench.phone_password("1005"), auto_answer=True)
-        await agent.event("REGISTER_OK")
+        await agent.registered()
         async with (
             bench.phone("1002", register=True, auto_answer=True) as expert,
             bench.toolbar("1005") as toolbar,

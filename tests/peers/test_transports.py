@@ -123,7 +123,7 @@ async def test_linphone_calls_baresip_over_tls(bench: Bench, tones: dict[int, Pa
             transport="tls",
             authority=bench.authority,
         )
-        await agent.event("REGISTER_OK")
+        await agent.registered()
         await caller.start(transport="tls", authority=bench.authority)
         async with bench.toolbar("1005") as toolbar:
             await caller.dial(f"sip:96000@{for_linphone(bench, 'tls')};transport=tls")

@@ -29,7 +29,7 @@ async def test_a_real_phone_is_reached_through_its_node(
     server = f"127.0.0.1:{main.addresses['tcp'][1]}"
     await phone.start(server, password=PASSWORD, auto_answer=True, transport="tcp")
     try:
-        await phone.event("REGISTER_OK")
+        await phone.registered()
         (binding,) = await standby.phones()
         (way,) = binding.ways
         assert len(way.route) == 1
