@@ -67,7 +67,8 @@ class DialTarget:
 
     With `outside` the user is a number, dialled over the tenant's trunks. `caller_number` and
     `caller_name` are what the far end shows, unless `withheld`; `auto_answer` asks a phone to
-    answer by itself where it can.
+    answer by itself where it can. `subject` and `user_to_user` (RFC 7433, as written there) are
+    what somebody who transfers a call tells along with it.
     """
 
     user: str
@@ -77,6 +78,8 @@ class DialTarget:
     auto_answer: bool = False
     outside: bool = False
     withheld: bool = False
+    subject: str = ""
+    user_to_user: str = ""
 
 
 class DialError(PlatformError):

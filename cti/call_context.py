@@ -9,6 +9,7 @@ from typing import Protocol
 
 from cti.call import CallInfo, Clip
 from cti.contacts import Binding
+from cti.identity import UserToUser
 from cti.media import PortFigures
 from cti.number_plan import NumberPlan
 from cti.rtp_port import MediaRouter, RtpPort
@@ -31,7 +32,13 @@ class OutboundTrunks(Protocol):
     """The part of `cti.trunks.outbound` that calls need."""
 
     async def attempts(
-        self, tenant: TenantId, number: str, *, caller: str = "", privacy: bool = False
+        self,
+        tenant: TenantId,
+        number: str,
+        *,
+        caller: str = "",
+        privacy: bool = False,
+        user_to_user: UserToUser | None = None,
     ) -> Sequence[TrunkAttempt]:
         """Return the attempts, the best first; PlatformError when the number may not be called."""
 

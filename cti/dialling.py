@@ -11,6 +11,7 @@ from cti.call import CallInfo, DialError, DialTarget, ProgressingLeg, RingingLeg
 from cti.call_context import CallContext
 from cti.contacts import Binding
 from cti.fork import PhoneWay, TrunkWay, Way
+from cti.identity import parse_user_to_user, user_to_user_header
 from cti.leg import OutgoingLeg
 from cti.sip.message import Request
 from cti.sip.uri import NameAddr, SipUri
@@ -103,6 +104,11 @@ def _to_contact(
     if target.auto_answer:
         # RFC 5373, and the older habit that most desk phones know.
         headers = [("Answer-Mode", "Auto"), ("Call-Info", f"<sip:{domain}>;answer-after=0")]
+    passed = parse_user_to_user(target.user_to_user)
+    if passed is not None:
+        headers.append(user_to_user_header(passed))
+    if target.subject:
+        headers.append(("Subject", target.subject))
     return [
         PhoneWay(context.user_agent, way, from_, to, headers, max_forwards) for way in binding.ways
     ]
@@ -115,7 +121,11 @@ async def _over_trunks(
     if trunks is None:
         raise PlatformError(Code.TRANSFER_TARGET_UNKNOWN, "no trunk leads outside")
     attempts = await trunks.attempts(
-        tenant, target.user, caller=target.caller_number, privacy=target.withheld
+        tenant,
+        target.user,
+        caller=target.caller_number,
+        privacy=target.withheld,
+        user_to_user=parse_user_to_user(target.user_to_user),
     )
     clock = asyncio.get_running_loop().time
     return [

@@ -253,6 +253,11 @@ def outgoing_identity(
     return OutgoingIdentity(from_, tuple(headers))
 
 
+def parse_user_to_user(value: str) -> UserToUser | None:
+    """Read a value as an INVITE carries it; None when it cannot be read."""
+    return next(_user_to_user(Headers([("User-To-User", value)])), None)
+
+
 def user_to_user_header(data: UserToUser) -> tuple[str, str]:
     """Write User-to-User data on; ValueError when it holds line breaks."""
     value = data.data if data.encoding == "hex" else '"' + data.data.replace('"', "'") + '"'

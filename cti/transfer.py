@@ -16,6 +16,7 @@ from cti.call import DialError, DialTarget, HangUpParty
 from cti.caller_line import CallerLine
 from cti.conversation import Conversation
 from cti.fork import Fork
+from cti.identity import parse_user_to_user
 from cti.leg import OutgoingLeg
 from cti.number_plan import OutsideNumber, PhoneUser
 from cti.rtp_port import RtpPort
@@ -198,6 +199,7 @@ def _send_blind(
     if instead_of is not None:
         instead_of.end(Code.CALL_TRANSFERRED)
     record = _Record(call, "blind", by, referral.target, instead_of)
+    told = dict(referral.headers)
     if isinstance(destination, PhoneUser | OutsideNumber):
         shown = info.caller if by is not None else _far_leg(call).target.user
         target = DialTarget(
@@ -205,12 +207,17 @@ def _send_blind(
             caller_number=shown,
             purpose="transfer",
             outside=isinstance(destination, OutsideNumber),
+            subject=told.get("Subject", ""),
+            user_to_user=told.get("User-To-User", ""),
         )
         Transfer(call, referral, by, target, record).begin()
     elif by is not None:
         referral.finish(_OK)
         record.ended(None, _OK, None)
         by.hang_up(Code.CALL_TRANSFERRED)
+        passed = parse_user_to_user(told.get("User-To-User", ""))
+        if passed is not None and passed.text:
+            call.data["user_to_user"] = passed.text
         call.redirect(destination)
 
 

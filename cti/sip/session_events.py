@@ -126,6 +126,8 @@ class Referral(Protocol):
     """Call-ID, to-tag and from-tag of the dialog to take over (RFC 3891), for an attended one."""
     referred_by: str
     """The Referred-By header as sent (RFC 3892), empty without one."""
+    headers: tuple[tuple[str, str], ...]
+    """Headers of the Refer-To for the new call: Subject and User-To-User at most."""
 
     def accept(self) -> None:
         """Answer 202 and tell that the transfer is tried (NOTIFY, sipfrag 100)."""

@@ -12,6 +12,7 @@ from cti.admission import Admission, TenantAccess
 from cti.call_context import OutboundTrunks
 from cti.call_control import CallControl, PhoneAccess
 from cti.contacts import Binding, Way
+from cti.identity import UserToUser
 from cti.media import PortId
 from cti.media_engine import RtpEngine
 from cti.sdp import Direction, build_offer
@@ -61,12 +62,20 @@ class Trunks:
         self.taken: list[str] = []
         self.released: list[str] = []
         self.reports: list[tuple[str, int]] = []
+        self.passed: UserToUser | None = None
         self.asked_to_wait_s: list[float] = []
         self.full: set[str] = set()
 
     async def attempts(
-        self, tenant: TenantId, number: str, *, caller: str = "", privacy: bool = False
+        self,
+        tenant: TenantId,
+        number: str,
+        *,
+        caller: str = "",
+        privacy: bool = False,
+        user_to_user: UserToUser | None = None,
     ) -> Sequence[TrunkAttempt]:
+        self.passed = user_to_user
         return [
             TrunkAttempt(
                 trunk=f"carrier-{index}",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cti.call import Call, DialTarget, HangUpParty, Leg
+from cti.call import Call, DialTarget, HangUpParty, JsonValue, Leg
 from domain.failures import Code
 from tests.call_control.conftest import answered
 from tests.call_control.exchange import Exchange, Phone, Transferor, exchange_on, replaces
@@ -36,9 +36,11 @@ class Service:
         self.transferred: list[Leg] = []
         self.ends: list[HangUpParty] = []
         self.flows: list[str] = []
+        self.data: list[dict[str, JsonValue]] = []
 
     async def run(self, call: Call) -> None:
         self.flows.append(call.info.flow)
+        self.data.append(dict(call.data))
         if call.info.flow == "b":
             await call.collect(first_digit_timeout_ms=60_000)
             return
@@ -188,6 +190,36 @@ async def test_a_phone_that_called_another_is_sent_into_a_flow(exchange: Exchang
     refused.refer("sip:1002@cti95598")  # a flow is nobody to be sent elsewhere
     await until(lambda: refused.status == 403)
     call.hang_up()
+    await settled(exchange)
+
+
+@pytest.mark.parametrize("target", ["1002", "13900001111", "4001"])
+async def test_what_is_told_along_with_a_transfer(
+    exchange: Exchange, carrier: Party, target: str
+) -> None:
+    service, agent, caller, phone = await serve(exchange, carrier)
+    expert = await exchange.phone("1002")
+    exchange.trunks.carriers = [await exchange.carrier()]
+    asks = Transferor(agent, phone)
+    asks.refer(
+        f"sip:{target}@cti95598?User-to-User=04636f6e7472616374%3Bencoding%3Dhex"
+        "&Subject=Meter%2012&X-Other=no"
+    )
+    if target == "1002":
+        ringing = await expert.next_call()
+        assert ringing.session is not None
+        headers = ringing.session.request.headers
+        assert headers.get("User-To-User") == "04636f6e7472616374;encoding=hex"
+        assert headers.get("Subject") == "Meter 12"
+        assert "X-Other" not in headers
+    elif target == "4001":
+        await until(lambda: service.flows == ["main", "b"])
+        assert service.data[-1]["user_to_user"] == "contract"
+    else:
+        await exchange.trunks.carriers[0].next_call()
+        assert exchange.trunks.passed is not None
+        assert exchange.trunks.passed.text == "contract"
+    caller.hang_up()
     await settled(exchange)
 
 

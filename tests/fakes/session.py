@@ -135,6 +135,7 @@ class FakeReferral:
         self.target = target
         self.replaces = (str(id(named)), "", "") if named is not None else None
         self.referred_by = ""
+        self.headers: tuple[tuple[str, str], ...] = ()
         self.statuses: list[int] = []
         self.refused: Code | None = None
 
