@@ -1,11 +1,13 @@
-"""Who may call whom: trunk by address, digest or registration, access code, lists, limits.
+"""Who may call whom: trunk, access code, lists, limits.
+
+A trunk is known by address, digest, certificate or registration.
 
 Time comes in as monotonic seconds. One object holds the counts of live calls of a node.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from cti.identity import CallerIdentity, identity_of
@@ -13,6 +15,7 @@ from cti.numbers import normalised_number, number_of, number_of_address, without
 from cti.settings import AccessCodeSettings, CallLimitSettings
 from cti.sip.digest import AuthResult
 from cti.sip.message import Request
+from cti.sip.transport import Hop
 from cti.sip.uri import SipUri
 from cti.trunks.authentication import TrunkAuthenticator
 from cti.trunks.directory import TrunkDirectory
@@ -88,6 +91,8 @@ class Admission:
         self._registered_at: dict[str, set[str]] = {}
         self.authenticator = authenticator
         """Set by the node before calls come in; without it no trunk is admitted by digest."""
+        self.identities_of: Callable[[Hop], frozenset[str]] = _no_identities
+        """Set likewise: whom the certificate of a hop's peer proves it to be."""
 
     def load(
         self,
@@ -140,11 +145,13 @@ class Admission:
         registered = (by_contact.get(user) for user in self._registered_at.get(source_ip, ()))
         return (*trunks, *(trunk for trunk in registered if trunk is not None))
 
-    def admit_invite(self, request: Request, source_ip: str, now: float) -> Admitted | Refused:
-        """Decide on an INVITE by all that it tells."""
+    def admit_invite(
+        self, request: Request, source_ip: str, now: float, hop: Hop | None = None
+    ) -> Admitted | Refused:
+        """Decide on an INVITE by all that it tells; `hop` is the one that it came over."""
         target = request.target
         user = target.user if isinstance(target, SipUri) else number_of(target)
-        found = self._find(request, user, source_ip)
+        found = self._find(request, user, source_ip, hop)
         if isinstance(found, Refused):
             return found
         trunk, code = found
@@ -199,16 +206,16 @@ class Admission:
     # Whose call it is
 
     def _find(
-        self, request: Request, user: str, source_ip: str
+        self, request: Request, user: str, source_ip: str, hop: Hop | None
     ) -> tuple[Trunk, AccessCode | None] | Refused:
         directory = self._directory
-        trunk = directory.by_contact.get(user)
-        if trunk is not None and self._may_send(trunk, source_ip):
-            return trunk, self._registered_code(request, trunk)
+        proven = self._registered(request, user, source_ip) or self._certified(user, source_ip, hop)
+        if proven is not None:
+            return proven
         authenticator = self.authenticator
         if authenticator is not None and directory.by_digest_user:
             trunk = directory.by_digest_user.get(authenticator.user_of(request))
-            if trunk is not None and (not trunk.settings.addresses or trunk.sends_from(source_ip)):
+            if trunk is not None and trunk.may_come_from(source_ip):
                 refusal = _judge(authenticator, request, trunk)
                 return refusal or (trunk, directory.code_of(trunk, user))
         found = directory.find(source_ip, user)
@@ -224,6 +231,24 @@ class Admission:
             called = normalised_number(user)
             return Refused(Code.TRUNK_UNKNOWN, _NO_TENANT, None, caller, called)
         return trunk, None
+
+    def _registered(
+        self, request: Request, user: str, source_ip: str
+    ) -> tuple[Trunk, AccessCode | None] | None:
+        """Find the trunk whose Contact is called by its carrier."""
+        trunk = self._directory.by_contact.get(user)
+        if trunk is None or not self._may_send(trunk, source_ip):
+            return None
+        return trunk, self._registered_code(request, trunk)
+
+    def _certified(
+        self, user: str, source_ip: str, hop: Hop | None
+    ) -> tuple[Trunk, AccessCode | None] | None:
+        """Find the trunk that the certificate of the caller's connection names."""
+        if hop is None or not self._directory.has_certified_trunks:
+            return None
+        found = self._directory.find_certified(self.identities_of(hop), user)
+        return found if found is not None and found[0].may_come_from(source_ip) else None
 
     def _may_send(self, trunk: Trunk, source_ip: str) -> bool:
         """Tell whether a call to the Contact that a trunk registered comes from its carrier."""
@@ -283,6 +308,10 @@ class Admission:
         if code.limit is not None and not code.limit.has_room(now):
             return Code.ACCESS_CODE_BUSY
         return None if self._limit.has_room(now) else Code.OVERLOADED
+
+
+def _no_identities(_hop: Hop) -> frozenset[str]:
+    return frozenset()
 
 
 def _rewritten(trunk: Trunk, user: str) -> str:

@@ -23,6 +23,7 @@ from cti.trunks.settings import (
     BoundedPattern,
     CallerIdStyle,
     HeaderName,
+    HostName,
     LandingCodeSource,
     NumberRules,
     ProbeSettings,
@@ -236,6 +237,9 @@ class TrunkSettings(_Settings):
     addresses: list[IpNetwork] = []
     authentication: TrunkAuthentication = TrunkAuthentication.ADDRESS
     user: SipUser = Field("", description="who sends, by digest; its password is made at the start")
+    certificate_names: list[HostName] = Field(
+        default=[], description="hosts or domains of which its certificate names one"
+    )
     is_trusted: bool = Field(True, alias="trusted", description="believe its P-Asserted-Identity")
     allow_refer: bool = Field(False, description="let its far ends transfer our side of a call")
     server: Annotated[list[ServerUri], BeforeValidator(one_or_more)] = []
@@ -268,16 +272,25 @@ class TrunkSettings(_Settings):
 
     def _faults(self) -> Iterator[tuple[bool, Words, Words]]:
         is_digest = self.authentication is TrunkAuthentication.DIGEST
+        is_certified = self.authentication is TrunkAuthentication.CERTIFICATE
         names_header = self.landing_code is LandingCodeSource.HEADER
         own = self.register_
         yield (
-            not self.addresses and not self.user and not self.server,
+            not (self.addresses or self.user or self.certificate_names or self.server),
             Words("中继既不收也不发", "the trunk neither sends nor is sent to"),
             Words("写 addresses、server 或 user", "add addresses, server or user"),
         )
         yield (
             is_digest != bool(self.user),
             Words("authentication: digest 与 user 要一起写", "digest and a user go together"),
+            Words("补上另一项,或都删去", "add the other one, or remove both"),
+        )
+        yield (
+            is_certified != bool(self.certificate_names),
+            Words(
+                "authentication: certificate 与 certificate_names 要一起写",
+                "certificate and certificate_names go together",
+            ),
             Words("补上另一项,或都删去", "add the other one, or remove both"),
         )
         yield (

@@ -44,6 +44,7 @@ class NodeTrunks(Collector):
             digest,
             lambda tenant, user: credentials().trunk_ha1(tenant, user),
         )
+        admission.identities_of = user_agent.endpoint.identities_of
         self._operation = TrunkOperation(
             user_agent=user_agent,
             admission=admission,

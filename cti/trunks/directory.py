@@ -79,6 +79,8 @@ class TrunkDirectory:
         self.codes: dict[TenantId, dict[str, AccessCode]] = {}
         self.trunks_of_tenant: dict[TenantId, list[Trunk]] = {}
         self._networks: dict[IpNetwork, _Network] = {}
+        self._certified: dict[str, _Network] = {}
+        """By name in the certificate, instead of an address."""
         self._networks_of_source: dict[str, tuple[_Network, ...]] = {}
         self._place_of: dict[TenantId, int] = {}
         for at, access in enumerate(tenants):
@@ -86,7 +88,7 @@ class TrunkDirectory:
             self._place_of[access.tenant] = at
             self._add_codes(access)
             self._add_trunks(access)
-        for address, network in self._networks.items():
+        for address, network in (*self._networks.items(), *self._certified.items()):
             if len(network.doors) > 1:
                 network.claims = self._claims(address, network)
         self._by_size = {4: self._sizes(4), 6: self._sizes(6)}
@@ -111,10 +113,23 @@ class TrunkDirectory:
                 return found
         return None
 
+    def find_certified(
+        self, names: Iterable[str], called: str
+    ) -> tuple[Trunk, AccessCode | None] | None:
+        """Return trunk and access code of a call over a connection whose peer proved its names."""
+        networks = [self._certified[name] for name in sorted(names) if name in self._certified]
+        for network in networks:
+            found = self._within(network, without_separators(called))
+            if found is not None:
+                return found
+        return (networks[0].trunks[0], None) if networks else None
+
     def _within(self, network: _Network, called: str) -> Found | None:
         if network.claims is not None:
             claim = network.claims.find(called)
             return None if claim is None else (claim.trunk, self._code(claim))
+        if not network.doors:
+            return None
         ((rules, door),) = network.doors.items()
         number = normalised_number(rewritten(rules, called))
         trunk = door.trunk_with(number)
@@ -138,9 +153,8 @@ class TrunkDirectory:
         return bool(self._networks_of(source_ip))
 
     def first_trunk_of(self, source_ip: str) -> Trunk | None:
-        """Return the trunk with the narrowest network that holds the address."""
-        networks = self._networks_of(source_ip)
-        return networks[0].trunks[0] if networks else None
+        """Return the trunk with the narrowest network that holds the address, if that is enough."""
+        return next((one for one in self.trunks_of(source_ip) if not one.needs_certificate), None)
 
     def _networks_of(self, source_ip: str) -> tuple[_Network, ...]:
         networks = self._networks_of_source.get(source_ip)
@@ -170,6 +184,11 @@ class TrunkDirectory:
                 key = int(network.network_address) >> (network.max_prefixlen - bits)
                 tables.setdefault(bits, {})[key] = entry
         return sorted(tables.items(), reverse=True)
+
+    @property
+    def has_certified_trunks(self) -> bool:
+        """Whether any trunk is known by its certificate."""
+        return bool(self._certified)
 
     # Filling
 
@@ -206,8 +225,15 @@ class TrunkDirectory:
             self.by_contact[trunk.contact_user] = trunk
             if trunk.needs_digest:
                 self._add_digest_user(trunk)
-            for network in settings.addresses:
-                self._add_network(network, trunk)
+            for address in settings.addresses:
+                network = self._networks.setdefault(address, _Network())
+                network.trunks.append(trunk)
+                if not trunk.needs_certificate:
+                    self._open_door(address, network, trunk)
+            for name in map(str.lower, settings.certificate_names):
+                network = self._certified.setdefault(name, _Network())
+                network.trunks.append(trunk)
+                self._open_door(name, network, trunk)
 
     def _add_digest_user(self, trunk: Trunk) -> None:
         user = trunk.settings.user
@@ -224,9 +250,7 @@ class TrunkDirectory:
                 ),
             )
 
-    def _add_network(self, address: IpNetwork, trunk: Trunk) -> None:
-        network = self._networks.setdefault(address, _Network())
-        network.trunks.append(trunk)
+    def _open_door(self, address: IpNetwork | str, network: _Network, trunk: Trunk) -> None:
         door = network.doors.setdefault(trunk.called_in, _Door())
         if trunk.tenant in door.trunk_of:
             return
@@ -237,7 +261,7 @@ class TrunkDirectory:
         if len(door.trunk_of) >= 2:
             self._share(address, door, trunk.tenant)
 
-    def _share(self, address: IpNetwork, door: _Door, tenant: TenantId) -> None:
+    def _share(self, address: IpNetwork | str, door: _Door, tenant: TenantId) -> None:
         for number in self.codes[tenant]:
             owner = door.tenant_of.setdefault(number, tenant)
             if owner != tenant:
@@ -251,7 +275,7 @@ class TrunkDirectory:
                     ),
                 )
 
-    def _claims(self, address: IpNetwork, network: _Network) -> Claims:
+    def _claims(self, address: IpNetwork | str, network: _Network) -> Claims:
         claims = Claims()
         for door in network.doors.values():
             for tenant, trunk in door.trunk_of.items():
@@ -262,7 +286,7 @@ class TrunkDirectory:
         return claims
 
     def _rivals(
-        self, address: IpNetwork, own: tuple[Trunk, str], rival: Claim, called: str
+        self, address: IpNetwork | str, own: tuple[Trunk, str], rival: Claim, called: str
     ) -> AmbiguousError:
         (trunk, number), other = own, rival.trunk
         return AmbiguousError(

@@ -118,6 +118,7 @@ class TrunkAuthentication(StrEnum):
 
     ADDRESS = "address"
     DIGEST = "digest"
+    CERTIFICATE = "certificate"  # of its TLS connection (RFC 5922)
 
 
 class CallerIdStyle(StrEnum):

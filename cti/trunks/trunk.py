@@ -61,6 +61,7 @@ class Trunk:
         "landing_code",
         "limit",
         "name",
+        "needs_certificate",
         "needs_digest",
         "pattern",
         "service_routes",
@@ -73,6 +74,7 @@ class Trunk:
         self.settings = settings
         self.name = settings.name
         self.needs_digest = settings.authentication is TrunkAuthentication.DIGEST
+        self.needs_certificate = settings.authentication is TrunkAuthentication.CERTIFICATE
         self.landing_code: LandingCodeSource = settings.landing_code
         pattern = settings.landing_code_pattern
         self.pattern = re.compile(pattern) if pattern is not None else None
@@ -103,6 +105,10 @@ class Trunk:
         return address is not None and any(
             address in network for network in self.settings.addresses
         )
+
+    def may_come_from(self, source_ip: str) -> bool:
+        """Tell whether whoever proved to be the trunk may be at an address."""
+        return not self.settings.addresses or self.sends_from(source_ip)
 
     def take_over(self, before: Trunk) -> None:
         """Keep the counts of the same trunk before a reload, and its registrars' wishes."""

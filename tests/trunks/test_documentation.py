@@ -67,6 +67,12 @@ def test_the_example_is_a_whole_configuration(example: Config) -> None:
     assert example.callers.black("17001234567") == "nuisance"
 
 
+def test_the_other_trunks_are_some() -> None:
+    lines = [line.strip() for line in PAGE.splitlines() if line.startswith("    - {name: ")]
+    trunks = [TrunkSettings.model_validate(yaml.safe_load(line)[0]) for line in lines]
+    assert [trunk.name for trunk in trunks] == ["roaming", "sbc"]
+
+
 def test_the_worked_examples_of_rules() -> None:
     rows = list(table("| rules | number | becomes |"))
     assert len(rows) >= 9
