@@ -20,7 +20,7 @@ from cti.inbound_call import InboundCall
 from cti.media import MediaEngine
 from cti.number_plan import NumberPlan, OutsideNumber, no_phone
 from cti.numbers import number_of
-from cti.phone_calls import PhoneDoor, connect
+from cti.phone_calls import CallsOfPhones, PhoneDoor, connect
 from cti.refusals import Refusals, arrival_of
 from cti.rtp_port import MediaRouter, RtpPort
 from cti.settings import AccessCodeSettings
@@ -49,6 +49,8 @@ class PhoneAccess:
     directory: PhoneDirectory
     authenticator: PhoneAuthenticator
     is_phone: Callable[[TenantId, str], bool] = no_phone
+    max_calls: int = 10
+    """At once, made by one user's phones: a stolen password must not take all trunks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,7 @@ class CallControl:
             may_trunk_transfer=self._may_trunk_transfer,
         )
         self._door: PhoneDoor | None = None
+        self._calls_of_phones = CallsOfPhones(phones.max_calls if phones is not None else 0)
         if phones is not None:
             self._door = PhoneDoor(phones.directory, phones.authenticator, plan)
             offer_replaces(user_agent)
@@ -177,6 +180,10 @@ class CallControl:
         elif decision.is_challenge:
             self._refusals.challenge(session, decision)
         else:
+            if door is not None and decision.code is Code.TRUNK_UNKNOWN:
+                # As a phone without a password: who asks learns nothing of which users there are.
+                door.authenticate(session)
+                decision = replace(decision, status=401)
             self._refusals.refuse(session, decision)
             if decision.code is Code.TRUNK_UNKNOWN:
                 self._on_stranger(session.source)
@@ -233,10 +240,17 @@ class CallControl:
         except PlatformError as error:
             self._refuse(session, info, error.code)
             return
-        if not self._admission.take_room(self._clock()):
+        if not self._calls_of_phones.has_room(account):
+            self._refuse(session, info, Code.PHONE_AT_LIMIT)
+        elif not self._admission.take_room(self._clock()):
             self._refuse(session, info, Code.OVERLOADED)
-            return
-        self._start(session, arrival)
+        else:
+            self._calls_of_phones.take(account)
+            self._start(session, replace(arrival, release=partial(self._release_phone, account)))
+
+    def _release_phone(self, account: PhoneAccount) -> None:
+        self._calls_of_phones.release(account)
+        self._admission.free_room()
 
     def _of_phone(
         self, door: PhoneDoor, account: PhoneAccount, session: InviteSession, info: CallInfo
@@ -261,7 +275,7 @@ class CallControl:
         self, door: PhoneDoor, session: InviteSession, named: InviteSession | int
     ) -> None:
         """An INVITE with Replaces (RFC 3891): a phone takes the place of another one's."""
-        if not door.is_of_phone(session):
+        if not door.is_of_phone(session) and self._admission.knows(session.source):
             session.reject(Code.TRANSFER_FORBIDDEN)
             return
         account = door.authenticate(session)

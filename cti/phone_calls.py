@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from cti.call import Call, DialError, DialTarget, ProgressingLeg
 from cti.number_plan import Destination, NumberPlan
 from cti.sip.message import Response
@@ -9,6 +11,7 @@ from cti.sip.phone_auth import PhoneAccount, PhoneAuthenticator, PhoneDirectory
 from cti.sip.session import InviteSession
 from cti.sip.uri import SipUri
 from domain.failures import Code
+from domain.ids import TenantId
 
 _RING_MS = 120_000
 
@@ -27,6 +30,29 @@ async def connect(call: Call, target: DialTarget) -> None:
     await call.answer()
     await call.bridge(leg)
     await call.hang_up(Code.FAR_END_HUNG_UP)
+
+
+class CallsOfPhones:
+    """Counts the calls that each user's phones have made and that have not ended."""
+
+    def __init__(self, max_calls: int) -> None:
+        self._max_calls = max_calls
+        self._calls: Counter[tuple[TenantId, str]] = Counter()
+
+    def has_room(self, account: PhoneAccount) -> bool:
+        """Whether one more call may begin."""
+        return self._calls[account.tenant, account.user] < self._max_calls
+
+    def take(self, account: PhoneAccount) -> None:
+        """Count a call."""
+        self._calls[account.tenant, account.user] += 1
+
+    def release(self, account: PhoneAccount) -> None:
+        """Give a call back, once."""
+        owner = account.tenant, account.user
+        self._calls[owner] -= 1
+        if not self._calls[owner]:
+            del self._calls[owner]
 
 
 class PhoneDoor:

@@ -52,6 +52,7 @@ class Code(StrEnum):
     AUTHENTICATION_FAILED = "authentication_failed"
     PHONE_NOT_REGISTERED = "phone_not_registered"
     PHONE_UNREACHABLE = "phone_unreachable"
+    PHONE_AT_LIMIT = "phone_at_limit"
     NO_ANSWER = "no_answer"
     BUSY = "busy"
     DECLINED = "declined"
@@ -178,6 +179,8 @@ CATALOGUE: dict[Code, Failure] = dict([
            "认证失败", "authentication failed"),
     _entry(Code.PHONE_NOT_REGISTERED, 480, "UNAVAILABLE", 20, _BAD,
            "话机未注册", "phone is not registered"),
+    _entry(Code.PHONE_AT_LIMIT, 486, "RESOURCE_EXHAUSTED", 17, _NO,
+           "该话机的通话数已到上限", "phone has as many calls as it may have"),
     _entry(Code.PHONE_UNREACHABLE, 480, "UNAVAILABLE", 27, _BAD,
            "话机无法接通", "phone cannot be reached"),
     _entry(Code.NO_ANSWER, 480, "DEADLINE_EXCEEDED", 19, _BAD, "振铃无应答", "rang without answer"),

@@ -21,6 +21,7 @@ from node.credentials import Credentials
 
 # Failures are all counted by the registrar; this many a second are worth an event.
 _FAILURES_TOLD_PER_S = 10
+_MAX_USER_CHARACTERS = 64
 
 
 class ConfiguredPhones:
@@ -82,5 +83,6 @@ class RegistrationEvents(RegistrarEvents):
         if not self._failures.has_token(asyncio.get_running_loop().time()):
             return
         self._failures.take()
-        body = AuthenticationFailed(protocol="register", user=user, source_address=source)
+        told = user[:_MAX_USER_CHARACTERS]
+        body = AuthenticationFailed(protocol="register", user=told, source_address=source)
         self._events.publish(self._phones.tenant_of(user), body, cause=Code.AUTHENTICATION_FAILED)

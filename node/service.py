@@ -475,7 +475,7 @@ class Node:
             phones=PhoneAccess(self._phones, registration.authenticator, self._is_phone),
             outbound=self._trunks.outbound,
             hold_music=lambda: self._prompts.music(WAITING),
-            on_stranger=lambda source: self._defence.strike(source, Offence.STRANGER),
+            on_stranger=self._on_stranger,
         )
         user_agent.is_available = lambda: not self._calls.is_draining
         media.on_event = self._calls.on_media
@@ -516,6 +516,10 @@ class Node:
 
     def _is_trusted(self, address: str) -> bool:
         return self._admission.knows(address) or address in self._proxies
+
+    def _on_stranger(self, source: str) -> None:
+        # Whatever it came by: an INVITE that nobody was challenged for proves no address.
+        self._defence.strike(source, Offence.STRANGER, is_forgeable=True)
 
     def _take_invite(self, session: InviteSession) -> None:
         self._calls.on_invite(session)

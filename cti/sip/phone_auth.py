@@ -9,9 +9,10 @@ from typing import Protocol
 
 from prometheus_client import Counter
 
-from cti.sip.digest import AuthResult, DigestServer
+from cti.sip.digest import AuthResult, DigestServer, parse_digest
 from cti.sip.message import Request, Response, response_to
-from cti.sip.uri import SipUri
+from cti.sip.syntax import SipSyntaxError
+from cti.sip.uri import SipUri, parse_uri
 from domain.ids import TenantId
 
 _FAILURES = Counter("sip_authentication_failures", "Wrong passwords and unknown users of phones")
@@ -93,6 +94,8 @@ class PhoneAuthenticator:
             source=arrival.source,
         )
         if result is AuthResult.ACCEPTED and account is not None:
+            if method == "INVITE" and _is_for_another(request):
+                return response_to(request, 400, "Credentials Are For Another Number")
             if self._on_success is not None:
                 self._on_success(arrival.source)
             return account
@@ -107,3 +110,24 @@ class PhoneAuthenticator:
         """Return the headers of a 401 for whoever is at this address."""
         values = self._digest.challenges(self._unix_clock(), stale=stale, source=source)
         return [("WWW-Authenticate", each) for each in values]
+
+
+def _is_for_another(request: Request) -> bool:
+    """Whether credentials were overheard in a call to somebody else (RFC 7616 3.4.6).
+
+    Of the URIs only the users are compared: proxies rewrite the rest.
+    """
+    dialled = _user_of(request.uri)
+    for value in request.headers.get_all("Authorization"):
+        named = _user_of((parse_digest(value) or {}).get("uri", ""))
+        if named and named != dialled:
+            return True
+    return False
+
+
+def _user_of(text: str) -> str:
+    try:
+        uri = parse_uri(text)
+    except SipSyntaxError:
+        return ""
+    return uri.user if isinstance(uri, SipUri) else uri.partition(":")[2]
