@@ -254,7 +254,13 @@ class Transferor:
         self.fragments: list[bytes] = []
         phone.user_agent.serve("NOTIFY", in_dialog=self._on_notify)
 
-    def refer(self, target: str, *, attended: PartyCall | None = None) -> None:
+    def refer(
+        self,
+        target: str,
+        *,
+        attended: PartyCall | None = None,
+        headers: Sequence[tuple[str, str]] = (),
+    ) -> None:
         session = self.call.session
         assert session is not None
         if attended is not None:
@@ -264,7 +270,8 @@ class Transferor:
                 f"?Replaces={other.call_id}%3Bto-tag%3D{other.remote_tag}"
                 f"%3Bfrom-tag%3D{other.local_tag}"
             )
-        session.send("REFER", [("Refer-To", f"<{target}>")], on_response=self._on_response)
+        headers = [("Refer-To", f"<{target}>"), *headers]
+        session.send("REFER", headers, on_response=self._on_response)
 
     def _on_response(self, response: Response) -> None:
         self.status = response.status

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -10,13 +10,11 @@ import pytest
 from cti.call import Call, DialTarget
 from cti.contacts import Way
 from cti.sdp import Direction
-from cti.sip.message import Request, Response
 from cti.sip.timers import Timers
-from cti.sip.transport import Hop
 from domain.failures import Code
 from tests.call_control.conftest import answered
 from tests.call_control.exchange import Exchange, Phone, Transferor, exchange_on, held
-from tests.call_control.party import Party, PartyCall
+from tests.call_control.party import PartyCall
 from tests.call_control.platform import until
 from tests.fakes.media import FakeMedia
 
@@ -261,62 +259,6 @@ async def test_hold_and_resume(
     other.hang_up()
     await holder.until_ended()
     await settled(exchange)
-
-
-async def test_no_leg_shows_anything_of_another(exchange: Exchange, one: Phone) -> None:
-    """RFC 3261 20, RFC 3323: what one side says of itself stays on that side."""
-    carrier = await exchange.carrier()
-    exchange.trunks.carriers = [carrier]
-    to_phone, to_carrier = watch(one), watch(carrier)
-    call = one.dial("13900001111", headers=[("X-Inner", "inner-9f3c"), ("User-Agent", "desk-77")])
-    rung = await carrier.next_call()
-    rung.answer()
-    await until(lambda: exchange.are_talking(call, rung))
-    assert call.session is not None
-    call.session.reinvite(held(call, Direction.SENDONLY))
-    await until(lambda: exchange.media_timeout_ms(call) == 0)
-    rung.hang_up()
-    await call.until_ended()
-    await settled(exchange)
-    assert to_phone
-    assert to_carrier
-    for sent, other, its_call in ((to_carrier, one, call), (to_phone, carrier, rung)):
-        wire = b"\n".join(sent)
-        session = its_call.session
-        assert session is not None
-        secrets = [
-            session.call_id,
-            session.local_tag,
-            session.remote_tag,
-            f":{other.hop.port}",
-            its_call.sdp.split(b"m=audio ")[1].split()[0].decode(),
-            "inner-9f3c",
-            "desk-77",
-            *branches_of(to_phone if sent is to_carrier else to_carrier),
-        ]
-        assert [secret for secret in secrets if secret.encode() in wire] == []
-
-
-def watch(party: Party) -> list[bytes]:
-    """Keep what a party is sent."""
-    received: list[bytes] = []
-    deliver: Callable[..., None] = party.endpoint.on_message
-
-    def on_message(message: Request | Response, source: Hop) -> None:
-        received.append(message.to_bytes())
-        deliver(message, source)
-
-    party.endpoint.on_message = on_message  # type: ignore[method-assign]
-    return received
-
-
-def branches_of(messages: list[bytes]) -> set[str]:
-    return {
-        line.split("branch=")[1].split(";")[0]
-        for message in messages
-        for line in message.decode().split("\r\n")
-        if line.lower().startswith("via:")
-    }
 
 
 @pytest.mark.parametrize("fault", ["gone", "503"])
