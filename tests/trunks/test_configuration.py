@@ -101,7 +101,12 @@ def test_a_whole_configuration_of_trunks(place: Path) -> None:
         ("sip:sbc.example.com;transport=tls", "sip:a b", "", ["SIP 服务器", "192.0.2.10:5060"]),
         ("transport=tls", "transport=sctp", "", ["SIP server"]),
         ("authentication: digest, ", "", "", ["digest", "一起写"]),
-        ("authentication: digest", "authentication: certificate", "", ["certificate_names"]),
+        (
+            "authentication: digest, user: carrier1",
+            "authentication: certificate, server: 192.0.2.9",
+            "",
+            ["certificate_names", "一起写"],
+        ),
         ("landing_code_header: X-Region", "max_calls: 1", "", ["max_calls", "given twice"]),
         ("landing_code_header: X-Region", "", "name: telecom", ["landing_code_header", "add"]),
         ('match: "021"', 'match: "(021)"', "", ["号码规则", "1[3-9]x"]),
