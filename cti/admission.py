@@ -188,19 +188,19 @@ class Admission:
     def release(self, admitted: Admitted) -> None:
         """Give back an admitted call, once."""
         admitted.trunk.limit.release()
-        if admitted.code is not None and admitted.code.limit is not None:
-            admitted.code.limit.release()
-        self._limit.release()
+        self.free_room(admitted.code)
 
-    def take_room(self, now: float) -> bool:
-        """Count in a call of a phone of ours; False when the node is at its limit."""
-        if not self._limit.has_room(now):
-            return False
-        self._limit.take()
-        return True
+    def take_room(self, now: float, code: AccessCode | None = None) -> Code | None:
+        """Count in a call of a phone of ours, to an access code or not; or tell what refuses it."""
+        full = self._full(code, now)
+        if full is None:
+            self._count(code)
+        return full
 
-    def free_room(self) -> None:
+    def free_room(self, code: AccessCode | None = None) -> None:
         """Give back a call counted by `take_room`, once."""
+        if code is not None and code.limit is not None:
+            code.limit.release()
         self._limit.release()
 
     # Whose call it is
@@ -288,9 +288,7 @@ class Admission:
         if busy is not None:
             return Refused(busy, tenant, trunk, caller, called, number_list)
         trunk.limit.take()
-        if code.limit is not None:
-            code.limit.take()
-        self._limit.take()
+        self._count(code)
         return Admitted(
             tenant,
             trunk,
@@ -305,9 +303,17 @@ class Admission:
     def _busy(self, trunk: Trunk, code: AccessCode, now: float) -> Code | None:
         if not trunk.limit.has_room(now):
             return Code.TRUNK_BUSY
-        if code.limit is not None and not code.limit.has_room(now):
+        return self._full(code, now)
+
+    def _full(self, code: AccessCode | None, now: float) -> Code | None:
+        if code is not None and code.limit is not None and not code.limit.has_room(now):
             return Code.ACCESS_CODE_BUSY
         return None if self._limit.has_room(now) else Code.OVERLOADED
+
+    def _count(self, code: AccessCode | None) -> None:
+        if code is not None and code.limit is not None:
+            code.limit.take()
+        self._limit.take()
 
 
 def _no_identities(_hop: Hop) -> frozenset[str]:

@@ -29,6 +29,7 @@ from cti.sip.replaces import offer_replaces, replaced_session
 from cti.sip.session import InviteSession
 from cti.sip.user_agent import UserAgent
 from cti.transfer import party_of, pick_up
+from cti.trunks.trunk import AccessCode
 from domain.events import EventStamp
 from domain.failures import CATALOGUE, Code, Outcome, PlatformError
 from domain.ids import CallId, TenantId, new_call_id
@@ -63,6 +64,10 @@ class _Arrival:
     language: str
     may_transfer: bool
     data: dict[str, JsonValue] = field(default_factory=dict)
+
+
+def _free() -> None:
+    """Give nothing back: nothing was taken yet."""
 
 
 def _ignore(_source: str) -> None:
@@ -240,23 +245,28 @@ class CallControl:
         except PlatformError as error:
             self._refuse(session, info, error.code)
             return
+        info = arrival.info
         if not self._calls_of_phones.has_room(account):
             self._refuse(session, info, Code.PHONE_AT_LIMIT)
-        elif not self._admission.take_room(self._clock()):
-            self._refuse(session, info, Code.OVERLOADED)
-        else:
-            self._calls_of_phones.take(account)
-            self._start(session, replace(arrival, release=partial(self._release_phone, account)))
+            return
+        code = self._admission.directory.codes.get(info.tenant, {}).get(info.access_code)
+        full = self._admission.take_room(self._clock(), code)
+        if full is not None:
+            self._refuse(session, info, full)
+            return
+        self._calls_of_phones.take(account)
+        release = partial(self._release_phone, account, code)
+        self._start(session, replace(arrival, release=release))
 
-    def _release_phone(self, account: PhoneAccount) -> None:
+    def _release_phone(self, account: PhoneAccount, code: AccessCode | None) -> None:
         self._calls_of_phones.release(account)
-        self._admission.free_room()
+        self._admission.free_room(code)
 
     def _of_phone(
         self, door: PhoneDoor, account: PhoneAccount, session: InviteSession, info: CallInfo
     ) -> _Arrival:
         destination = door.destination(account, session)
-        free, handler, language = self._admission.free_room, self._handler, "zh"
+        handler, language = self._handler, "zh"
         if isinstance(destination, AccessCodeSettings):
             info = replace(info, access_code=destination.code, flow=destination.flow)
             language = destination.default_language
@@ -269,7 +279,7 @@ class CallControl:
                 withheld=info.withheld,
             )
             handler = partial(connect, target=target)
-        return _Arrival(info, handler, free, language, may_transfer=True)
+        return _Arrival(info, handler, _free, language, may_transfer=True)
 
     def _take_over(
         self, door: PhoneDoor, session: InviteSession, named: InviteSession | int

@@ -26,6 +26,7 @@ from cti.sip.session import InviteSession
 from cti.sip.transport import Hop
 from cti.sip.uri import NameAddr, SipUri
 from cti.trunks.outbound import TrunkAttempt
+from cti95598.events.v1.events_pb2 import CallArrived
 from domain.events import EventStamp
 from domain.failures import Code
 from domain.ids import NodeId, TenantId
@@ -162,6 +163,10 @@ class Exchange(Platform):
         way = Way(phone.hop, (), phone.contact(user))
         before = self.ways_before.get(user)
         return [Binding((way,) if before is None else (before, way), 2_000_000_000)]
+
+    def arrived(self) -> list[CallArrived]:
+        """The calls so far, refused ones too."""
+        return [e.call_arrived for e in self.sink.events if e.HasField("call_arrived")]
 
     async def phone(self, user: str) -> Phone:
         phone = Phone(user)

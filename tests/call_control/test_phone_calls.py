@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from cti.admission import TenantAccess
 from cti.call import Call, DialTarget
 from cti.contacts import Way
 from cti.sdp import Direction
+from cti.settings import AccessCodeSettings, TrunkSettings
 from cti.sip.timers import Timers
 from domain.failures import Code
-from tests.call_control.conftest import answered
+from tests.call_control.conftest import TENANT, answered
 from tests.call_control.exchange import Exchange, Phone, Transferor, exchange_on, held
 from tests.call_control.party import PartyCall
 from tests.call_control.platform import until
@@ -94,6 +96,26 @@ async def test_who_may_call(exchange: Exchange, one: Phone, two: Phone) -> None:
     assert (await one.dial("ab-cd").until_ended()).status == 404
     assert two.incoming.empty()
     assert exchange.strangers == []  # a challenge and a wrong password are no strangers' calls
+
+
+async def test_calls_of_phones_count_in_the_limit_of_an_access_code(
+    exchange: Exchange, one: Phone, two: Phone
+) -> None:
+    elsewhere = TrunkSettings.model_validate({"name": "carrier", "addresses": ["192.0.2.1"]})
+    code = AccessCodeSettings(code="4001", flow="b", max_calls=1)
+    exchange.admission.load([TenantAccess(TENANT, [elsewhere], [code])])
+    first = one.dial("4001")
+    await until(lambda: exchange.control.calls == 1)
+    end = await two.dial("4001").until_ended()
+    assert end.status == 503
+    assert exchange.sink.cause("call_refused") == Code.ACCESS_CODE_BUSY
+    assert [each.access_code for each in exchange.arrived()] == ["4001", "4001"]
+    first.hang_up()
+    await settled(exchange)
+    again = two.dial("4001")
+    await until(lambda: exchange.control.calls == 1)
+    again.hang_up()
+    await settled(exchange)
 
 
 async def test_a_phone_calls_over_a_trunk(exchange: Exchange, one: Phone) -> None:
