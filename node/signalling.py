@@ -11,6 +11,7 @@ import structlog
 
 from cti.settings import SipSettings, TlsSettings
 from cti.sip.endpoint import SipEndpoint
+from cti.sip.next_hop import NameLookups
 from cti.sip.outbound_proxy import OutboundProxy
 from cti.sip.resolver import Resolver
 from cti.sip.transport import SECURE
@@ -46,6 +47,7 @@ class Signalling:
             tls=self._tls,
             web_origins=settings.web_origins,
         )
+        self.endpoint.names = NameLookups(self.resolver)
         self._refreshing: asyncio.Task[None] | None = None
         if settings.outbound_proxy is not None:
             proxy = OutboundProxy(SipUri.parse(settings.outbound_proxy))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import secrets
-import socket
 from collections.abc import Iterable
 
 from cti.sip.message import Headers, Malformed, Request, Response, SipSyntaxError
+from cti.sip.next_hop import NamedHop, resolve
 from cti.sip.session_description import SDP_TYPE
-from cti.sip.transport import Hop
+from cti.sip.transport import Hop, address_family
 from cti.sip.uri import NameAddr, SipUri, parse_uri
 
 _MAX_FORWARDS = "70"
@@ -112,9 +112,7 @@ class Dialog:
             routes=_routes(response),
             contact=contact,
             hop=hop,
-            # A request that was not sent where its URI points had a reason: NAT, or a proxy.
-            pinned=not isinstance(uri, SipUri)
-            or (uri.host, uri.port or _DEFAULT_PORT) != (hop.host, hop.port),
+            pinned=not isinstance(uri, SipUri) or not _leads_to(uri, request, hop),
             encoding=request.encoding,
         )
 
@@ -163,7 +161,7 @@ class Dialog:
             built.body = sdp
         return built
 
-    def next_hop(self) -> Hop:
+    def next_hop(self) -> Hop | NamedHop:
         """Return where the next request of the dialog goes."""
         if not self.routes:
             return self.hop if self._pinned else resolve(self.target, self.hop)
@@ -189,32 +187,14 @@ class Dialog:
         return Request(method, uri, Headers.of_rows(rows), encoding=self._encoding)
 
 
-def resolve(uri: SipUri | str, known: Hop) -> Hop:
-    """Return the hop a URI leads to; `known` where the URI names a host, for there is no DNS here.
+def _leads_to(uri: SipUri, request: Request, hop: Hop) -> bool:
+    """Whether an INVITE went where its URI points; else there was a reason: NAT, or a proxy.
 
-    A TCP peer at the same address is reached over the connection that is there (RFC 5923), also
-    when its Contact forgot to say `transport=tcp`.
+    Where a name points, only who chose the hop has known. What came to us is no such choice.
     """
-    if isinstance(uri, str):
-        uri = parse_uri(uri)
-    if not isinstance(uri, SipUri) or uri.scheme != "sip" or not _is_address(uri.host):
-        return known
-    same_host = uri.host == known.host
-    transport = (uri.params.get("transport") or (known.transport if same_host else "udp")).lower()
-    port = uri.port or _DEFAULT_PORT
-    if transport == "udp":
-        return Hop("udp", uri.host, port, known.connection if known.transport == "udp" else 0)
-    if transport != "tcp" or (same_host and known.transport == "tcp"):
-        return known
-    return Hop("tcp", uri.host, port)
-
-
-def _is_address(host: str) -> bool:
-    try:
-        socket.inet_pton(socket.AF_INET6 if ":" in host else socket.AF_INET, host)
-    except (OSError, ValueError):
-        return False
-    return True
+    if address_family(uri.host) is None:
+        return not hop.connection and "Route" not in request.headers
+    return (uri.host, uri.port or _DEFAULT_PORT) == (hop.host, hop.port)
 
 
 def _target(message: Request | Response) -> str | None:

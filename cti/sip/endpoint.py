@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial
 from ipaddress import IPv4Network, IPv6Network
 from typing import Protocol, cast
 
@@ -22,6 +23,7 @@ from cti.sip.metrics import (
     STRAY_RESPONSES,
     MessageCounters,
 )
+from cti.sip.next_hop import NamedHop, NameLookups
 from cti.sip.outbound_proxy import OutboundProxy
 from cti.sip.server_transaction import InviteServer, ServerMachine, server_machine
 from cti.sip.source import TrustedProxies
@@ -97,6 +99,8 @@ class SipEndpoint:
         """Hears the number of each connection that stood and is gone."""
         self.edge: Edge | None = None
         self.outbound_proxy: OutboundProxy | None = None
+        self.names: NameLookups | None = None
+        """Finds where requests go whose next URI has a host name."""
         self._user_agent = user_agent
         self.timers = timers or Timers()
         """Those of its transactions; the core repeats its 2xx by the same."""
@@ -174,6 +178,8 @@ class SipEndpoint:
     async def aclose(self) -> None:
         """End all transactions, then close the sockets."""
         self._closed = True
+        if self.names is not None:
+            await self.names.aclose()
         if self._wake is not None:
             self._wake.cancel()
         for live in [*self._clients.values(), *self._servers.values()]:
@@ -189,7 +195,7 @@ class SipEndpoint:
     def send_request(
         self,
         request: Request,
-        hop: Hop,
+        hop: Hop | NamedHop,
         *,
         on_response: Callable[[Response], None],
         on_failure: Callable[[Code], None],
@@ -200,13 +206,23 @@ class SipEndpoint:
         INVITE also each retransmission of a 2xx. `on_failure` gets SIP_TIMEOUT or SIP_TRANSPORT.
         Neither is called before this returns.
         """
-        if self.outbound_proxy is not None:
-            hop = self.outbound_proxy.take(request, hop)
-        self._complete(request, hop)
-        return self._start_client(request, hop, on_response, on_failure)
+        user = ClientTransaction(request, on_response, on_failure)
+        self._locate(hop, partial(self._send_first, user))
+        return user
 
-    def send_ack(self, request: Request, hop: Hop) -> None:
+    def send_ack(self, request: Request, hop: Hop | NamedHop) -> None:
         """Send the ACK of a 2xx, without a transaction (RFC 3261 13.2.2.4); adds the top Via."""
+        self._locate(hop, partial(self._forward_ack, request))
+
+    def _locate(self, hop: Hop | NamedHop, then: Callable[[Hop], None]) -> None:
+        if isinstance(hop, Hop):
+            then(hop)
+        elif self.names is None:
+            then(hop.known)
+        else:
+            self.names.find(hop, then)
+
+    def _forward_ack(self, request: Request, hop: Hop) -> None:
         self._complete(request, hop)
         self.forward(request, hop)
 
@@ -233,14 +249,14 @@ class SipEndpoint:
             return via_of(hop.transport, "invalid", None)  # responses come by the connection only
         return via_of(hop.transport, host, port)
 
-    def _start_client(
-        self,
-        request: Request,
-        hop: Hop,
-        on_response: Callable[[Response], None],
-        on_failure: Callable[[Code], None],
-    ) -> ClientTransaction:
-        user = ClientTransaction(request, on_response, on_failure)
+    def _send_first(self, user: ClientTransaction, hop: Hop) -> None:
+        if self.outbound_proxy is not None:
+            hop = self.outbound_proxy.take(user.request, hop)
+        self._complete(user.request, hop)
+        self._start_client(user, hop)
+
+    def _start_client(self, user: ClientTransaction, hop: Hop) -> None:
+        request = user.request
         live, outputs = self._make_client(user, hop)
         wide = self._stream_hop(request, hop, outputs)
         if wide is not None:
@@ -249,7 +265,8 @@ class SipEndpoint:
             live.fallback = hop
             asyncio.get_running_loop().call_later(CONNECT_S, self._check_connected, live)
         self._launch(live, outputs)
-        return user
+        if user.is_cancelled:
+            self.cancel(live)
 
     def _make_client(self, user: ClientTransaction, hop: Hop) -> tuple[Live, Outputs]:
         reliable = hop.transport != "udp"
@@ -512,7 +529,9 @@ class SipEndpoint:
         user = live.user
         if isinstance(user, ClientTransaction):
             request = cancel(user.request, user.cancel_headers)
-            self._start_client(request, live.hop, _ignore_response, _ignore_failure)
+            self._start_client(
+                ClientTransaction(request, _ignore_response, _ignore_failure), live.hop
+            )
 
     # Timers: one heap, one call of the loop
 

@@ -12,14 +12,16 @@ from cti.sip.causes import (
     reason_text,
     retry_after_s,
 )
-from cti.sip.dialog import Dialog, resolve
+from cti.sip.dialog import Dialog
 from cti.sip.endpoint import ClientTransaction
 from cti.sip.invite_responses import take_2xx, take_provisional
 from cti.sip.message import Request, Response
+from cti.sip.next_hop import NamedHop, resolve
 from cti.sip.offer_answer import InviteUsage
 from cti.sip.redirects import Redirects, targets_of
 from cti.sip.session_description import description_of
 from cti.sip.session_events import SessionEnd, SessionState
+from cti.sip.transport import Hop
 from domain.failures import Code
 
 if TYPE_CHECKING:
@@ -31,11 +33,12 @@ _EARLY_DIALOG_GONE = 199  # RFC 6228: the fork failed, others may still ring
 class OutgoingInvite:
     """Sends the INVITE, again where a response says how, and keeps its early dialogs apart."""
 
-    __slots__ = ("_client", "_dropped", "_forks", "_redirects", "_session", "_timer")
+    __slots__ = ("_client", "_dropped", "_forks", "_redirects", "_session", "_target", "_timer")
 
     def __init__(self, session: InviteSession, *, follow_redirects: bool) -> None:
         self._session = session
         self._client: ClientTransaction | None = None
+        self._target: Hop | NamedHop = session.hop
         self._forks: dict[str, InviteUsage] = {}
         self._dropped: set[str] = set()
         self._redirects = Redirects(session.request.uri) if follow_redirects else None
@@ -83,7 +86,7 @@ class OutgoingInvite:
         session.request = request
         self._client = session.host.endpoint.send_request(
             request,
-            session.hop,
+            self._target,
             on_response=partial(self._on_response, request),
             on_failure=self._on_failure,
         )
@@ -92,6 +95,8 @@ class OutgoingInvite:
 
     def _on_response(self, request: Request, response: Response) -> None:
         self.stop()
+        if isinstance(self._target, NamedHop) and self._client is not None:
+            self._target = self._session.hop = self._client.hop or self._target.known
         if response.status >= 300:
             self._on_refused(request, response)
         elif response.status >= 200:
@@ -208,7 +213,9 @@ class OutgoingInvite:
             again.uri = target
             # 8.1.3.4: the new target has no use for the way to the old one.
             again.headers.remove("Route")
-            session.hop = resolve(target, session.hop)
+            self._target = resolve(target, session.hop)
+            if isinstance(self._target, Hop):
+                session.hop = self._target
             return again
         return session.client.authorized(request, response, cseq)
 

@@ -96,6 +96,10 @@ class RecordCache:
         return known.records if known is not None and now_s < known.kept_until_s else None
 
 
+class _UnknownError(Exception):
+    """A record is not known without a question."""
+
+
 class Resolver:
     """Finds the servers of SIP URIs."""
 
@@ -157,6 +161,41 @@ class Resolver:
             raise PlatformError(Code.DNS_FAILED, f"{host} has no address in DNS")
         return hops
 
+    def cached(self, uri: SipUri) -> list[Hop] | None:
+        """Return where a request goes as far as is known; None when DNS has to be asked.
+
+        Nothing is to be had of what is unknown while the name servers are away.
+        """
+        finding = find_servers(
+            uri,
+            self._known,
+            transports=self._transports,
+            families=self._families,
+            random=self._chance,
+        )
+        try:
+            finding.send(None)  # it never waits, as what it looks up is there
+        except StopIteration as done:
+            hops: list[Hop] = done.value
+            return hops
+        except _UnknownError:
+            return None
+        finally:
+            finding.close()
+        return None
+
+    async def _known(self, name: str, kind: RecordType) -> Sequence[Record]:
+        key = (name.rstrip(".").lower(), kind)
+        if (local := self._local(key)) is not None:
+            return local
+        now_s = asyncio.get_running_loop().time()
+        records = self._cache.fresh(key, now_s)
+        if records is None and now_s < self._away_until_s:
+            records = self._cache.stale(key, now_s) or ()
+        if records is None:
+            raise _UnknownError
+        return records
+
     async def aclose(self) -> None:
         """Give up the questions that are open."""
         for task in list(self._asked.values()):
@@ -165,8 +204,8 @@ class Resolver:
 
     async def _lookup(self, name: str, kind: RecordType) -> Sequence[Record]:
         key = (name.rstrip(".").lower(), kind)
-        if (local := self._hosts.get(key[0])) is not None:
-            return [each for each in local if kind == ("AAAA" if ":" in each else "A")]
+        if (local := self._local(key)) is not None:
+            return local
         loop = asyncio.get_running_loop()
         now_s = loop.time()
         known = self._cache.fresh(key, now_s)
@@ -188,6 +227,14 @@ class Resolver:
                 raise
             _STALE.inc()
             return stale
+
+    def _local(self, key: _Key) -> Sequence[Record] | None:
+        """Return what the file of hosts says; None when it does not know the name."""
+        name, kind = key
+        local = self._hosts.get(name)
+        if local is None:
+            return None
+        return [each for each in local if kind == ("AAAA" if ":" in each else "A")]
 
     def _answered(self, key: _Key, task: asyncio.Task[tuple[Record, ...]]) -> None:
         self._asked.pop(key, None)

@@ -45,7 +45,7 @@ class ServerTransaction:
 class ClientTransaction:
     """A request that waits for its responses."""
 
-    __slots__ = ("cancel_headers", "live", "on_failure", "on_response", "request")
+    __slots__ = ("cancel_headers", "is_cancelled", "live", "on_failure", "on_response", "request")
 
     def __init__(
         self,
@@ -59,13 +59,14 @@ class ClientTransaction:
         self.on_failure = on_failure
         self.cancel_headers: tuple[tuple[str, str], ...] = ()
         """What the CANCEL says besides, such as its Reason (RFC 3326)."""
-        self.live: Live
-        """Its transaction; the endpoint sets it."""
+        self.is_cancelled = False
+        self.live: Live | None = None
+        """Its transaction; the endpoint sets it, once it is known where the request goes."""
 
     @property
-    def hop(self) -> Hop:
-        """Where the request went."""
-        return self.live.hop
+    def hop(self) -> Hop | None:
+        """Where the request went; None while that is being looked up."""
+        return None if self.live is None else self.live.hop
 
     def cancel(self, headers: Iterable[tuple[str, str]] = ()) -> None:
         """Give an INVITE up: CANCEL goes out after a provisional response (RFC 3261 9.1).
@@ -73,7 +74,9 @@ class ClientTransaction:
         The outcome comes as usual: mostly a 487, sometimes a 2xx that was faster.
         """
         self.cancel_headers = tuple(headers)
-        self.live.endpoint.cancel(self.live)
+        self.is_cancelled = True
+        if self.live is not None:
+            self.live.endpoint.cancel(self.live)
 
 
 class Host(Protocol):

@@ -84,7 +84,7 @@ def address_family(host: str) -> socket.AddressFamily | None:
 def transport_params(transport: str) -> dict[str, str | None]:
     """Return the parameters by which a URI of ours names its transport.
 
-    A URI says ws for wss too (RFC 7118 5.3): the connection tells, and the Via.
+    A URI says ws for wss too (RFC 7118 5.2.2): the connection tells, and the Via.
     """
     return {} if transport == "udp" else {"transport": "ws" if transport == "wss" else transport}
 
