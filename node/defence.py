@@ -33,6 +33,7 @@ _BANS = Gauge("sip_banned_sources", "Addresses that are shut out now")
 
 _EXPIRE_PERIOD_S = 1.0
 _OVERLOADED = 503
+_FORBIDDEN = 403
 # Bans are all counted; this many a second are worth an event and a line of the log.
 _BANS_TOLD_PER_S = 10
 
@@ -101,8 +102,10 @@ class SourceDefence:
             return PASS
         _REFUSED_BY_OFFENCE[offence].inc()
         # Whoever is just too fast learns when to come back; scanners and banned ones learn nothing.
-        slow_down = offence is Offence.FLOOD and not self._defence.is_banned(source)
-        return _OVERLOADED if slow_down else DROP
+        if offence is Offence.FLOOD and not self._defence.is_banned(source):
+            return _OVERLOADED
+        # A proxy of ours takes a silent node for dead: a stranger must not have it do so.
+        return DROP if source == hop.host else _FORBIDDEN
 
     def on_malformed(self, hop: transport.Hop) -> None:
         """See Guard."""

@@ -10,6 +10,7 @@ import pytest
 from cti.settings import DefenceSettings
 from cti.sip.defence import Ban, Defence, Offence
 from cti.sip.digest import MD5, AuthResult, Credentials, DigestServer, authorization, ha1
+from cti.sip.guard import PASS
 from cti.sip.message import Request
 from cti.sip.phone_auth import PhoneAccount, PhoneAuthenticator
 from cti.sip.transport import Hop
@@ -150,3 +151,18 @@ def test_only_who_was_challenged_is_blamed_for_a_wrong_password() -> None:
         phones.judge(Arrived(OFFICE, answer(own, PASSWORD)), "REGISTER"), PhoneAccount
     )
     assert proved == [OFFICE]
+
+
+async def test_who_is_banned_behind_a_proxy_does_not_make_the_node_look_dead() -> None:
+    defence = SourceDefence(
+        DefenceSettings(),
+        is_trusted=lambda address: address == "10.0.0.1",
+        events=EventStamp(NodeId("node-1"), Sink()),
+        tenant=TenantId("demo"),
+    )
+    now_s = asyncio.get_running_loop().time()
+    proxy = Hop("udp", "10.0.0.1", 5060)
+    verdicts = {defence.judge(scan(), proxy, ATTACKER, now_s) for _ in range(20)}
+    assert verdicts == {403}
+    assert [ban.address for ban in defence.bans()] == [ATTACKER]
+    assert defence.judge(Request("INVITE", "sip:1"), proxy, OFFICE, now_s) == PASS
