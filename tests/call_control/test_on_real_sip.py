@@ -98,8 +98,9 @@ async def test_phone_answered_from_the_toolbar(
     assert str(carrier.hop.port).encode() not in wire
     await until(lambda: platform.user_agent.session_count == 2)
     # The NOTIFY needs the dialog that the phone's 180 makes.
-    while not await asyncio.wait_for(legs[0].answer_remotely(), 5):
-        await turn()
+    async with asyncio.timeout(5):
+        while not await legs[0].answer_remotely():
+            await turn()
     await until(lambda: "bridged" in platform.sink.names)
     phone.hang_up()
     await caller.until_ended()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,8 +14,11 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.retry import Retry as BlockingRetry
 
 from node.stores.redis_server import redis_program
+
+_START_WITHIN_S = 10.0
 
 
 class RedisProcess:
@@ -36,14 +40,18 @@ class RedisProcess:
         self._wait_until_up()
 
     def _wait_until_up(self) -> None:
-        with BlockingRedis(unix_socket_path=str(self.socket)) as client:
-            for _ in range(50_000):
+        assert self._process is not None
+        deadline_s = time.monotonic() + _START_WITHIN_S
+        # By default the client waits for seconds between tries of its own.
+        once = BlockingRetry(NoBackoff(), 0)
+        with BlockingRedis(unix_socket_path=str(self.socket), retry=once) as client:
+            while self._process.poll() is None and time.monotonic() < deadline_s:
                 try:
                     client.ping()
                 except (RedisError, OSError):
                     continue
                 return
-        raise RuntimeError("redis-server did not start")
+        raise RuntimeError(f"redis-server did not start: {self._process.poll()}")
 
     def kill(self) -> None:
         if self._process is not None:
@@ -76,8 +84,9 @@ async def until(condition: Callable[[], object], timeout_s: float = 5.0) -> None
 
 async def subscribed(client: Redis, node: str) -> None:
     """Wait until the node hears offers that others make."""
-    while (await client.pubsub_numsub(f"cti95598:acd:{node}"))[0][1] == 0:
-        await asyncio.wait_for(client.ping(), 5)
+    async with asyncio.timeout(5):
+        while (await client.pubsub_numsub(f"cti95598:acd:{node}"))[0][1] == 0:
+            await client.ping()
 
 
 async def keys_of(client: Redis) -> set[str]:
