@@ -27,6 +27,8 @@ from domain.failures import Code
 if TYPE_CHECKING:
     from cti.sip.session import InviteSession
 
+_MOST_FORKS = 32
+"""A far end may make up as many as it likes, and have us send to wherever their Contacts lead."""
 _EARLY_DIALOG_GONE = 199  # RFC 6228: the fork failed, others may still ring
 
 
@@ -115,6 +117,8 @@ class OutgoingInvite:
             session.state = SessionState.EARLY
             session.observer.on_progress(status, description_of(response))
             return
+        if tag not in self._forks and len(self._forks) >= _MOST_FORKS:
+            return
         usage = self._forks.get(tag) or self._fork(request, response, tag)
         sdp = take_provisional(session, usage, request, response)
         if sdp is None or status == _EARLY_DIALOG_GONE or session.is_over:
@@ -164,6 +168,8 @@ class OutgoingInvite:
 
     def _drop(self, request: Request, response: Response, tag: str) -> None:
         """Acknowledge and end what another fork accepted (13.2.2.4)."""
+        if tag not in self._dropped and len(self._dropped) >= _MOST_FORKS:
+            return
         usage = self._usage(request, response)
         usage.dialog.confirm(response)
         self._session.send_ack(usage, request)
