@@ -12,6 +12,7 @@ from cti.call_control import CallControl, PhoneAccess
 from cti.media_engine import RtpEngine
 from cti.sip.digest import Credentials
 from cti.sip.session import InviteSession
+from cti.sip.syntax import format_host_port
 from cti.sip.transport import TransportName
 from cti.sip.transports.tls_files import Tls
 from domain.events import EventStamp
@@ -85,7 +86,7 @@ class DeskPhone(Node):
         call = PartyCall(sdp)
         hop = node.hop(transport)
         call.session = self.agent.invite(
-            f"sip:{number}@{hop.host}:{hop.port}",
+            f"sip:{number}@{format_host_port(hop.host, hop.port)}",
             from_=f"sip:{self.user}@{REALM}",
             hop=hop,
             sdp=sdp,
