@@ -116,6 +116,23 @@ async def test_an_update_before_the_answer_counts(exchange: Exchange, one: Phone
     await settled(exchange)
 
 
+async def test_a_caller_moves_its_media_before_the_answer(exchange: Exchange, one: Phone) -> None:
+    carrier = await carrier_of(exchange)
+    call = one.dial("13900001111")
+    rung = await rung_with_media(carrier, exchange, call)
+    assert call.session is not None
+    call.sdp = build_offer("127.0.0.1", 46998, session_id=7, version=2)
+    call.session.reinvite(call.sdp)
+    await until(lambda: exchange.talks_to(rung) == b"46998")
+    rung.answer()
+    await call.until_answered()
+    await until(lambda: "bridged" in exchange.sink.names)
+    assert exchange.are_talking(call, rung)
+    rung.hang_up()
+    await call.until_ended()
+    await settled(exchange)
+
+
 async def test_of_several_phones_that_describe_themselves_early_the_one_that_answers_is_heard(
     exchange: Exchange, one: Phone
 ) -> None:
