@@ -14,7 +14,7 @@ import structlog
 from cti.sip.client_requests import Granted, RegistrationError, Registrations
 from cti.sip.digest import Credentials
 from cti.sip.endpoint import SipEndpoint
-from cti.sip.transport import Hop
+from cti.sip.transport import Hop, transport_params
 from cti.sip.uri import NameAddr, SipUri
 from cti.trunks.registration import Registration, RegistrationState
 from cti.trunks.target import Target, proxy_route
@@ -180,7 +180,7 @@ class CarrierRegistrations:
             user=account.contact_user,
             host=host,
             port=port,
-            params={} if hop.transport == "udp" else {"transport": hop.transport},
+            params=transport_params(hop.transport),
         )
         # 10.2: the Request-URI names the domain alone.
         registrar = replace(SipUri.parse(account.registrar), user="", password=None)
