@@ -173,7 +173,9 @@ class CallControl:
             if named is not None:
                 self._take_over(door, session, named)
                 return
-        decision = self._admission.admit_invite(session.request, session.source, self._clock())
+        decision = self._admission.admit_invite(
+            session.request, session.source, self._clock(), session.hop
+        )
         if isinstance(decision, Admitted):
             self._start(session, self._of_trunk(decision))
         elif (
