@@ -28,6 +28,8 @@ from routing.script_runner import Reply, ScriptRunner
 
 log = structlog.get_logger(__name__)
 
+_CANCEL_AGAIN_S = 0.1
+
 OFFERS = Counter("acd_offers_total", "Offers made to calls of this node")
 OFFER_WAIT = Histogram(
     "acd_offer_wait_seconds",
@@ -108,9 +110,11 @@ class RedisAcd:
 
     async def aclose(self) -> None:
         """Stop, and leave nothing of this node in the store."""
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        # A cancellation can be lost inside the Redis client while it connects: ask until it counts.
+        while self._tasks:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(tuple(self._tasks), timeout=_CANCEL_AGAIN_S)
         gone = {"life_ms": 0, "agents": [], "tickets": []}
         for tenant, queues in self._tenants.items():
             with contextlib.suppress(PlatformError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from domain.failures import Code, PlatformError
 from domain.ids import TicketId
+from tests.fakes.turn import turn
 from tests.routing.redis_process import RedisProcess, until
 from tests.routing.test_redis_acd import BILLING, FAULTS, TENANT, Node, agent, request
 
@@ -140,4 +142,15 @@ async def test_a_redis_that_hangs_is_a_redis_that_is_away(own_redis: RedisProces
     await node.acd.sweep()
     assert await node.acd.enqueue(request("b")) == 1  # nothing was left of "a"
     await node.acd.aclose()
+    await client.aclose()
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_a_node_that_stops_while_it_connects(own_redis: RedisProcess, turns: int) -> None:
+    client = own_redis.client()
+    node = Node(client)
+    await node.acd.start()
+    for _ in range(turns):
+        await turn()
+    await asyncio.wait_for(node.acd.aclose(), 5)
     await client.aclose()
