@@ -48,6 +48,9 @@ _POINTS: Mapping[Offence, float] = {
     Offence.FLOOD: 1.0,
 }
 
+# Anybody's web page can make a browser in the office send these from there, over a connection.
+_NOT_ITS_OWN = frozenset({Offence.MALFORMED, Offence.BROKEN_STREAM})
+
 # Words by which scanners introduce themselves; few of them bother to change it. `sipsak` is not
 # among them: operators probe with it.
 _SCANNERS = re.compile(
@@ -211,7 +214,8 @@ class Defence:
         """Take note of an offence; enough of them make a ban."""
         if self._is_trusted(source) or source in self._bans:
             return
-        if not (is_forgeable and source in self._vouched):
+        is_excused = is_forgeable or offence in _NOT_ITS_OWN
+        if not (is_excused and source in self._vouched):
             known = self._source(source, now_s)
             self._add(known, source, offence, now_s, is_forgeable=is_forgeable)
 

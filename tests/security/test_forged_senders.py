@@ -166,3 +166,15 @@ async def test_who_is_banned_behind_a_proxy_does_not_make_the_node_look_dead() -
     assert verdicts == {403}
     assert [ban.address for ban in defence.bans()] == [ATTACKER]
     assert defence.judge(Request("INVITE", "sip:1"), proxy, OFFICE, now_s) == PASS
+
+
+def test_no_web_page_shuts_out_the_office_whose_browsers_it_has_connect() -> None:
+    guard = Defence(is_trusted=lambda _: False)
+    guard.vouch(OFFICE, 0.0)
+    for offence in (Offence.MALFORMED, Offence.BROKEN_STREAM):
+        for _ in range(100):
+            guard.strike(OFFICE, offence, 10.0)
+    assert not guard.is_banned(OFFICE)
+    for _ in range(11):
+        guard.strike(OFFICE, Offence.GUESSING, 10.0)
+    assert guard.is_banned(OFFICE)
