@@ -32,6 +32,7 @@ class Dialog:
         "remote_cseq",
         "remote_tag",
         "routes",
+        "stays",
         "target",
     )
 
@@ -63,6 +64,8 @@ class Dialog:
         self.confirmed = False
         self.hop = hop
         self._pinned = pinned
+        self.stays = False
+        """Whether requests go to no other host than the dialog began with, whatever it says."""
         self._local = local
         self._remote = remote
         self._encoding = encoding
@@ -163,6 +166,12 @@ class Dialog:
 
     def next_hop(self) -> Hop | NamedHop:
         """Return where the next request of the dialog goes."""
+        hop = self._wanted_hop()
+        if self.stays and not (isinstance(hop, Hop) and hop.host == self.hop.host):
+            return self.hop
+        return hop
+
+    def _wanted_hop(self) -> Hop | NamedHop:
         if not self.routes:
             return self.hop if self._pinned else resolve(self.target, self.hop)
         first = _route_uri(self.routes[0])

@@ -170,6 +170,7 @@ class SubscriptionService:
         tag = new_tag()
         contact = self._user_agent.contact(server.hop)
         dialog = Dialog.of_server(request, server.hop, local_tag=tag, contact=contact)
+        dialog.stays = True  # a phone must not have us notify others (RFC 6665 6.3)
         notifier = Notifier(
             self._user_agent.endpoint,
             dialog,
