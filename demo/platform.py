@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,9 +90,17 @@ class RunningPlatform:
     The business system is served by this process; the platform asks it over HTTP all the same.
     """
 
-    def __init__(self, data: Path, ports: Ports, config: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        data: Path,
+        ports: Ports,
+        config: dict[str, Any] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """Make one; `environment` adds to this process's, such as with other stores."""
         self.directory = DataDirectory.at(data)
         self.ports = ports
+        self._environment = environment or {}
         self._config = config if config is not None else configuration(ports)
         self._business = contextlib.AsyncExitStack()
         self._children: list[_Child] = []
@@ -164,7 +172,7 @@ class RunningPlatform:
     async def _child(self, name: str, arguments: Sequence[str], log: Path) -> None:
         child = _Child(name, log)
         self._children.append(child)
-        await child.start(arguments)
+        await child.start(arguments, self._environment)
 
 
 class _Child:
@@ -183,14 +191,14 @@ class _Child:
         assert self._process is not None  # noqa: S101 - asked for after start only
         return self._process.pid
 
-    async def start(self, arguments: Sequence[str]) -> None:
+    async def start(self, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
         """Start it and wait for its READY line."""
         self._process = await asyncio.create_subprocess_exec(
             *wrapped([sys.executable, *arguments], parent_death=signal.SIGTERM),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
             # Ctrl-C of the terminal is for us; we stop the children in order.
             start_new_session=True,
         )

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import pytest
 import yaml
 
 from agents.toolbar_client import ToolbarClient
@@ -23,7 +22,7 @@ from domain.yaml_source import YamlSource
 from node.config import PlatformSettings
 from node.credentials import ensure_credentials
 from tests.kamailio.proxy import INNER, OUTER, Kamailio
-from tests.node.running import running_stores
+from tests.node.running import RunningStores, running_stores
 from tests.peers.bench import TENANT, Toolbar
 from tests.peers.waiting import wait_until
 
@@ -35,12 +34,16 @@ QUEUE, KEYS = "96000", "96001"
 class SiteNode:
     """One node at an address of its own, so that the address gives away where it shows."""
 
-    def __init__(self, name: str, host: str, directory: Path) -> None:
+    def __init__(self, name: str, host: str, directory: Path, stores: RunningStores) -> None:
         self.name = name
         self.host = host
         self.ports: Ports = free_ports()
         self.config = self._configuration()
-        self.platform = RunningPlatform(directory, self.ports, self.config)
+        environment = {
+            "REDIS_URL": stores.redis_server.url,
+            "DATABASE_URL": stores.postgres_server.url,
+        }
+        self.platform = RunningPlatform(directory, self.ports, self.config, environment)
 
     @property
     def address(self) -> str:
@@ -142,18 +145,15 @@ class Site:
 
 @asynccontextmanager
 async def running_site(root: Path) -> AsyncIterator[Site]:
-    nodes = (
-        SiteNode("north", "127.0.0.11", root / "north"),
-        SiteNode("south", "127.0.0.12", root / "south"),
-    )
-    proxy = Kamailio(
-        root / "kamailio", [node.address for node in nodes], FLOOD_PER_2S=100, BAN_S=60
-    )
     async with AsyncExitStack() as leaving:
         stores = await leaving.enter_async_context(running_stores(root / "stores"))
-        environment = leaving.enter_context(pytest.MonkeyPatch.context())
-        environment.setenv("REDIS_URL", stores.redis_server.url)
-        environment.setenv("DATABASE_URL", stores.postgres_server.url)
+        nodes = (
+            SiteNode("north", "127.0.0.11", root / "north", stores),
+            SiteNode("south", "127.0.0.12", root / "south", stores),
+        )
+        proxy = Kamailio(
+            root / "kamailio", [node.address for node in nodes], FLOOD_PER_2S=100, BAN_S=60
+        )
         _share_passwords(nodes)
         for node in nodes:
             leaving.push_async_callback(node.platform.stop)
