@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from cti.identity import CallerIdentity, identity_of
 from cti.numbers import normalised_number, number_of, number_of_address, without_separators
 from cti.settings import AccessCodeSettings, CallLimitSettings
-from cti.sip.digest import AuthResult
-from cti.sip.message import Request
-from cti.sip.transport import Hop
-from cti.sip.uri import SipUri
+from cti.sip.authentication.digest import AuthResult
+from cti.sip.messages.message import Request
+from cti.sip.messages.uri import SipUri
+from cti.sip.transports.transport import Hop
 from cti.trunks.authentication import TrunkAuthenticator
 from cti.trunks.directory import TrunkDirectory
 from cti.trunks.limits import CallLimit

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cti.numbers import number_of, number_of_address
-from cti.sip.headers import Headers
-from cti.sip.message import Request
-from cti.sip.syntax import SipSyntaxError, split_outside, unquote
-from cti.sip.uri import NameAddr, SipUri
+from cti.sip.messages.headers import Headers
+from cti.sip.messages.message import Request
+from cti.sip.messages.syntax import SipSyntaxError, split_outside, unquote
+from cti.sip.messages.uri import NameAddr, SipUri
 from cti.trunks.settings import CallerIdStyle
 
 _MAX_NAME_CHARACTERS = 64

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cti.sip.uri import NameAddr, SipUri, parse_uri
+from cti.sip.messages.uri import NameAddr, SipUri, parse_uri
 
 MAX_NUMBER_LENGTH = 64
 

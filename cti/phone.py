@@ -25,12 +25,12 @@ from cti.media import (
 )
 from cti.media_engine import RtpEngine
 from cti.rtp_port import MediaRouter, RtpPort
-from cti.sip.digest import Credentials
+from cti.sip.authentication.digest import Credentials
 from cti.sip.endpoint import SipEndpoint
-from cti.sip.session import InviteSession, SessionEnd, SessionObserverBase
-from cti.sip.timers import Timers
-from cti.sip.transport import Hop
-from cti.sip.uri import NameAddr, SipUri
+from cti.sip.messages.uri import NameAddr, SipUri
+from cti.sip.sessions.session import InviteSession, SessionEnd, SessionObserverBase
+from cti.sip.transactions.timers import Timers
+from cti.sip.transports.transport import Hop
 from cti.sip.user_agent import UserAgent
 from domain.failures import Code, PlatformError
 

@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from cti.sip.session_policy import Reliability, SessionPolicy
+from cti.sip.sessions.session_policy import Reliability, SessionPolicy
 from cti.sip.transports.tls_files import VerifyClient
 from cti.trunks.settings import (
     BoundedPattern,

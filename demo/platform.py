@@ -16,7 +16,7 @@ from typing import Any
 import asyncpg
 import yaml
 
-from cti.sip.transport import Hop
+from cti.sip.transports.transport import Hop
 from demo.business import running_business
 from node.config import DEMO_CONFIG
 from node.credentials import PlainPasswords, read_plain_passwords

@@ -14,8 +14,8 @@ import time
 import uvloop
 
 from cti.sip.endpoint import SipEndpoint
-from cti.sip.session import InviteSession, SessionEnd, SessionObserverBase
-from cti.sip.transport import Hop
+from cti.sip.sessions.session import InviteSession, SessionEnd, SessionObserverBase
+from cti.sip.transports.transport import Hop
 from cti.sip.user_agent import UserAgent
 from domain.failures import Code
 from loadtest.bench_sip import SDP

@@ -18,15 +18,15 @@ from pathlib import Path
 
 import uvloop
 
-from cti.sip.client_transaction import client_machine
 from cti.sip.endpoint import ServerTransaction, SipEndpoint
-from cti.sip.message import Request, Response, SipSyntaxError, parse_message, response_to
-from cti.sip.server_transaction import server_machine
-from cti.sip.timers import Timers
-from cti.sip.transaction import Send
-from cti.sip.transport import Hop, TransportName
+from cti.sip.messages.message import Request, Response, SipSyntaxError, parse_message, response_to
+from cti.sip.messages.uri import NameAddr
+from cti.sip.transactions.client_transaction import client_machine
+from cti.sip.transactions.server_transaction import server_machine
+from cti.sip.transactions.timers import Timers
+from cti.sip.transactions.transaction import Send
 from cti.sip.transports.tls_files import Tls
-from cti.sip.uri import NameAddr
+from cti.sip.transports.transport import Hop, TransportName
 
 STREAMS_AND_UDP: tuple[TransportName, ...] = ("udp", "tcp", "tls")
 

@@ -16,8 +16,8 @@ from collections import Counter
 from collections.abc import Callable
 from itertools import cycle
 
-from cti.sip.digest import Credentials, authorization
-from cti.sip.message import Response, SipSyntaxError, parse_message
+from cti.sip.authentication.digest import Credentials, authorization
+from cti.sip.messages.message import Response, SipSyntaxError, parse_message
 
 _TICK_S = 0.01
 _DRIPPING_STREAMS = 200

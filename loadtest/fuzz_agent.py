@@ -14,23 +14,23 @@ from cti.identity import (
     outgoing_identity,
     user_to_user_header,
 )
-from cti.sip.dialog_info import DialogInfo, DialogStage, PhoneDialog
-from cti.sip.digest import Credentials, DigestServer, ha1
+from cti.sip.authentication.digest import Credentials, DigestServer, ha1
+from cti.sip.authentication.phone_auth import Arrival, PhoneAccount, PhoneAuthenticator
 from cti.sip.edge import Edge
-from cti.sip.message import Response
-from cti.sip.message_relay import MessageRelay
-from cti.sip.message_summary import MessageSummary, VoiceMail
-from cti.sip.page_message import MessageService
-from cti.sip.phone_auth import Arrival, PhoneAccount, PhoneAuthenticator
-from cti.sip.phone_dialogs import PhoneDialogs
-from cti.sip.refer import ReferService
-from cti.sip.registrar import Registrar
-from cti.sip.replaces import replaced_session
-from cti.sip.session import InviteSession
-from cti.sip.session_events import Referral, SessionEnd, SessionObserverBase
-from cti.sip.session_policy import Reliability, SessionPolicy
-from cti.sip.subscription import SubscriptionService
-from cti.sip.transport import Hop
+from cti.sip.events.dialog_info import DialogInfo, DialogStage, PhoneDialog
+from cti.sip.events.message_relay import MessageRelay
+from cti.sip.events.message_summary import MessageSummary, VoiceMail
+from cti.sip.events.page_message import MessageService
+from cti.sip.events.phone_dialogs import PhoneDialogs
+from cti.sip.events.refer import ReferService
+from cti.sip.events.replaces import replaced_session
+from cti.sip.events.subscription import SubscriptionService
+from cti.sip.messages.message import Response
+from cti.sip.registration.registrar import Registrar
+from cti.sip.sessions.session import InviteSession
+from cti.sip.sessions.session_events import Referral, SessionEnd, SessionObserverBase
+from cti.sip.sessions.session_policy import Reliability, SessionPolicy
+from cti.sip.transports.transport import Hop
 from cti.sip.user_agent import UserAgent
 from cti.trunks.settings import CallerIdStyle
 from domain.failures import Code, PlatformError

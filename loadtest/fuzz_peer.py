@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from random import Random
 
-from cti.sip.digest import Credentials, authorization
-from cti.sip.message import Request, Response, parse_message, response_to
+from cti.sip.authentication.digest import Credentials, authorization
+from cti.sip.messages.message import Request, Response, parse_message, response_to
 from loadtest.fuzz_mutations import Mutator
 
 HOST, PORT = "198.51.100.7", 5060

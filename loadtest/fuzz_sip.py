@@ -23,8 +23,8 @@ from unittest import mock
 
 import structlog
 
-from cti.sip.message import SipSyntaxError, parse_message
-from cti.sip.transport import Hop
+from cti.sip.messages.message import SipSyntaxError, parse_message
+from cti.sip.transports.transport import Hop
 from loadtest.fuzz_agent import Application
 from loadtest.fuzz_peer import HOST, PORT, Peer
 from loadtest.virtual_loop import VirtualLoop, run_virtually
@@ -172,7 +172,7 @@ def fuzz(messages: int, seed: int) -> Report:
         # All that is random is to be the same again with the same seed.
         with (
             mock.patch("os.urandom", Random(seed).randbytes),  # noqa: S311
-            mock.patch("cti.sip.message._TAG_KEY", bytes(16)),
+            mock.patch("cti.sip.messages.message._TAG_KEY", bytes(16)),
         ):
             run_virtually(_run(report, messages))
     finally:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from cti.sip.defence.guard import Guard
 from cti.sip.endpoint import SipEndpoint
-from cti.sip.framing import KeepAlive, StreamFramer
-from cti.sip.guard import Guard
-from cti.sip.message import SipSyntaxError, parse_message
-from cti.sip.timers import Timers
-from cti.sip.transport import Hop
+from cti.sip.messages.message import SipSyntaxError, parse_message
+from cti.sip.transactions.timers import Timers
+from cti.sip.transports.framing import KeepAlive, StreamFramer
+from cti.sip.transports.transport import Hop
 
 ADDRESS = ("192.0.2.95", 5060)
 

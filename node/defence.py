@@ -12,10 +12,11 @@ from fastapi import APIRouter, HTTPException, Request
 from prometheus_client import Counter, Gauge
 
 from cti.settings import DefenceSettings, RateSettings
-from cti.sip import message, transport
-from cti.sip.defence import Ban, Defence, DefenceLimits, Offence, Rate
-from cti.sip.guard import DROP, PASS
-from cti.sip.source import TrustedProxies
+from cti.sip.defence.guard import DROP, PASS
+from cti.sip.defence.offences import Ban, Defence, DefenceLimits, Offence, Rate
+from cti.sip.defence.source import TrustedProxies
+from cti.sip.messages import message
+from cti.sip.transports import transport
 from cti.trunks.limits import TokenBucket
 from cti95598.events.v1.events_pb2 import SourceBanned
 from domain.events import EventStamp
@@ -48,7 +49,7 @@ class BannedSource:
 
 
 class SourceDefence:
-    """Implements `cti.sip.guard.Guard` on the loop's clock; used from `start` to `stop`."""
+    """Implements `cti.sip.defence.guard.Guard` on the loop's clock; used from `start` to `stop`."""
 
     def __init__(
         self,
@@ -86,7 +87,7 @@ class SourceDefence:
             if self._is_trusted(ban.source):
                 self._defence.lift(ban.source)
 
-    # cti.sip.guard.Guard
+    # cti.sip.defence.guard.Guard
 
     def judge(
         self,

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from cti.lamp_exchange import PhoneDialogSink
-from cti.sip.dialog_info import DialogStage, PhoneDialog
+from cti.shared.lamp_exchange import PhoneDialogSink
+from cti.sip.events.dialog_info import DialogStage, PhoneDialog
 from cti95598.events.v1.events_pb2 import Event
 from domain.events import EventSink
 from domain.ids import TenantId

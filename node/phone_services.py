@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from cti.sip.dialog_info import DialogInfo, DialogStates
-from cti.sip.message_relay import ContactLookup, MessageRelay
-from cti.sip.page_message import MessageService
-from cti.sip.phone_auth import PhoneAuthenticator, PhoneDirectory
-from cti.sip.refer import ReferService
-from cti.sip.subscription import SubscriptionService
+from cti.sip.authentication.phone_auth import PhoneAuthenticator, PhoneDirectory
+from cti.sip.events.dialog_info import DialogInfo, DialogStates
+from cti.sip.events.message_relay import ContactLookup, MessageRelay
+from cti.sip.events.page_message import MessageService
+from cti.sip.events.refer import ReferService
+from cti.sip.events.subscription import SubscriptionService
 from cti.sip.user_agent import UserAgent
 
 

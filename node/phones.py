@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from cti.sip.phone_auth import PhoneAccount
-from cti.sip.registrar import RegistrarEvents
+from cti.sip.authentication.phone_auth import PhoneAccount
+from cti.sip.registration.registrar import RegistrarEvents
 from cti.trunks.limits import TokenBucket
 from cti95598.events.v1.events_pb2 import (
     AuthenticationFailed,

@@ -7,17 +7,22 @@ from ipaddress import ip_address
 
 from redis.asyncio import Redis
 
-from cti.contacts import RedisContactStore
-from cti.nodes import Address, NodeAddresses, hop_of_route
 from cti.settings import SipSettings
-from cti.shared_secrets import SharedSecrets
-from cti.sip.digest import DigestServer
+from cti.shared.contacts import RedisContactStore
+from cti.shared.nodes import Address, NodeAddresses, hop_of_route
+from cti.shared.shared_secrets import SharedSecrets
+from cti.sip.authentication.digest import DigestServer
+from cti.sip.authentication.phone_auth import (
+    FailureHook,
+    PhoneAuthenticator,
+    PhoneDirectory,
+    SuccessHook,
+)
 from cti.sip.edge import Edge
 from cti.sip.endpoint import SipEndpoint
-from cti.sip.nat_keepalive import NatKeepAlive
-from cti.sip.phone_auth import FailureHook, PhoneAuthenticator, PhoneDirectory, SuccessHook
-from cti.sip.registrar import Registrar, RegistrarEvents
-from cti.sip.transport import Hop, TransportName, address_family
+from cti.sip.registration.nat_keepalive import NatKeepAlive
+from cti.sip.registration.registrar import Registrar, RegistrarEvents
+from cti.sip.transports.transport import Hop, TransportName, address_family
 from domain.failures import PlatformError
 from domain.ids import NodeId
 

@@ -29,15 +29,15 @@ from agents.service import AgentService
 from agents.settings import AgentSettings
 from cti.admission import Admission
 from cti.call import CallInfo
-from cti.call_control import CallControl, PhoneAccess
-from cti.contacts import RedisContactStore
-from cti.lamp_exchange import LampExchange
+from cti.calls.call_control import CallControl, PhoneAccess
 from cti.media_engine import RtpEngine
-from cti.sip.defence import Offence
+from cti.shared.contacts import RedisContactStore
+from cti.shared.lamp_exchange import LampExchange
+from cti.sip.defence.offences import Offence
+from cti.sip.defence.source import TrustedProxies
 from cti.sip.endpoint import SipEndpoint
-from cti.sip.phone_dialogs import PhoneDialogs
-from cti.sip.session import InviteSession
-from cti.sip.source import TrustedProxies
+from cti.sip.events.phone_dialogs import PhoneDialogs
+from cti.sip.sessions.session import InviteSession
 from cti.sip.user_agent import UserAgent
 from cti95598.events.v1.events_pb2 import NodeStarted
 from domain.agent_day import AgentDay

@@ -11,12 +11,12 @@ import structlog
 
 from cti.settings import SipSettings, TlsSettings
 from cti.sip.endpoint import SipEndpoint
-from cti.sip.next_hop import NameLookups
-from cti.sip.outbound_proxy import OutboundProxy
-from cti.sip.resolver import Resolver
-from cti.sip.transport import SECURE
+from cti.sip.location.next_hop import NameLookups
+from cti.sip.location.outbound_proxy import OutboundProxy
+from cti.sip.location.resolver import Resolver
+from cti.sip.messages.uri import SipUri
 from cti.sip.transports.tls_files import Tls, TlsFileError, VerifyClient
-from cti.sip.uri import SipUri
+from cti.sip.transports.transport import SECURE
 from domain.failures import PlatformError
 from domain.words import Words
 from node.listeners import cannot_listen

@@ -13,8 +13,8 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from cti.admission import Admission
-from cti.sip.digest import DigestServer
-from cti.sip.resolver import Resolver
+from cti.sip.authentication.digest import DigestServer
+from cti.sip.location.resolver import Resolver
 from cti.sip.user_agent import UserAgent
 from cti.trunks.authentication import TrunkAuthenticator
 from cti.trunks.health import HealthState

@@ -7,13 +7,13 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cti.sip.causes import retry_after_s
-from cti.sip.client_auth import MAX_ATTEMPTS, authorized_again
-from cti.sip.digest import Credentials
+from cti.sip.authentication.client_auth import MAX_ATTEMPTS, authorized_again
+from cti.sip.authentication.digest import Credentials
 from cti.sip.endpoint import SipEndpoint
-from cti.sip.message import Headers, Request, Response, SipSyntaxError, new_tag
-from cti.sip.transport import Hop
-from cti.sip.uri import NameAddr, SipUri
+from cti.sip.messages.message import Headers, Request, Response, SipSyntaxError, new_tag
+from cti.sip.messages.uri import NameAddr, SipUri
+from cti.sip.sessions.causes import retry_after_s
+from cti.sip.transports.transport import Hop
 from domain.failures import Code, PlatformError
 
 _MAX_SERVICE_ROUTE = 8

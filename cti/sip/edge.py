@@ -19,13 +19,19 @@ from typing import cast
 
 from prometheus_client import Counter
 
-from cti.nodes import hop_of_route
+from cti.shared.nodes import hop_of_route
+from cti.sip.defence.guard import PASS
 from cti.sip.endpoint import SipEndpoint
-from cti.sip.guard import PASS
-from cti.sip.message import Request, Response, response_to
-from cti.sip.syntax import SipSyntaxError
-from cti.sip.transport import TRANSPORTS, Hop, TransportName, default_port, transport_params
-from cti.sip.uri import MAGIC_COOKIE, NameAddr, SipUri, Via
+from cti.sip.messages.message import Request, Response, response_to
+from cti.sip.messages.syntax import SipSyntaxError
+from cti.sip.messages.uri import MAGIC_COOKIE, NameAddr, SipUri, Via
+from cti.sip.transports.transport import (
+    TRANSPORTS,
+    Hop,
+    TransportName,
+    default_port,
+    transport_params,
+)
 from cti.sip.via_stamps import stamp_via
 from domain.failures import PlatformError
 

@@ -11,10 +11,12 @@ from typing import Protocol, cast
 
 import structlog
 
-from cti.sip.client_transaction import ClientMachine, InviteClient, cancel, client_machine
-from cti.sip.guard import DROP, PASS, Guard
-from cti.sip.large_requests import CONNECT_S, MAX_UDP_REQUEST_BYTES, LargeRequests
-from cti.sip.message import Request, Response, SipSyntaxError, response_to
+from cti.sip.defence.guard import DROP, PASS, Guard
+from cti.sip.defence.source import TrustedProxies
+from cti.sip.location.next_hop import NamedHop, NameLookups
+from cti.sip.location.outbound_proxy import OutboundProxy
+from cti.sip.messages.message import Request, Response, SipSyntaxError, response_to
+from cti.sip.messages.uri import Via
 from cti.sip.metrics import (
     INTERNAL_ERRORS,
     MALFORMED,
@@ -23,12 +25,15 @@ from cti.sip.metrics import (
     STRAY_RESPONSES,
     MessageCounters,
 )
-from cti.sip.next_hop import NamedHop, NameLookups
-from cti.sip.outbound_proxy import OutboundProxy
-from cti.sip.server_transaction import InviteServer, ServerMachine, server_machine
-from cti.sip.source import TrustedProxies
-from cti.sip.timers import TimerHeap, Timers
-from cti.sip.transaction import (
+from cti.sip.transactions.client_transaction import (
+    ClientMachine,
+    InviteClient,
+    cancel,
+    client_machine,
+)
+from cti.sip.transactions.server_transaction import InviteServer, ServerMachine, server_machine
+from cti.sip.transactions.timers import TimerHeap, Timers
+from cti.sip.transactions.transaction import (
     Deliver,
     Failed,
     Key,
@@ -40,11 +45,11 @@ from cti.sip.transaction import (
     client_key,
     server_key,
 )
-from cti.sip.transaction_users import ClientTransaction, Live, ServerTransaction
-from cti.sip.transport import TRANSPORTS, ConnectionLimits, Hop, OnError, address_family
+from cti.sip.transactions.transaction_users import ClientTransaction, Live, ServerTransaction
+from cti.sip.transports.large_requests import CONNECT_S, MAX_UDP_REQUEST_BYTES, LargeRequests
 from cti.sip.transports.registry import Transports
 from cti.sip.transports.tls_files import Tls
-from cti.sip.uri import Via
+from cti.sip.transports.transport import TRANSPORTS, ConnectionLimits, Hop, OnError, address_family
 from cti.sip.via_stamps import new_branch, quoted_request, stamp_via, via_of
 from domain.failures import Code, PlatformError
 

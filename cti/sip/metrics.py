@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge
 
-from cti.sip.message import Request, Response
+from cti.sip.messages.message import Request, Response
 
 MALFORMED = Counter("sip_malformed", "Messages refused as malformed", ["reason"])
 RETRANSMISSIONS = Counter("sip_retransmissions", "Messages sent or received again", ["direction"])

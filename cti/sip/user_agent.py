@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+from cti.sip.authentication.digest import Credentials
 from cti.sip.client_requests import Registrations, final_response, new_request
-from cti.sip.digest import Credentials
 from cti.sip.endpoint import ServerTransaction, SipEndpoint
-from cti.sip.message import Request, Response, SipSyntaxError, new_tag, response_to
-from cti.sip.registrar import Registrar
-from cti.sip.session import InDialogHandler, InviteSession, SessionObserver, SessionObserverBase
-from cti.sip.session_description import SDP_TYPE, answer_refusal, body_refusal
-from cti.sip.session_policy import SessionPolicy
-from cti.sip.session_timer import interval_refusal
-from cti.sip.transport import Hop, transport_params
-from cti.sip.uri import NameAddr, SipUri
+from cti.sip.messages.message import Request, Response, SipSyntaxError, new_tag, response_to
+from cti.sip.messages.session_description import SDP_TYPE, answer_refusal, body_refusal
+from cti.sip.messages.uri import NameAddr, SipUri
+from cti.sip.registration.registrar import Registrar
+from cti.sip.sessions.session import (
+    InDialogHandler,
+    InviteSession,
+    SessionObserver,
+    SessionObserverBase,
+)
+from cti.sip.sessions.session_policy import SessionPolicy
+from cti.sip.sessions.session_timer import interval_refusal
+from cti.sip.transports.transport import Hop, transport_params
 from domain.failures import Code, PlatformError
 
 _METHODS = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "INFO", "NOTIFY", "PRACK", "UPDATE")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from ipaddress import IPv6Address
 
-from cti.sip.message import Request, SipSyntaxError
-from cti.sip.transport import Hop, address_family, default_port
-from cti.sip.uri import MAGIC_COOKIE, Via
+from cti.sip.messages.message import Request, SipSyntaxError
+from cti.sip.messages.uri import MAGIC_COOKIE, Via
+from cti.sip.transports.transport import Hop, address_family, default_port
 
 _QUOTED_BYTES = 1024
 

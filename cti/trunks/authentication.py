@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
-from cti.sip.digest import AuthResult, DigestServer, parse_digest
-from cti.sip.message import Request
+from cti.sip.authentication.digest import AuthResult, DigestServer, parse_digest
+from cti.sip.messages.message import Request
 from cti.trunks.trunk import Trunk
 from domain.ids import TenantId
 

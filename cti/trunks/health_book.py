@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from cti.sip.transport import Hop
+from cti.sip.transports.transport import Hop
 from cti.trunks.health import HealthState, HopHealth, ProbeResult
 from cti.trunks.settings import ProbeSettings
 

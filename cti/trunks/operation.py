@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import structlog
 
 from cti.admission import Admission
-from cti.sip.transport import Hop
+from cti.sip.transports.transport import Hop
 from cti.sip.user_agent import UserAgent
 from cti.trunks.health import HealthState
 from cti.trunks.health_book import HealthBook

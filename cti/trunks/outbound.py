@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from prometheus_client import Counter
 
 from cti.identity import UserToUser, outgoing_identity, user_to_user_header
-from cti.sip.digest import Credentials
-from cti.sip.transport import Hop
-from cti.sip.uri import NameAddr, SipUri
+from cti.sip.authentication.digest import Credentials
+from cti.sip.messages.uri import NameAddr, SipUri
+from cti.sip.transports.transport import Hop
 from cti.trunks.directory import TrunkDirectory
 from cti.trunks.health_book import HealthBook
 from cti.trunks.limits import CallLimit

@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
 
-from cti.sip.causes import retry_after_s
-from cti.sip.transport import Hop
-from cti.sip.uri import SipUri
+from cti.sip.messages.uri import SipUri
+from cti.sip.sessions.causes import retry_after_s
+from cti.sip.transports.transport import Hop
 from cti.sip.user_agent import UserAgent
 from cti.trunks.health import ProbeOutcome, ProbeResult, probe_result
 from cti.trunks.health_book import HealthBook, ServerHealth

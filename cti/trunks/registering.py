@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 
 import structlog
 
+from cti.sip.authentication.digest import Credentials
 from cti.sip.client_requests import Granted, RegistrationError, Registrations
-from cti.sip.digest import Credentials
 from cti.sip.endpoint import SipEndpoint
-from cti.sip.transport import Hop, transport_params
-from cti.sip.uri import NameAddr, SipUri
+from cti.sip.messages.uri import NameAddr, SipUri
+from cti.sip.transports.transport import Hop, transport_params
 from cti.trunks.registration import Registration, RegistrationState
 from cti.trunks.target import Target, proxy_route
 from cti.trunks.trunk import Trunk

@@ -9,8 +9,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from cti.sip.syntax import SipSyntaxError
-from cti.sip.uri import SipUri
+from cti.sip.messages.syntax import SipSyntaxError
+from cti.sip.messages.uri import SipUri
 from cti.trunks.bounded_pattern import check_pattern
 from cti.trunks.number_lists import AnonymousPolicy, ListKind, entry_fault
 from cti.trunks.rewriting import MAX_DIALLED_DIGITS, Rewriting, parse_pattern

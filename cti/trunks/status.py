@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cti.sip.syntax import format_host_port
-from cti.sip.transport import Hop
+from cti.sip.messages.syntax import format_host_port
+from cti.sip.transports.transport import Hop
 from cti.trunks.health import HealthState, HopHealth
 from cti.trunks.registration import Registration, RegistrationState
 from domain.ids import TenantId

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from cti.sip.uri import NameAddr, SipUri
+from cti.sip.messages.uri import NameAddr, SipUri
 from cti.trunks.trunk import Trunk
 
 

@@ -9,7 +9,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from cti.identity import CallerIdentity
 from cti.numbers import number_of
 from cti.settings import AccessCodeSettings, TrunkSettings
-from cti.sip.message import Request
+from cti.sip.messages.message import Request
 from cti.trunks.bounded_pattern import found_by
 from cti.trunks.limits import CallLimit
 from cti.trunks.rewriting import Rewritings

@@ -27,7 +27,7 @@ from agents.toolbar_client import ToolbarClient, summary_line
 from cti import audio
 from cti.phone import Phone, PhoneCall, PhoneSettings, phone_media
 from cti.rtp_port import MediaRouter
-from cti.sip.transport import Hop
+from cti.sip.transports.transport import Hop
 from cti95598.agents.v1 import agents_pb2 as pb
 from domain.failures import PlatformError
 from node.commands.far_host import address_of

@@ -15,9 +15,9 @@ from rich.console import Console
 
 from cti import audio
 from cti.phone import T1_S, Phone, PhoneCall, PhoneSettings, phone_media
-from cti.sip.session import SessionEnd
-from cti.sip.transport import Hop
-from cti.sip.uri import SipUri
+from cti.sip.messages.uri import SipUri
+from cti.sip.sessions.session import SessionEnd
+from cti.sip.transports.transport import Hop
 from domain.failures import CATALOGUE, Code, PlatformError
 from node.commands.far_host import address_of
 

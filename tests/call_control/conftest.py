@@ -11,12 +11,12 @@ import pytest
 
 from cti.admission import Admission, TenantAccess
 from cti.call import Call, CallHandler, CallInfo
-from cti.call_control import CallControl
-from cti.contacts import Binding, Way
+from cti.calls.call_control import CallControl
 from cti.media_engine import RtpEngine
 from cti.rtp_port import MediaRouter
 from cti.settings import AccessCodeSettings, TrunkSettings
-from cti.sip.transport import Hop
+from cti.shared.contacts import Binding, Way
+from cti.sip.transports.transport import Hop
 from cti95598.events.v1.events_pb2 import Event
 from domain.events import EventStamp
 from domain.ids import NodeId, TenantId

@@ -9,22 +9,22 @@ from pathlib import Path
 from typing import cast
 
 from cti.admission import Admission, TenantAccess
-from cti.call_context import OutboundTrunks
-from cti.call_control import CallControl, PhoneAccess
-from cti.contacts import Binding, Way
+from cti.calls.call_context import OutboundTrunks
+from cti.calls.call_control import CallControl, PhoneAccess
 from cti.identity import UserToUser
 from cti.media import PortId
 from cti.media_engine import RtpEngine
 from cti.sdp import Direction, build_offer
 from cti.settings import AccessCodeSettings, TrunkSettings
-from cti.sip.digest import MD5, Credentials, DigestServer, ha1
+from cti.shared.contacts import Binding, Way
+from cti.sip.authentication.digest import MD5, Credentials, DigestServer, ha1
+from cti.sip.authentication.phone_auth import PhoneAccount, PhoneAuthenticator
 from cti.sip.endpoint import ServerTransaction
-from cti.sip.message import Response, response_to
-from cti.sip.phone_auth import PhoneAccount, PhoneAuthenticator
-from cti.sip.refer import ReferService
-from cti.sip.session import InviteSession
-from cti.sip.transport import Hop
-from cti.sip.uri import NameAddr, SipUri
+from cti.sip.events.refer import ReferService
+from cti.sip.messages.message import Response, response_to
+from cti.sip.messages.uri import NameAddr, SipUri
+from cti.sip.sessions.session import InviteSession
+from cti.sip.transports.transport import Hop
 from cti.trunks.outbound import TrunkAttempt
 from cti95598.events.v1.events_pb2 import CallArrived
 from domain.events import EventStamp

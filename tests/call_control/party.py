@@ -6,8 +6,8 @@ import asyncio
 
 from cti.sdp import build_offer
 from cti.sip.endpoint import SipEndpoint
-from cti.sip.session import InviteSession, SessionEnd, SessionObserverBase
-from cti.sip.transport import Hop
+from cti.sip.sessions.session import InviteSession, SessionEnd, SessionObserverBase
+from cti.sip.transports.transport import Hop
 from cti.sip.user_agent import UserAgent
 from domain.failures import Code
 from tests.fakes.turn import turn

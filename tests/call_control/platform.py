@@ -8,12 +8,12 @@ from pathlib import Path
 
 from cti.admission import Admission
 from cti.call import Call
-from cti.call_control import CallControl
-from cti.contacts import Binding, Way
+from cti.calls.call_control import CallControl
 from cti.media_engine import RtpEngine
+from cti.shared.contacts import Binding, Way
 from cti.sip.endpoint import SipEndpoint
-from cti.sip.session import InviteSession
-from cti.sip.transport import Hop
+from cti.sip.sessions.session import InviteSession
+from cti.sip.transports.transport import Hop
 from cti.sip.user_agent import UserAgent
 from domain.events import EventStamp
 from domain.ids import NodeId, TenantId

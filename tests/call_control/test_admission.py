@@ -20,8 +20,8 @@ from cti.settings import (
     SipSettings,
     TrunkSettings,
 )
-from cti.sip.digest import Credentials, DigestServer, authorization, ha1
-from cti.sip.message import Request
+from cti.sip.authentication.digest import Credentials, DigestServer, authorization, ha1
+from cti.sip.messages.message import Request
 from cti.trunks.authentication import TrunkAuthenticator
 from cti.trunks.number_lists import (
     AnonymousPolicy,

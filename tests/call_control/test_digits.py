@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cti.call import Collected, CollectEnd
-from cti.digits import KEYS, Collector, KeyBuffer, info_digit
+from cti.calls.digits import KEYS, Collector, KeyBuffer, info_digit
 
 
 def collector(max_digits: int = 3, terminators: str = "#") -> Collector:

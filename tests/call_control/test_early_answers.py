@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from cti.call import Call, DialTarget
-from cti.contacts import Binding
 from cti.sdp import build_offer
-from cti.sip.message import Request, Response
-from cti.sip.transport import Hop
+from cti.shared.contacts import Binding
+from cti.sip.messages.message import Request, Response
+from cti.sip.transports.transport import Hop
 from domain.failures import Code, PlatformError
 from domain.ids import TenantId
 from tests.call_control.conftest import Bench, answered

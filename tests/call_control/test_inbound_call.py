@@ -309,7 +309,7 @@ async def test_a_handler_that_never_ends_does_not_keep_the_record_back(
         finally:
             await release.wait()
 
-    monkeypatch.setattr("cti.parts._SETTLE_TIMEOUT_S", 0.01)
+    monkeypatch.setattr("cti.calls.parts._SETTLE_TIMEOUT_S", 0.01)
     bench.handler = answered(body)
     session = bench.invite()
     await bench.until(lambda: "call_answered" in bench.sink.names)

@@ -16,9 +16,9 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from cti.admission import Admission, TenantAccess
 from cti.call import Call, DialTarget
-from cti.inbound_call import InboundCall
+from cti.calls.inbound_call import InboundCall
+from cti.calls.number_plan import NumberPlan
 from cti.media import PortId
-from cti.number_plan import NumberPlan
 from cti.sdp import Direction, build_offer
 from cti.settings import AccessCodeSettings, TrunkSettings
 from domain.failures import Code, PlatformError

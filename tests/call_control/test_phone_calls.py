@@ -9,10 +9,10 @@ import pytest
 
 from cti.admission import TenantAccess
 from cti.call import Call, DialTarget
-from cti.contacts import Way
 from cti.sdp import Direction
 from cti.settings import AccessCodeSettings, TrunkSettings
-from cti.sip.timers import Timers
+from cti.shared.contacts import Way
+from cti.sip.transactions.timers import Timers
 from domain.failures import Code
 from tests.call_control.conftest import TENANT, answered
 from tests.call_control.exchange import Exchange, Phone, Transferor, exchange_on, held

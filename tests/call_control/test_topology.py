@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from cti.sdp import Direction
-from cti.sip.message import Request, Response
-from cti.sip.transport import Hop
+from cti.sip.messages.message import Request, Response
+from cti.sip.transports.transport import Hop
 from tests.call_control.exchange import Exchange, Transferor, exchange_on, held
 from tests.call_control.party import Party
 from tests.call_control.platform import until

@@ -30,7 +30,7 @@ from cti.call import (
     ProgressingLeg,
     RingingLeg,
 )
-from cti.digits import Collector, KeyBuffer
+from cti.calls.digits import Collector, KeyBuffer
 from domain.failures import Code, PlatformError
 from domain.ids import CallId, LegId, NodeId, TenantId, new_call_id
 from tests.fakes.turn import turn

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from cti.contacts import Binding, ContactUpdate, Registered, StoredWay, Way
+from cti.shared.contacts import Binding, ContactUpdate, Registered, StoredWay, Way
 from domain.failures import Code, PlatformError
 from domain.ids import NodeId, TenantId
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from cti.sdp import build_offer
-from cti.sip.causes import refusal_status
-from cti.sip.message import Request
-from cti.sip.session import SessionEnd, SessionObserver, SessionState
-from cti.sip.transport import Hop
+from cti.sip.messages.message import Request
+from cti.sip.sessions.causes import refusal_status
+from cti.sip.sessions.session import SessionEnd, SessionObserver, SessionState
+from cti.sip.transports.transport import Hop
 from domain.failures import CATALOGUE, Code
 
 OFFER = build_offer("127.0.0.1", 40000, session_id=1, version=1)

@@ -16,7 +16,7 @@ import yaml
 from agents.toolbar_client import ToolbarClient
 from cti.phone import Phone, PhoneSettings, phone_media
 from cti.rtp_port import MediaRouter
-from cti.sip.transport import Hop
+from cti.sip.transports.transport import Hop
 from demo.platform import Ports, RunningPlatform, configuration, free_ports
 from domain.yaml_source import YamlSource
 from node.config import PlatformSettings

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import aiohttp
 
-from cti.sip.client_auth import authorized_again
-from cti.sip.digest import Credentials
-from cti.sip.message import Request, Response, parse_message, response_to
+from cti.sip.authentication.client_auth import authorized_again
+from cti.sip.authentication.digest import Credentials
+from cti.sip.messages.message import Request, Response, parse_message, response_to
 
 _ANSWER = b"""v=0\r
 o=- 1 1 IN IP4 127.0.0.1\r

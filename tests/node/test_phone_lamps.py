@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from google.protobuf.message import Message
 
-from cti.sip.phone_dialogs import PhoneDialogs
+from cti.sip.events.phone_dialogs import PhoneDialogs
 from cti95598.events.v1.events_pb2 import (
     Bridged,
     CallAnswered,

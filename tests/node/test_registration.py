@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from redis.asyncio import Redis
 
-from cti.contacts import RedisContactStore
 from cti.settings import SipSettings
+from cti.shared.contacts import RedisContactStore
 from cti.sip.endpoint import SipEndpoint
-from cti.sip.registrar import RegistrarEvents
-from cti.sip.transport import Hop
+from cti.sip.registration.registrar import RegistrarEvents
+from cti.sip.transports.transport import Hop
 from domain.ids import NodeId
 from node.registration import Registration
 from tests.routing.conftest import redis, redis_process  # noqa: F401 - fixtures

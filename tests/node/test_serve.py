@@ -16,7 +16,7 @@ import yaml
 
 from cti.phone import Phone, PhoneSettings
 from cti.rtp_port import MediaRouter
-from cti.sip.transport import Hop
+from cti.sip.transports.transport import Hop
 from node.config import DEMO_CONFIG
 from node.credentials import read_plain_passwords
 from node.stores.child import wrapped

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from cti.settings import ListenSettings, SipSettings, TlsSettings
-from cti.sip.transport import Hop
 from cti.sip.transports.tls_files import TlsFileError
+from cti.sip.transports.transport import Hop
 from node.config import ConfigError, load_config
 from node.signalling import Signalling
 from tests.node.test_config import GOOD

@@ -11,7 +11,7 @@ import pytest
 from cti import audio
 from cti.phone import Phone, PhoneSettings
 from cti.sip.endpoint import SipEndpoint
-from cti.sip.session import SessionEnd, SessionObserverBase
+from cti.sip.sessions.session import SessionEnd, SessionObserverBase
 from cti.sip.user_agent import UserAgent
 from cti95598.agents.v1 import agents_pb2 as pb
 from domain.failures import Code, PlatformError

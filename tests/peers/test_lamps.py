@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from cti.sip.message import Request
+from cti.sip.messages.message import Request
 from tests.peers.bench import Bench
 from tests.sip_session.phones import PhonePeer
 

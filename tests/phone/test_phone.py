@@ -12,7 +12,7 @@ import pytest
 from cti import audio
 from cti.phone import Phone, PhoneSettings, phone_media
 from cti.rtp_port import MediaRouter
-from cti.sip.transport import Hop
+from cti.sip.transports.transport import Hop
 from domain.failures import Code, PlatformError
 
 

@@ -8,12 +8,19 @@ from ipaddress import ip_address
 import pytest
 
 from cti.settings import DefenceSettings
-from cti.sip.defence import Ban, Defence, Offence
-from cti.sip.digest import MD5, AuthResult, Credentials, DigestServer, authorization, ha1
-from cti.sip.guard import PASS
-from cti.sip.message import Request
-from cti.sip.phone_auth import PhoneAccount, PhoneAuthenticator
-from cti.sip.transport import Hop
+from cti.sip.authentication.digest import (
+    MD5,
+    AuthResult,
+    Credentials,
+    DigestServer,
+    authorization,
+    ha1,
+)
+from cti.sip.authentication.phone_auth import PhoneAccount, PhoneAuthenticator
+from cti.sip.defence.guard import PASS
+from cti.sip.defence.offences import Ban, Defence, Offence
+from cti.sip.messages.message import Request
+from cti.sip.transports.transport import Hop
 from domain.events import EventStamp
 from domain.ids import NodeId, TenantId
 from node.defence import SourceDefence

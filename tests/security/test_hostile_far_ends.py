@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cti.sip.message import Request
+from cti.sip.messages.message import Request
 from domain.failures import Code
 from tests.sip_session.conftest import Node
 from tests.sip_session.peer import ANSWER, RawPeer

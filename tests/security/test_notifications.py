@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from cti.sip.dialog_info import DialogInfo
-from cti.sip.message import Request
-from cti.sip.phone_dialogs import PhoneDialogs
-from cti.sip.subscription import SubscriptionService
+from cti.sip.events.dialog_info import DialogInfo
+from cti.sip.events.phone_dialogs import PhoneDialogs
+from cti.sip.events.subscription import SubscriptionService
+from cti.sip.messages.message import Request
 from tests.sip_session.conftest import Node
 from tests.sip_session.phones import PhonePeer, authenticator
 

@@ -10,8 +10,8 @@ import pytest
 
 from cti.admission import TenantAccess
 from cti.settings import AccessCodeSettings, TrunkSettings
-from cti.sip.digest import Credentials, authorization
-from cti.sip.message import Response
+from cti.sip.authentication.digest import Credentials, authorization
+from cti.sip.messages.message import Response
 from tests.call_control.conftest import TENANT
 from tests.call_control.exchange import Exchange, exchange_on
 from tests.call_control.platform import until

@@ -7,9 +7,9 @@ import pytest_asyncio
 
 from cti.settings import IpNetwork
 from cti.sip.endpoint import SipEndpoint
-from cti.sip.timers import Timers
-from cti.sip.transport import SECURE, ConnectionLimits, Hop, TransportName
+from cti.sip.transactions.timers import Timers
 from cti.sip.transports.tls_files import Tls
+from cti.sip.transports.transport import SECURE, ConnectionLimits, Hop, TransportName
 from tests.sip_core.certificates import Authority
 from tests.sip_core.network import Make, Peer
 

@@ -1,6 +1,6 @@
 """Requests and responses the tests of this room send around."""
 
-from cti.sip.message import Request, Response, response_to
+from cti.sip.messages.message import Request, Response, response_to
 
 CALLER = "<sip:13900000000@carrier.example>;tag=caller"
 HOTLINE = "<sip:95598@grid.example>"

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable
 from prometheus_client import REGISTRY
 
 from cti.sip.endpoint import ClientTransaction, ServerTransaction, SipEndpoint
-from cti.sip.message import Request, Response, parse_message
-from cti.sip.timers import Timers
-from cti.sip.transport import Hop
+from cti.sip.messages.message import Request, Response, parse_message
+from cti.sip.transactions.timers import Timers
+from cti.sip.transports.transport import Hop
 from domain.failures import Code
 from tests.sip_core.messages import answer
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cti.sip.defence import BAN_POINTS, Ban, Defence, DefenceLimits, Offence, Rate
-from cti.sip.message import Request
+from cti.sip.defence.offences import BAN_POINTS, Ban, Defence, DefenceLimits, Offence, Rate
+from cti.sip.messages.message import Request
 
 GOOD, BAD, CARRIER = "127.0.0.2", "127.0.0.66", "127.0.0.9"
 LIMITS = DefenceLimits(

@@ -7,8 +7,8 @@ import pytest
 import uvloop
 
 from cti.sip.endpoint import ServerTransaction, SipEndpoint
-from cti.sip.message import Request, Response
-from cti.sip.transport import Hop, TransportName
+from cti.sip.messages.message import Request, Response
+from cti.sip.transports.transport import Hop, TransportName
 from domain.failures import Code, PlatformError
 from tests.sip_core.messages import ack, answer, request
 from tests.sip_core.network import QUICK, WAIT_S, Make, Outcome, Peer, accept_all, counted

@@ -1,7 +1,7 @@
 """Messages out of a byte stream."""
 
-from cti.sip.framing import Frame, KeepAlive, StreamFramer
-from cti.sip.message import MAX_MESSAGE_BYTES, Malformed, Request, SipSyntaxError
+from cti.sip.messages.message import MAX_MESSAGE_BYTES, Malformed, Request, SipSyntaxError
+from cti.sip.transports.framing import Frame, KeepAlive, StreamFramer
 from tests.sip_core.messages import request
 
 

@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cti.sip.framing import StreamFramer
-from cti.sip.headers import canonical_name
-from cti.sip.message import (
+from cti.sip.messages.headers import canonical_name
+from cti.sip.messages.message import (
     MAX_MESSAGE_BYTES,
     Request,
     Response,
@@ -20,8 +19,9 @@ from cti.sip.message import (
     parse_message,
     response_to,
 )
-from cti.sip.syntax import split_outside
-from cti.sip.uri import NameAddr, SipUri, Via
+from cti.sip.messages.syntax import split_outside
+from cti.sip.messages.uri import NameAddr, SipUri, Via
+from cti.sip.transports.framing import StreamFramer
 from loadtest.fuzz_sip import fuzz
 from tests.sip_core.messages import request
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cti.sip.headers import SINGLE
-from cti.sip.message import (
+from cti.sip.messages.headers import SINGLE
+from cti.sip.messages.message import (
     Malformed,
     Request,
     Response,
@@ -15,7 +15,7 @@ from cti.sip.message import (
     parse_message,
     response_to,
 )
-from cti.sip.uri import NameAddr, SipUri, Via
+from cti.sip.messages.uri import NameAddr, SipUri, Via
 from tests.sip_core.generated import Made, requests, sip_uris, token
 
 SLOW = (HealthCheck.too_slow, HealthCheck.data_too_large)

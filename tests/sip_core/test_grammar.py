@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cti.sip.headers import Headers, canonical_name
-from cti.sip.message import (
+from cti.sip.messages.headers import Headers, canonical_name
+from cti.sip.messages.message import (
     Request,
     Response,
     SipSyntaxError,
@@ -13,8 +13,8 @@ from cti.sip.message import (
     parse_message,
     response_to,
 )
-from cti.sip.syntax import quote, split_outside, unquote
-from cti.sip.uri import NameAddr, SipUri, Via, parse_uri
+from cti.sip.messages.syntax import quote, split_outside, unquote
+from cti.sip.messages.uri import NameAddr, SipUri, Via, parse_uri
 from tests.sip_core.messages import request
 
 

@@ -9,20 +9,20 @@ from random import Random
 import pytest
 
 from cti.identity import identity_of
-from cti.sip.causes import code_of_response, q850_cause_in, reason_text, retry_after_s
-from cti.sip.digest import Credentials, authorization, parse_digest
+from cti.sip.authentication.digest import Credentials, authorization, parse_digest
 from cti.sip.edge import Edge
-from cti.sip.message import Request, Response, SipSyntaxError, parse_message, response_to
-from cti.sip.redirects import targets_of
-from cti.sip.refer_to import refer_to_of, referred_by_of
-from cti.sip.register_request import contact_key
-from cti.sip.replaces import replaces_of
-from cti.sip.server_location import hop_of_address
-from cti.sip.session_description import answer_refusal, body_refusal, description_of
-from cti.sip.session_policy import SessionPolicy
-from cti.sip.session_timer import has_timer, interval_refusal
-from cti.sip.transport import Hop
-from cti.sip.uri import NameAddr, SipUri
+from cti.sip.events.refer_to import refer_to_of, referred_by_of
+from cti.sip.events.replaces import replaces_of
+from cti.sip.location.server_location import hop_of_address
+from cti.sip.messages.message import Request, Response, SipSyntaxError, parse_message, response_to
+from cti.sip.messages.session_description import answer_refusal, body_refusal, description_of
+from cti.sip.messages.uri import NameAddr, SipUri
+from cti.sip.registration.register_request import contact_key
+from cti.sip.sessions.causes import code_of_response, q850_cause_in, reason_text, retry_after_s
+from cti.sip.sessions.redirects import targets_of
+from cti.sip.sessions.session_policy import SessionPolicy
+from cti.sip.sessions.session_timer import has_timer, interval_refusal
+from cti.sip.transports.transport import Hop
 from loadtest.fuzz_peer import Peer
 from loadtest.memory_endpoint import ADDRESS, MemoryEndpoint
 from tests.sip_core.messages import request

@@ -2,9 +2,9 @@
 
 from ipaddress import ip_network
 
-from cti.sip.guard import DROP, PASS
-from cti.sip.message import Request, Response
-from cti.sip.transport import Hop
+from cti.sip.defence.guard import DROP, PASS
+from cti.sip.messages.message import Request, Response
+from cti.sip.transports.transport import Hop
 from tests.sip_core.messages import answer, request
 from tests.sip_core.network import Make, Peer, accept_all
 

@@ -8,11 +8,11 @@ from random import Random
 
 import pytest
 
-from cti.sip.client_transaction import ClientMachine, client_machine
-from cti.sip.message import Request, Response, parse_message
-from cti.sip.server_transaction import ServerMachine, server_machine
-from cti.sip.timers import Timer, Timers
-from cti.sip.transaction import (
+from cti.sip.messages.message import Request, Response, parse_message
+from cti.sip.transactions.client_transaction import ClientMachine, client_machine
+from cti.sip.transactions.server_transaction import ServerMachine, server_machine
+from cti.sip.transactions.timers import Timer, Timers
+from cti.sip.transactions.transaction import (
     Deliver,
     Failed,
     Key,

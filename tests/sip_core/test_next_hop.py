@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from cti.sip.next_hop import NamedHop, NameLookups, resolve
-from cti.sip.resolver import Resolver
-from cti.sip.transport import Hop
-from cti.sip.uri import SipUri
+from cti.sip.location.next_hop import NamedHop, NameLookups, resolve
+from cti.sip.location.resolver import Resolver
+from cti.sip.messages.uri import SipUri
+from cti.sip.transports.transport import Hop
 from domain.failures import Code, PlatformError
 
 UDP = Hop("udp", "192.0.2.1", 5060, 3)
@@ -101,7 +101,7 @@ async def test_the_server_that_served_is_preferred(
 
 
 async def test_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cti.sip.next_hop._PATIENCE_S", 0.01)
+    monkeypatch.setattr("cti.sip.location.next_hop._PATIENCE_S", 0.01)
     told: asyncio.Future[Hop] = asyncio.get_running_loop().create_future()
     NameLookups(Names(UDP)).find(NamedHop(NAMED, TCP_IN), told.set_result)
     assert await asyncio.wait_for(told, 5) == TCP_IN

@@ -11,8 +11,8 @@ import pytest_asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cti.sip.resolver import RecordCache, Resolver, hosts_of
-from cti.sip.server_location import (
+from cti.sip.location.resolver import RecordCache, Resolver, hosts_of
+from cti.sip.location.server_location import (
     Naptr,
     Record,
     RecordType,
@@ -22,8 +22,8 @@ from cti.sip.server_location import (
     is_host_name,
     srv_order,
 )
-from cti.sip.transport import Hop
-from cti.sip.uri import SipUri
+from cti.sip.messages.uri import SipUri
+from cti.sip.transports.transport import Hop
 from domain.failures import Code, PlatformError
 from tests.sip_core.network import WAIT_S
 
@@ -260,9 +260,9 @@ async def test_questions_are_asked_once_and_what_is_not_there_is_remembered(
 async def test_the_last_answer_serves_while_the_name_server_is_away(
     name_server: NameServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cti.sip.resolver._MOST_TTL_S", 0.0)
-    monkeypatch.setattr("cti.sip.resolver._QUERY_S", 0.6)
-    monkeypatch.setattr("cti.sip.resolver._STALE_AFTER_S", 0.1)
+    monkeypatch.setattr("cti.sip.location.resolver._MOST_TTL_S", 0.0)
+    monkeypatch.setattr("cti.sip.location.resolver._QUERY_S", 0.6)
+    monkeypatch.setattr("cti.sip.location.resolver._STALE_AFTER_S", 0.1)
     resolver = resolver_of(name_server)
     uri = SipUri.parse("sip:95598@grid.test")
     known = await resolver.locate(uri)

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 import cti.sip.via_stamps
-from cti.sip.message import Malformed, Request, Response, SipSyntaxError, parse_message
-from cti.sip.transport import Hop
-from cti.sip.uri import NameAddr, SipUri
+from cti.sip.messages.message import Malformed, Request, Response, SipSyntaxError, parse_message
+from cti.sip.messages.uri import NameAddr, SipUri
+from cti.sip.transports.transport import Hop
 from domain.failures import Code
 from loadtest.memory_endpoint import MemoryEndpoint
 from tests.sip_core.messages import request

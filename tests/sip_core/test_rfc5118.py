@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from cti.sip.message import Malformed, Request, SipSyntaxError, parse_message
-from cti.sip.uri import NameAddr, SipUri, Via
+from cti.sip.messages.message import Malformed, Request, SipSyntaxError, parse_message
+from cti.sip.messages.uri import NameAddr, SipUri, Via
 from tests.sip_core.torture import WIRE, Case, Message, Stack
 
 FILES = WIRE / "rfc5118"

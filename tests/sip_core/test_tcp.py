@@ -5,9 +5,9 @@ import asyncio
 import pytest
 
 from cti.sip.endpoint import ServerTransaction
-from cti.sip.framing import StreamFramer
-from cti.sip.message import Request, Response
-from cti.sip.transport import ConnectionLimits, Hop
+from cti.sip.messages.message import Request, Response
+from cti.sip.transports.framing import StreamFramer
+from cti.sip.transports.transport import ConnectionLimits, Hop
 from domain.failures import Code
 from tests.sip_core.messages import answer, request
 from tests.sip_core.network import WAIT_S, Make, Outcome, accept_all, counted

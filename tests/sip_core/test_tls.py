@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cti.sip.endpoint import ServerTransaction
-from cti.sip.message import Request, Response
-from cti.sip.transport import ConnectionLimits, Hop
+from cti.sip.messages.message import Request, Response
 from cti.sip.transports.tls import TlsError, TlsLayer, identities
 from cti.sip.transports.tls_files import Tls, TlsFileError, VerifyClient
+from cti.sip.transports.transport import ConnectionLimits, Hop
 from domain.failures import Code
 from tests.sip_core.certificates import Authority
 from tests.sip_core.messages import answer, request

@@ -5,11 +5,16 @@ from collections.abc import Callable
 
 import pytest
 
-from cti.sip.client_transaction import ClientMachine, InviteClient, NonInviteClient, cancel
-from cti.sip.message import Request, Response, parse_message
-from cti.sip.server_transaction import InviteServer, NonInviteServer, ServerMachine
-from cti.sip.timers import Timer, TimerHeap, Timers
-from cti.sip.transaction import Deliver, Failed, Outputs, Send, SetTimer, Signal, State
+from cti.sip.messages.message import Request, Response, parse_message
+from cti.sip.transactions.client_transaction import (
+    ClientMachine,
+    InviteClient,
+    NonInviteClient,
+    cancel,
+)
+from cti.sip.transactions.server_transaction import InviteServer, NonInviteServer, ServerMachine
+from cti.sip.transactions.timers import Timer, TimerHeap, Timers
+from cti.sip.transactions.transaction import Deliver, Failed, Outputs, Send, SetTimer, Signal, State
 from domain.failures import Code
 from tests.sip_core.messages import ack, answer, request
 

@@ -9,13 +9,13 @@ import pytest
 import uvloop
 
 from cti.sip.endpoint import ServerTransaction, SipEndpoint
-from cti.sip.large_requests import LargeRequests
-from cti.sip.message import Request, Response
-from cti.sip.transport import ConnectionLimits, Hop, TransportName
+from cti.sip.messages.message import Request, Response
 from cti.sip.transports.connection import Connection
+from cti.sip.transports.large_requests import LargeRequests
 from cti.sip.transports.pings import PingDue, Pings
 from cti.sip.transports.pool import ConnectionPool
 from cti.sip.transports.tls_files import Tls
+from cti.sip.transports.transport import ConnectionLimits, Hop, TransportName
 from cti.sip.via_stamps import quoted_request, stamp_via
 from domain.failures import Code
 from tests.sip_core.messages import ack, answer, request

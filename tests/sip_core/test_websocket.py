@@ -15,10 +15,16 @@ from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
 from wsproto.events import Request as Upgrade
 
 from cti.sip.endpoint import ServerTransaction
-from cti.sip.framing import Frame, KeepAlive
-from cti.sip.message import MAX_MESSAGE_BYTES, Request, Response, SipSyntaxError, parse_message
-from cti.sip.syntax import format_host_port
-from cti.sip.transport import ConnectionLimits, Hop
+from cti.sip.messages.message import (
+    MAX_MESSAGE_BYTES,
+    Request,
+    Response,
+    SipSyntaxError,
+    parse_message,
+)
+from cti.sip.messages.syntax import format_host_port
+from cti.sip.transports.framing import Frame, KeepAlive
+from cti.sip.transports.transport import ConnectionLimits, Hop
 from cti.sip.transports.websocket import WebSocketFraming
 from domain.failures import Code
 from tests.sip_core.certificates import Authority

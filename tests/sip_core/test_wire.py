@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from cti.sip.message import Malformed, Request, Response, SipSyntaxError, parse_message
-from cti.sip.uri import NameAddr, SipUri
+from cti.sip.messages.message import Malformed, Request, Response, SipSyntaxError, parse_message
+from cti.sip.messages.uri import NameAddr, SipUri
 
 WIRE = Path(__file__).parent / "wire"
 

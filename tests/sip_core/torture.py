@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cti.sip.digest import Credentials, DigestServer, authorization, ha1
-from cti.sip.message import Malformed, Request, Response
-from cti.sip.phone_auth import PhoneAccount, PhoneAuthenticator
-from cti.sip.registrar import Registrar
-from cti.sip.session import InviteSession
+from cti.sip.authentication.digest import Credentials, DigestServer, authorization, ha1
+from cti.sip.authentication.phone_auth import PhoneAccount, PhoneAuthenticator
+from cti.sip.messages.message import Malformed, Request, Response
+from cti.sip.registration.registrar import Registrar
+from cti.sip.sessions.session import InviteSession
 from cti.sip.user_agent import UserAgent
 from domain.ids import TenantId
 from loadtest.memory_endpoint import MemoryEndpoint

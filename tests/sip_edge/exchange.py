@@ -8,13 +8,13 @@ from pathlib import Path
 from redis.asyncio import Redis
 
 from cti.admission import Admission
-from cti.call_control import CallControl, PhoneAccess
+from cti.calls.call_control import CallControl, PhoneAccess
 from cti.media_engine import RtpEngine
-from cti.sip.digest import Credentials
-from cti.sip.session import InviteSession
-from cti.sip.syntax import format_host_port
-from cti.sip.transport import TransportName
+from cti.sip.authentication.digest import Credentials
+from cti.sip.messages.syntax import format_host_port
+from cti.sip.sessions.session import InviteSession
 from cti.sip.transports.tls_files import Tls
+from cti.sip.transports.transport import TransportName
 from domain.events import EventStamp
 from tests.call_control.conftest import Sink, idle
 from tests.call_control.party import PartyCall

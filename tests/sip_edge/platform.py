@@ -6,17 +6,17 @@ import asyncio
 
 from redis.asyncio import Redis
 
-from cti.contacts import Binding, RedisContactStore
-from cti.nodes import Address, NodeAddresses, hop_of_route
-from cti.sip.digest import Credentials, DigestServer, ha1
+from cti.shared.contacts import Binding, RedisContactStore
+from cti.shared.nodes import Address, NodeAddresses, hop_of_route
+from cti.shared.ways import Way
+from cti.sip.authentication.digest import Credentials, DigestServer, ha1
+from cti.sip.authentication.phone_auth import PhoneAccount, PhoneAuthenticator
 from cti.sip.edge import Edge
-from cti.sip.phone_auth import PhoneAccount, PhoneAuthenticator
-from cti.sip.registrar import Registrar
-from cti.sip.session import InviteSession
-from cti.sip.transport import TRANSPORTS, Hop, TransportName
+from cti.sip.registration.registrar import Registrar
+from cti.sip.sessions.session import InviteSession
 from cti.sip.transports.tls_files import Tls
+from cti.sip.transports.transport import TRANSPORTS, Hop, TransportName
 from cti.sip.user_agent import UserAgent
-from cti.ways import Way
 from domain.ids import NodeId, TenantId
 from tests.sip_session.conftest import Node, WatchedAgent
 from tests.sip_session.observer import Recorder

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from cti.sip.session import InviteSession
-from cti.sip.transport import TransportName
-from cti.ways import Way
+from cti.shared.ways import Way
+from cti.sip.sessions.session import InviteSession
+from cti.sip.transports.transport import TransportName
 from domain.failures import Code
 from tests.routing.redis_process import until
 from tests.sip_edge.platform import Phone, PlatformNode

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from cti.sip.edge import Edge
 from cti.sip.endpoint import SipEndpoint
-from cti.sip.message import Request, response_to
+from cti.sip.messages.message import Request, response_to
 from cti.sip.metrics import STRAY_RESPONSES
-from cti.sip.nat_keepalive import NatKeepAlive
-from cti.sip.transport import Hop
+from cti.sip.registration.nat_keepalive import NatKeepAlive
+from cti.sip.transports.transport import Hop
 from tests.sip_session.peer import FAST, RawPeer
 
 

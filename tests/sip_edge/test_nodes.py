@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from redis.asyncio import Redis
 
-from cti.nodes import NodeAddresses
-from cti.shared_secrets import SharedSecrets
-from cti.sip.digest import AuthResult, Credentials, DigestServer, authorization, ha1
-from cti.sip.transport import Hop
+from cti.shared.nodes import NodeAddresses
+from cti.shared.shared_secrets import SharedSecrets
+from cti.sip.authentication.digest import AuthResult, Credentials, DigestServer, authorization, ha1
+from cti.sip.transports.transport import Hop
 from domain.ids import NodeId
 from tests.routing.redis_process import RedisProcess
 

@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from cti.nodes import hop_of_route
+from cti.shared.nodes import hop_of_route
 from cti.sip.edge import Edge
 from cti.sip.endpoint import SipEndpoint
-from cti.sip.message import Request, Response, response_to
-from cti.sip.transport import Hop
+from cti.sip.messages.message import Request, Response, response_to
+from cti.sip.transports.transport import Hop
 from tests.sip_session.peer import FAST, RawPeer
 
 

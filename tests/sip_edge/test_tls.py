@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 import pytest
 from redis.asyncio import Redis
 
-from cti.sip.transport import Hop
+from cti.shared.ways import Binding
 from cti.sip.transports.tls_files import Tls, VerifyClient
-from cti.ways import Binding
+from cti.sip.transports.transport import Hop
 from domain.failures import Code
 from tests.routing.redis_process import until
 from tests.sip_core.certificates import Authority

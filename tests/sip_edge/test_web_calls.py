@@ -14,8 +14,8 @@ from cti.audio import write_tone
 from cti.media_engine import RtpEngine
 from cti.rtp_port import MediaRouter
 from cti.sdp import Direction, build_offer
-from cti.sip.message import Request
-from cti.sip.transport import TransportName
+from cti.sip.messages.message import Request
+from cti.sip.transports.transport import TransportName
 from domain.failures import Code
 from tests.call_control.conftest import engine, far_ends
 from tests.call_control.platform import until

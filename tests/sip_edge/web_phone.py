@@ -10,10 +10,10 @@ from contextlib import AsyncExitStack
 
 import aiohttp
 
-from cti.sip.client_auth import authorized_again
-from cti.sip.digest import Credentials
-from cti.sip.message import Request, Response, parse_message, response_to
-from cti.sip.transport import Hop
+from cti.sip.authentication.client_auth import authorized_again
+from cti.sip.authentication.digest import Credentials
+from cti.sip.messages.message import Request, Response, parse_message, response_to
+from cti.sip.transports.transport import Hop
 from tests.sip_session.peer import PATIENCE_S
 
 _SDP = "application/sdp"

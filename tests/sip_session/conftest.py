@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from cti.sip.endpoint import SipEndpoint
-from cti.sip.session import InviteSession
-from cti.sip.session_policy import SessionPolicy
-from cti.sip.timers import Timers
-from cti.sip.transport import Hop
+from cti.sip.sessions.session import InviteSession
+from cti.sip.sessions.session_policy import SessionPolicy
+from cti.sip.transactions.timers import Timers
 from cti.sip.transports.tls_files import Tls
+from cti.sip.transports.transport import Hop
 from cti.sip.user_agent import UserAgent
 from tests.sip_session.observer import Recorder
 from tests.sip_session.peer import FAST, PATIENCE_S, RawPeer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from cti.sip.session import Referral, SessionEnd
+from cti.sip.sessions.session import Referral, SessionEnd
 from domain.failures import Code
 from tests.sip_session.peer import patience_s
 

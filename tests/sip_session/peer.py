@@ -6,8 +6,8 @@ import asyncio
 import itertools
 from collections.abc import Iterable
 
-from cti.sip.message import Request, Response, parse_message, response_to
-from cti.sip.timers import Timers
+from cti.sip.messages.message import Request, Response, parse_message, response_to
+from cti.sip.transactions.timers import Timers
 
 FAST = Timers(t1_s=0.02, t2_s=0.08, t4_s=0.05, trying_s=0.2)
 PATIENCE_S = 5.0

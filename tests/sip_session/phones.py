@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from cti.sip.digest import MD5, Credentials, DigestServer, authorization, ha1
-from cti.sip.message import Request, Response
-from cti.sip.phone_auth import PhoneAccount, PhoneAuthenticator
-from cti.sip.timers import Timers
+from cti.sip.authentication.digest import MD5, Credentials, DigestServer, authorization, ha1
+from cti.sip.authentication.phone_auth import PhoneAccount, PhoneAuthenticator
+from cti.sip.messages.message import Request, Response
+from cti.sip.transactions.timers import Timers
 from domain.ids import TenantId
 from tests.sip_session.peer import RawPeer
 

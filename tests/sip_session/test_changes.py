@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cti.sip.message import Request
-from cti.sip.session import InviteSession
+from cti.sip.messages.message import Request
+from cti.sip.sessions.session import InviteSession
 from domain.failures import Code
 from tests.sip_session.observer import Recorder
 from tests.sip_session.peer import ANSWER, OFFER

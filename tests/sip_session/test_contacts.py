@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from cti.contacts import (
+from cti.shared.contacts import (
     Binding,
     ContactChange,
     ContactUpdate,
@@ -19,7 +19,7 @@ from cti.contacts import (
     Registered,
     Way,
 )
-from cti.sip.transport import Hop
+from cti.sip.transports.transport import Hop
 from domain.failures import Code, PlatformError
 from domain.ids import NodeId, TenantId
 from tests.routing.conftest import redis, redis_process  # noqa: F401 - fixtures

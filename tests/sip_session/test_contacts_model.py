@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cti.contacts import ContactChange, ContactUpdate, RedisContactStore
-from cti.sip.transport import Hop
-from cti.ways import StoredWay, phones_of
+from cti.shared.contacts import ContactChange, ContactUpdate, RedisContactStore
+from cti.shared.ways import StoredWay, phones_of
+from cti.sip.transports.transport import Hop
 from domain.ids import NodeId, TenantId
 from tests.routing.conftest import redis_process  # noqa: F401 - fixture
 from tests.routing.redis_process import RedisProcess

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cti.sip.digest import (
+from cti.sip.authentication.digest import (
     AuthResult,
     Credentials,
     DigestServer,
@@ -15,7 +15,7 @@ from cti.sip.digest import (
     ha1,
     parse_digest,
 )
-from cti.sip.syntax import quote
+from cti.sip.messages.syntax import quote
 
 USER, PASSWORD, REALM = "1001", "Dianli-95598", "95598.example"
 STORED = {each: ha1(each, USER, REALM, PASSWORD) for each in ("MD5", "SHA-256")}

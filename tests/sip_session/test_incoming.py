@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cti.sip.session import SessionEnd, SessionState
+from cti.sip.sessions.session import SessionEnd, SessionState
 from domain.failures import Code
 from tests.sip_session.conftest import Node
 from tests.sip_session.peer import ANSWER, OFFER, RawPeer

@@ -9,9 +9,9 @@ from contextlib import AsyncExitStack
 import pytest
 from redis.asyncio import Redis
 
-from cti.lamp_exchange import LampExchange
-from cti.sip.dialog_info import DialogStage, PhoneDialog
-from cti.sip.phone_dialogs import PhoneDialogs
+from cti.shared.lamp_exchange import LampExchange
+from cti.sip.events.dialog_info import DialogStage, PhoneDialog
+from cti.sip.events.phone_dialogs import PhoneDialogs
 from domain.ids import NodeId
 from tests.peers.waiting import wait_until
 from tests.routing.conftest import redis, redis_process  # noqa: F401 - fixtures

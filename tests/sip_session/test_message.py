@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cti.contacts import Binding, Way
-from cti.sip.message import Request, Response
-from cti.sip.message_relay import MessageRelay
-from cti.sip.page_message import MAX_TEXT_BYTES, MessageService, PageMessage, text_of
-from cti.sip.session import InviteSession
-from cti.sip.transport import Hop
+from cti.shared.contacts import Binding, Way
+from cti.sip.events.message_relay import MessageRelay
+from cti.sip.events.page_message import MAX_TEXT_BYTES, MessageService, PageMessage, text_of
+from cti.sip.messages.message import Request, Response
+from cti.sip.sessions.session import InviteSession
+from cti.sip.transports.transport import Hop
 from domain.failures import Code, PlatformError
 from domain.ids import TenantId
 from tests.sip_session.conftest import Node

@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 
-from cti.sip.message import Request, parse_message, response_to
-from cti.sip.next_hop import NameLookups
-from cti.sip.resolver import Resolver
-from cti.sip.transport import Hop
-from cti.sip.uri import SipUri
+from cti.sip.location.next_hop import NameLookups
+from cti.sip.location.resolver import Resolver
+from cti.sip.messages.message import Request, parse_message, response_to
+from cti.sip.messages.uri import SipUri
+from cti.sip.transports.transport import Hop
 from domain.failures import Code, PlatformError
 from tests.sip_session.conftest import Node
 from tests.sip_session.observer import Recorder

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cti.sip.dialog import Dialog
-from cti.sip.dialog_info import DialogStage, PhoneDialog
 from cti.sip.endpoint import SipEndpoint
-from cti.sip.message import Request, Response, response_to
-from cti.sip.notifier import Notifier
-from cti.sip.transport import Hop
+from cti.sip.events.dialog_info import DialogStage, PhoneDialog
+from cti.sip.events.notifier import Notifier
+from cti.sip.messages.message import Request, Response, response_to
+from cti.sip.sessions.dialog import Dialog
+from cti.sip.transports.transport import Hop
 from domain.failures import Code
 from tests.sip_session.phones import TENANT
 from tests.sip_session.test_subscription import EventNode, Watcher

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from cti.sip.digest import Credentials
-from cti.sip.session import SessionEnd, SessionState
+from cti.sip.authentication.digest import Credentials
+from cti.sip.sessions.session import SessionEnd, SessionState
 from domain.failures import CATALOGUE, Code, PlatformError
 from tests.sip_session.peer import ANSWER, OFFER
 from tests.sip_session.virtual import World, passed, play, virtual

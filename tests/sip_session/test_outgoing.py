@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 
-from cti.sip.digest import Credentials, DigestServer, ha1
-from cti.sip.message import Request
-from cti.sip.session import SessionEnd, SessionState
-from cti.sip.transport import Hop
-from cti.sip.uri import NameAddr, SipUri
+from cti.sip.authentication.digest import Credentials, DigestServer, ha1
+from cti.sip.messages.message import Request
+from cti.sip.messages.uri import NameAddr, SipUri
+from cti.sip.sessions.session import SessionEnd, SessionState
+from cti.sip.transports.transport import Hop
 from domain.failures import Code
 from tests.sip_session.conftest import Node
 from tests.sip_session.observer import Recorder
@@ -170,9 +170,9 @@ async def test_no_connection(node: Node) -> None:
     assert node.agent.session_count == 0
 
 
-def challenged(peer: RawPeer, server: DigestServer, request: Request, **options: bool) -> None:
+def challenged(peer: RawPeer, server: DigestServer, request: Request, *, stale: bool = False) -> None:
     now = asyncio.get_running_loop().time()
-    challenges = server.challenges(now, **options)
+    challenges = server.challenges(now, stale=stale)
     peer.reply(request, 407, headers=[("Proxy-Authenticate", each) for each in challenges])
 
 

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from cti.contacts import Binding, Way
 from cti.sdp import answer, parse_sdp
+from cti.shared.contacts import Binding, Way
 from cti.sip.endpoint import ServerTransaction, SipEndpoint
-from cti.sip.message import Response, response_to
-from cti.sip.message_relay import MessageRelay
-from cti.sip.page_message import MessageService, PageMessage
-from cti.sip.refer import ReferService
-from cti.sip.session import InviteSession
-from cti.sip.uri import NameAddr
+from cti.sip.events.message_relay import MessageRelay
+from cti.sip.events.page_message import MessageService, PageMessage
+from cti.sip.events.refer import ReferService
+from cti.sip.messages.message import Response, response_to
+from cti.sip.messages.uri import NameAddr
+from cti.sip.sessions.session import InviteSession
 from tests.peers.baresip import Baresip
 from tests.peers.linphone import Linphone
 from tests.peers.waiting import wait_until

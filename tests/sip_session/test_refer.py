@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cti.sip.message import Request, Response
-from cti.sip.refer import ReferService
-from cti.sip.refer_to import ReferTo, refer_to_of, referred_by_of
-from cti.sip.replaces import Replaces
-from cti.sip.session import InviteSession, Referral
-from cti.sip.syntax import SipSyntaxError
+from cti.sip.events.refer import ReferService
+from cti.sip.events.refer_to import ReferTo, refer_to_of, referred_by_of
+from cti.sip.events.replaces import Replaces
+from cti.sip.messages.message import Request, Response
+from cti.sip.messages.syntax import SipSyntaxError
+from cti.sip.sessions.session import InviteSession, Referral
 from domain.failures import Code
 from tests.sip_session.conftest import Node
 from tests.sip_session.observer import Recorder

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 import pytest
 
-from cti.sip.digest import Credentials, DigestServer, authorization, ha1
+from cti.sip.authentication.digest import Credentials, DigestServer, authorization, ha1
+from cti.sip.authentication.phone_auth import PhoneAccount, PhoneAuthenticator
 from cti.sip.endpoint import SipEndpoint
-from cti.sip.message import Request, Response, parse_message
-from cti.sip.phone_auth import PhoneAccount, PhoneAuthenticator
-from cti.sip.register_request import Lifetimes, RegisterOrder, read_register
-from cti.sip.registrar import Registrar, RegistrarEvents
-from cti.sip.transport import Hop
+from cti.sip.messages.message import Request, Response, parse_message
+from cti.sip.registration.register_request import Lifetimes, RegisterOrder, read_register
+from cti.sip.registration.registrar import Registrar, RegistrarEvents
+from cti.sip.transports.transport import Hop
 from cti.sip.user_agent import UserAgent
 from domain.failures import Code, PlatformError
 from domain.ids import TenantId

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from cti.sip.message import Request, Response
-from cti.sip.session import InviteSession, SessionState
-from cti.sip.session_policy import Reliability, SessionPolicy
+from cti.sip.messages.message import Request, Response
+from cti.sip.sessions.session import InviteSession, SessionState
+from cti.sip.sessions.session_policy import Reliability, SessionPolicy
 from domain.failures import Code
 from tests.sip_session.peer import ANSWER, OFFER
 from tests.sip_session.virtual import VirtualPeer, World, passed, play, virtual

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cti.sip.message import Request
-from cti.sip.replaces import Replaces, offer_replaces, replaced_session, replaces_of
-from cti.sip.syntax import SipSyntaxError
+from cti.sip.events.replaces import Replaces, offer_replaces, replaced_session, replaces_of
+from cti.sip.messages.message import Request
+from cti.sip.messages.syntax import SipSyntaxError
 from domain.failures import Code
 from tests.sip_session.conftest import Node
 from tests.sip_session.peer import ANSWER, OFFER, RawPeer

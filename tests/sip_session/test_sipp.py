@@ -11,8 +11,8 @@ import pytest
 
 from cti.sdp import Direction, answer, build_offer, negotiated, parse_sdp
 from cti.sip.endpoint import SipEndpoint
-from cti.sip.session import InviteSession
-from cti.sip.transport import Hop
+from cti.sip.sessions.session import InviteSession
+from cti.sip.transports.transport import Hop
 from cti.sip.user_agent import UserAgent
 from domain.failures import Code
 from tests.peers.process import PeerProcess

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from cti.sdp import answer, parse_sdp
-from cti.sip.refer import ReferService
-from cti.sip.session import InviteSession, Referral, SessionObserverBase
+from cti.sip.events.refer import ReferService
+from cti.sip.sessions.session import InviteSession, Referral, SessionObserverBase
 from tests.sip_session.peer import FAST
 from tests.sip_session.test_sipp import Sipp
 from tests.sip_session.test_subscription import EventNode

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cti.sip.message import Response
+from cti.sip.messages.message import Response
 from cti.sip.metrics import INTERNAL_ERRORS
 from domain.failures import Code
 from tests.sip_session.peer import ANSWER, OFFER

@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cti.sip.dialog_info import DialogInfo, DialogStage, PhoneDialog
-from cti.sip.event_package import Changed, Resource
-from cti.sip.message import Request, Response
-from cti.sip.message_summary import MessageSummary, VoiceMail
+from cti.sip.events.dialog_info import DialogInfo, DialogStage, PhoneDialog
+from cti.sip.events.event_package import Changed, Resource
+from cti.sip.events.message_summary import MessageSummary, VoiceMail
+from cti.sip.events.phone_dialogs import PhoneDialogs
+from cti.sip.events.refer import ReferService
+from cti.sip.events.subscription import SubscriptionLimits, SubscriptionService
+from cti.sip.messages.message import Request, Response
 from cti.sip.metrics import SUBSCRIPTIONS
-from cti.sip.phone_dialogs import PhoneDialogs
-from cti.sip.refer import ReferService
-from cti.sip.subscription import SubscriptionLimits, SubscriptionService
-from cti.sip.timers import Timers
+from cti.sip.transactions.timers import Timers
 from domain.ids import TenantId
 from tests.sip_session.conftest import Node
 from tests.sip_session.peer import PATIENCE_S, RawPeer

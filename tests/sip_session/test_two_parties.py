@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cti.sip.metrics import INTERNAL_ERRORS
-from cti.sip.offer_answer import Exchange
-from cti.sip.session import InviteSession, SessionState
-from cti.sip.session_policy import Reliability, SessionPolicy
-from cti.sip.transport import Hop
+from cti.sip.sessions.offer_answer import Exchange
+from cti.sip.sessions.session import InviteSession, SessionState
+from cti.sip.sessions.session_policy import Reliability, SessionPolicy
+from cti.sip.transports.transport import Hop
 from domain.failures import Code
 from tests.sip_session.observer import Recorder
 from tests.sip_session.virtual import VirtualNode, Wire, passed, play

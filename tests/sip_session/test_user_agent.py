@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cti.sip.session import InviteSession
+from cti.sip.sessions.session import InviteSession
 from tests.sip_session.conftest import Node
 from tests.sip_session.peer import ANSWER, OFFER, RawPeer
 

@@ -11,11 +11,11 @@ import selectors
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from cti.sip.message import Request, Response, parse_message
-from cti.sip.session import InviteSession
-from cti.sip.session_policy import SessionPolicy
-from cti.sip.timers import Timers
-from cti.sip.transport import Hop
+from cti.sip.messages.message import Request, Response, parse_message
+from cti.sip.sessions.session import InviteSession
+from cti.sip.sessions.session_policy import SessionPolicy
+from cti.sip.transactions.timers import Timers
+from cti.sip.transports.transport import Hop
 from tests.sip_session.conftest import Node
 from tests.sip_session.observer import Recorder
 from tests.sip_session.peer import ANSWER, OFFER, RawPeer, patience_s

@@ -12,10 +12,10 @@ from prometheus_client import REGISTRY
 from cti.admission import Admission
 from cti.settings import AccessCodeSettings, TrunkSettings
 from cti.sip.endpoint import ServerTransaction, SipEndpoint
-from cti.sip.message import Request, response_to
-from cti.sip.resolver import Resolver
-from cti.sip.session import InviteSession
-from cti.sip.timers import Timers
+from cti.sip.location.resolver import Resolver
+from cti.sip.messages.message import Request, response_to
+from cti.sip.sessions.session import InviteSession
+from cti.sip.transactions.timers import Timers
 from cti.sip.user_agent import UserAgent
 from cti.trunks.operation import TrunkOperation
 from cti.trunks.tenant_access import TenantAccess

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from cti.admission import Admission, Admitted, Refused
 from cti.settings import AccessCodeSettings, TrunkSettings
-from cti.sip.digest import Credentials, DigestServer, authorization, ha1
-from cti.sip.nonce import SecretOf
+from cti.sip.authentication.digest import Credentials, DigestServer, authorization, ha1
+from cti.sip.authentication.nonce import SecretOf
 from cti.trunks.authentication import TrunkAuthenticator
 from cti.trunks.tenant_access import TenantAccess
 from domain.ids import TenantId

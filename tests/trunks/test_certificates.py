@@ -11,9 +11,9 @@ import pytest
 from cti.admission import Admission, Admitted, Refused
 from cti.settings import AccessCodeSettings, TrunkSettings
 from cti.sip.endpoint import SipEndpoint
-from cti.sip.session import InviteSession
-from cti.sip.transport import Hop
+from cti.sip.sessions.session import InviteSession
 from cti.sip.transports.tls_files import VerifyClient
+from cti.sip.transports.transport import Hop
 from cti.sip.user_agent import UserAgent
 from cti.trunks.tenant_access import TenantAccess
 from domain.failures import Code

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from cti.sip.transport import Hop
+from cti.sip.transports.transport import Hop
 from cti.trunks.health import (
     HealthState,
     HopHealth,

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cti.identity import UserToUser, identity_of, outgoing_identity, user_to_user_header
-from cti.sip.message import Request, parse_message
+from cti.sip.messages.message import Request, parse_message
 from cti.trunks.settings import CallerIdStyle
 
 

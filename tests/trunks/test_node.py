@@ -13,8 +13,8 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from cti.sip.session import InviteSession
-from cti.sip.transport import Hop
+from cti.sip.sessions.session import InviteSession
+from cti.sip.transports.transport import Hop
 from node.cli import app
 from tests.node.running import until
 from tests.node.test_serve import Serve

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from cti.admission import Admitted
-from cti.fork import Fork, TrunkWay
+from cti.calls.fork import Fork, TrunkWay
 from cti.settings import TrunkSettings
-from cti.sip.session import Referral, SessionEnd, SessionObserverBase
-from cti.sip.transport import Hop
+from cti.sip.sessions.session import Referral, SessionEnd, SessionObserverBase
+from cti.sip.transports.transport import Hop
 from cti.trunks.outbound import TrunkAttempt
 from cti.trunks.registration import RegistrationState
 from domain.failures import Code

@@ -12,8 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from cti.admission import Admission, Admitted
 from cti.identity import UserToUser
 from cti.settings import AccessCodeSettings, TrunkSettings
-from cti.sip.resolver import Resolver
-from cti.sip.transport import Hop
+from cti.sip.location.resolver import Resolver
+from cti.sip.transports.transport import Hop
 from cti.trunks.health import ProbeOutcome, ProbeResult
 from cti.trunks.health_book import HealthBook
 from cti.trunks.number_lists import prefix_table

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from cti.sip.endpoint import SipEndpoint
-from cti.sip.message import Request, parse_message, response_to
-from cti.sip.timers import Timers
+from cti.sip.messages.message import Request, parse_message, response_to
+from cti.sip.transactions.timers import Timers
 from cti.sip.transports.tls_files import Tls
 from cti.sip.user_agent import UserAgent
 from domain.failures import Code

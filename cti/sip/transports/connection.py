@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol, cast
 
-from cti.sip.framing import KeepAlive
-from cti.sip.message import SipSyntaxError
-from cti.sip.transport import ConnectionLimits, Hop, OnError, Receiver, TransportName
+from cti.sip.messages.message import SipSyntaxError
+from cti.sip.transports.framing import KeepAlive
 from cti.sip.transports.framings import Framing
 from cti.sip.transports.pings import PingDue, Pings
 from cti.sip.transports.tls import TlsError, TlsLayer
+from cti.sip.transports.transport import ConnectionLimits, Hop, OnError, Receiver, TransportName
 
 _MAX_UNSENT_BYTES = 1024 * 1024
 _PING = b"\r\n\r\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from cti.sip.framing import Frame, StreamFramer
+from cti.sip.transports.framing import Frame, StreamFramer
 
 
 class Framing(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from enum import Enum
 
-from cti.sip.transport import ConnectionLimits
+from cti.sip.transports.transport import ConnectionLimits
 
 _SPREAD = 25 / 95  # 95 s to 120 s
 

@@ -9,10 +9,14 @@ from collections import Counter
 
 import structlog
 
-from cti.sip.guard import Guard
+from cti.sip.defence.guard import Guard
 from cti.sip.metrics import CONNECTIONS, REFUSED_CONNECTIONS, TRANSPORT_ERRORS
 from cti.sip.seldom import Seldom
-from cti.sip.transport import (
+from cti.sip.transports.connection import Connection
+from cti.sip.transports.framings import BareFraming
+from cti.sip.transports.tls import TLS_FAULTS, TlsError, TlsFault, TlsLayer
+from cti.sip.transports.tls_files import Tls
+from cti.sip.transports.transport import (
     SECURE,
     WEB_SOCKETS,
     ConnectionLimits,
@@ -21,10 +25,6 @@ from cti.sip.transport import (
     TransportName,
     address_family,
 )
-from cti.sip.transports.connection import Connection
-from cti.sip.transports.framings import BareFraming
-from cti.sip.transports.tls import TLS_FAULTS, TlsError, TlsFault, TlsLayer
-from cti.sip.transports.tls_files import Tls
 from cti.sip.transports.websocket import WebSocketFraming
 
 log = structlog.get_logger(__name__)

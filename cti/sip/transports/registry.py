@@ -8,9 +8,11 @@ import socket
 from collections.abc import Collection
 from typing import NamedTuple
 
-from cti.sip.guard import Guard
+from cti.sip.defence.guard import Guard
 from cti.sip.metrics import TRANSPORT_ERRORS
-from cti.sip.transport import (
+from cti.sip.transports.pool import ConnectionPool, stream_socket
+from cti.sip.transports.tls_files import Tls
+from cti.sip.transports.transport import (
     SECURE,
     TRANSPORTS,
     ConnectionLimits,
@@ -20,8 +22,6 @@ from cti.sip.transport import (
     TransportName,
     address_family,
 )
-from cti.sip.transports.pool import ConnectionPool, stream_socket
-from cti.sip.transports.tls_files import Tls
 from cti.sip.transports.udp import UdpSocket
 from domain.failures import Code, PlatformError
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from prometheus_client import Counter
 
-from cti.sip.syntax import SipSyntaxError
-from cti.sip.uri import SipUri
+from cti.sip.messages.syntax import SipSyntaxError
+from cti.sip.messages.uri import SipUri
 
 _READ_BYTES = 65_536
 _EXPIRED = frozenset({9, 10})  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED

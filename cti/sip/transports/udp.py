@@ -6,10 +6,10 @@ import asyncio
 import contextlib
 import socket
 
-from cti.sip.guard import Guard
-from cti.sip.message import SipSyntaxError, parse_message
+from cti.sip.defence.guard import Guard
+from cti.sip.messages.message import SipSyntaxError, parse_message
 from cti.sip.metrics import TRANSPORT_ERRORS
-from cti.sip.transport import Hop, Receiver
+from cti.sip.transports.transport import Hop, Receiver
 
 _BUFFER_BYTES = 4 * 1024 * 1024
 _MAX_DATAGRAM_BYTES = 65_535

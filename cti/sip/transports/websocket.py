@@ -19,8 +19,8 @@ from wsproto.events import (
 from wsproto.frame_protocol import CloseReason
 from wsproto.utilities import ProtocolError, RemoteProtocolError
 
-from cti.sip.framing import Frame, KeepAlive
-from cti.sip.message import MAX_MESSAGE_BYTES, SipSyntaxError, parse_message
+from cti.sip.messages.message import MAX_MESSAGE_BYTES, SipSyntaxError, parse_message
+from cti.sip.transports.framing import Frame, KeepAlive
 
 _SUBPROTOCOL = "sip"
 _MAX_HANDSHAKE_BYTES = 16_384

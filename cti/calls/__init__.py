@@ -1,0 +1,1 @@
+"""Calls above SIP: legs, bridges, transfers, calls of phones."""

@@ -1,0 +1,106 @@
+"""What every call of a node shares, and small things that its events need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from cti.call import CallInfo, Clip
+from cti.calls.number_plan import NumberPlan
+from cti.identity import UserToUser
+from cti.media import PortFigures
+from cti.rtp_port import MediaRouter, RtpPort
+from cti.shared.contacts import Binding
+from cti.sip.user_agent import UserAgent
+from cti.trunks.outbound import TrunkAttempt
+from cti95598.events.v1.events_pb2 import MediaFigures
+from domain.events import EventStamp
+from domain.failures import Code
+from domain.ids import TenantId
+
+
+class ContactLookup(Protocol):
+    """The part of `cti.shared.contacts.ContactStore` that calls need."""
+
+    async def lookup(self, tenant: TenantId, user: str) -> list[Binding]:
+        """Return the user's live bindings."""
+
+
+class OutboundTrunks(Protocol):
+    """The part of `cti.trunks.outbound` that calls need."""
+
+    async def attempts(
+        self,
+        tenant: TenantId,
+        number: str,
+        *,
+        caller: str = "",
+        privacy: bool = False,
+        user_to_user: UserToUser | None = None,
+    ) -> Sequence[TrunkAttempt]:
+        """Return the attempts, the best first; PlatformError when the number may not be called."""
+
+    def take(self, attempt: TrunkAttempt, now_s: float) -> bool:
+        """Take a channel; False when the trunk is at its limit."""
+
+    def release(self, attempt: TrunkAttempt) -> None:
+        """Give the channel back."""
+
+    def report(
+        self,
+        attempt: TrunkAttempt,
+        status: int,
+        code: Code,
+        *,
+        retry_after_s: float = 0,
+        was_heard: bool = False,
+    ) -> bool:
+        """Tell how an INVITE went; True when the next attempt may do better."""
+
+
+def _no_trunk_may(_tenant: TenantId, _trunk: str) -> bool:
+    return False
+
+
+def no_music() -> Sequence[Clip]:
+    """Return no clips: who waits hears silence."""
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class CallContext:
+    """The parts of a node that its calls use."""
+
+    user_agent: UserAgent
+    router: MediaRouter
+    contacts: ContactLookup
+    events: EventStamp
+    recording_path: Callable[[CallInfo, str], Path]
+    local_ip: str
+    domain: str
+    media_timeout_ms: int
+    outbound: OutboundTrunks | None = None
+    number_plan: NumberPlan = field(default_factory=NumberPlan)
+    hold_music: Callable[[], Sequence[Clip]] = no_music
+    """Played to whoever is on hold or waits for a transfer; no clips are silence."""
+    may_trunk_transfer: Callable[[TenantId, str], bool] = _no_trunk_may
+    """Whether far ends on this trunk of a tenant may send our side elsewhere."""
+
+    def open_port(self) -> RtpPort:
+        """Open an RTP port for one party; PlatformError MEDIA_PORTS_EXHAUSTED."""
+        return RtpPort(self.router, self.local_ip, self.media_timeout_ms)
+
+
+def media_figures(figures: PortFigures | None) -> MediaFigures | None:
+    """Return a port's figures as events carry them."""
+    if figures is None:
+        return None
+    return MediaFigures(
+        packets_sent=figures.packets_sent,
+        packets_received=figures.packets_received,
+        packets_lost=figures.packets_lost,
+        packets_invalid=figures.packets_invalid,
+        jitter_ms=figures.jitter_ms,
+    )

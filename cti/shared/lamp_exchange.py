@@ -1,0 +1,221 @@
+"""Nodes on one Redis tell each other which of their calls keep which phone busy.
+
+A hash a tenant holds the calls of each node and user, for nodes that start later; each change is
+published too. While Redis is away, lamps show the calls of their own node.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol, cast
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from cti.sip.events.dialog_info import DialogStage, PhoneDialog
+from cti.sip.events.phone_dialogs import PhoneDialogs
+from domain.ids import NodeId, TenantId
+
+log = structlog.get_logger(__name__)
+
+_GATHER_S = 0.05
+_RETRY_S = 1.0
+_SWEEP_S = 10.0
+_REDIS_PATIENCE_S = 3.0
+
+_User = tuple[TenantId, str]
+_Calls = dict[str, PhoneDialog]
+"""Calls of one user by key."""
+
+
+class PhoneDialogSink(Protocol):
+    """Takes what call control knows of phones."""
+
+    def tell(self, tenant: TenantId, user: str, dialog: PhoneDialog) -> None:
+        """Take note of a call's new stage."""
+
+
+class LampExchange:
+    """A `PhoneDialogSink` for the calls of this node; those of others come into `phones` too."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        phones: PhoneDialogs,
+        *,
+        node: NodeId,
+        tenants: Sequence[TenantId],
+        is_alive: Callable[[NodeId], bool],
+    ) -> None:
+        self._redis = redis
+        self._phones = phones
+        self._node = node
+        self._channels = {_key(tenant): tenant for tenant in tenants}
+        self._is_alive = is_alive
+        self._own: dict[_User, _Calls] = {}
+        self._untold: dict[_User, None] = {}
+        self._others: defaultdict[NodeId, dict[_User, _Calls]] = defaultdict(dict)
+        self._suspects: frozenset[NodeId] = frozenset()
+        self._wake = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        # A cancellation can be lost inside the Redis client, so tasks look here as well.
+        self._is_closing = False
+
+    def tell(self, tenant: TenantId, user: str, dialog: PhoneDialog) -> None:
+        """See PhoneDialogSink."""
+        calls = self._own.setdefault((tenant, user), {})
+        if dialog.stage is DialogStage.TERMINATED:
+            calls.pop(dialog.key, None)
+        else:
+            calls[dialog.key] = dialog
+        if not calls:
+            del self._own[tenant, user]
+        self._untold[tenant, user] = None
+        self._wake.set()
+        self._phones.tell(tenant, user, dialog)
+
+    def start(self) -> None:
+        """Begin to tell and to listen."""
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._always(each)) for each in (self._write, self._listen)]
+
+    async def aclose(self) -> None:
+        """Take this node's calls away from the others."""
+        self._is_closing = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._untold |= dict.fromkeys(self._own)
+        self._own.clear()
+        try:
+            async with asyncio.timeout(_REDIS_PATIENCE_S):
+                await self._write_untold()
+        except (RedisError, OSError, TimeoutError) as error:
+            log.debug("lamps of this node are not taken away", error=str(error))
+
+    async def _always(self, work: Callable[[], Any]) -> None:
+        while not self._is_closing:
+            try:
+                await work()
+            except (RedisError, OSError, TimeoutError, ValueError) as error:
+                log.debug("lamps are not exchanged", error=str(error))
+                await asyncio.sleep(_RETRY_S)
+
+    # Towards the others
+
+    async def _write(self) -> None:
+        await self._wake.wait()
+        await asyncio.sleep(_GATHER_S)  # what changes together is told together
+        async with asyncio.timeout(_REDIS_PATIENCE_S):
+            await self._write_untold()
+
+    async def _write_untold(self) -> None:
+        self._wake.clear()
+        telling, self._untold = self._untold, {}
+        try:
+            async with self._redis.pipeline(transaction=False) as pipeline:
+                for tenant, user in telling:
+                    text = _to_json(self._own.get((tenant, user), {}))
+                    field = f"{self._node} {user}"
+                    if text == "[]":
+                        pipeline.hdel(_key(tenant), field)
+                    else:
+                        pipeline.hset(_key(tenant), field, text)
+                    pipeline.publish(_key(tenant), f"{field} {text}")
+                await pipeline.execute()
+        except BaseException:
+            self._untold = telling | self._untold
+            self._wake.set()
+            raise
+
+    # From the others
+
+    async def _listen(self) -> None:
+        async with self._redis.pubsub() as subscription:
+            await subscription.subscribe(*self._channels)
+            await self._load()
+            loop = asyncio.get_running_loop()
+            sweep_at_s = loop.time() + _SWEEP_S
+            while not self._is_closing:
+                message = await subscription.get_message(
+                    ignore_subscribe_messages=True, timeout=max(0.0, sweep_at_s - loop.time())
+                )
+                if message is not None:
+                    node, user, text = message["data"].decode().split(" ", 2)
+                    tenant = self._channels[message["channel"].decode()]
+                    self._take(NodeId(node), (tenant, user), text)
+                if loop.time() >= sweep_at_s:
+                    sweep_at_s = loop.time() + _SWEEP_S
+                    await self._sweep()
+
+    async def _load(self) -> None:
+        """Take over what the others have, and write again what a Redis may have forgotten."""
+        known = {(node, user) for node, users in self._others.items() for user in users}
+        for key, tenant in self._channels.items():
+            async with asyncio.timeout(_REDIS_PATIENCE_S):
+                stored = cast("dict[bytes, bytes]", await self._redis.hgetall(key))
+            for field, text in stored.items():
+                node, _, name = field.decode().partition(" ")
+                user = tenant, name
+                if node == self._node:
+                    self._untold[user] = None  # also what an earlier process left
+                else:
+                    known.discard((NodeId(node), user))
+                    self._take(NodeId(node), user, text.decode())
+        for node, user in known:
+            self._take(node, user, "[]")
+        self._untold |= dict.fromkeys(self._own)
+        self._wake.set()
+
+    def _take(self, node: NodeId, user: _User, text: str) -> None:
+        if node == self._node:
+            return
+        before = self._others[node].pop(user, {})
+        now = _of_json(text)
+        if now:
+            self._others[node][user] = now
+        ended = [
+            replace(each, stage=DialogStage.TERMINATED)
+            for key, each in before.items()
+            if key not in now
+        ]
+        self._tell_all(user, (*now.values(), *ended))
+
+    def _tell_all(self, user: _User, dialogs: Iterable[PhoneDialog]) -> None:
+        for each in dialogs:
+            self._phones.tell(*user, each)
+
+    async def _sweep(self) -> None:
+        """End the calls of nodes that are gone, if they were so at the last look already."""
+        gone = frozenset(each for each in self._others if not self._is_alive(each))
+        for node in gone & self._suspects:
+            for tenant, user in list(self._others[node]):
+                self._take(node, (tenant, user), "[]")
+                await self._redis.hdel(_key(tenant), f"{node} {user}")
+            del self._others[node]
+        self._suspects = gone
+
+
+def _key(tenant: TenantId) -> str:
+    return f"{{{tenant}}}:lamps"
+
+
+def _to_json(calls: Mapping[str, PhoneDialog]) -> str:
+    return json.dumps(
+        [
+            [each.key, each.stage, each.direction, each.remote_number, each.remote_name]
+            for each in calls.values()
+        ]
+    )
+
+
+def _of_json(text: str) -> _Calls:
+    return {
+        key: PhoneDialog(key, DialogStage(stage), direction, number, name)
+        for key, stage, direction, number, name in json.loads(text)
+    }

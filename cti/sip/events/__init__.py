@@ -1,0 +1,1 @@
+"""REFER, SUBSCRIBE, NOTIFY and MESSAGE, each served by a module of its own."""

@@ -1,0 +1,1 @@
+"""Where requests go: RFC 3263 and the outbound proxy."""

@@ -1,0 +1,1 @@
+"""The transaction machines of RFC 3261 section 17, without sockets and clocks."""
