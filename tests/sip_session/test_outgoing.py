@@ -170,7 +170,9 @@ async def test_no_connection(node: Node) -> None:
     assert node.agent.session_count == 0
 
 
-def challenged(peer: RawPeer, server: DigestServer, request: Request, *, stale: bool = False) -> None:
+def challenged(
+    peer: RawPeer, server: DigestServer, request: Request, *, stale: bool = False
+) -> None:
     now = asyncio.get_running_loop().time()
     challenges = server.challenges(now, stale=stale)
     peer.reply(request, 407, headers=[("Proxy-Authenticate", each) for each in challenges])
