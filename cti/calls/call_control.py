@@ -12,7 +12,7 @@ from pathlib import Path
 import structlog
 from prometheus_client import Counter, Gauge
 
-from cti.admission import Admission, Admitted
+from cti.admission import Admission, Admitted, Refused
 from cti.call import CallHandler, CallInfo, Clip, DialTarget, JsonValue
 from cti.calls.call_context import CallContext, ContactLookup, OutboundTrunks, no_music
 from cti.calls.inbound_call import InboundCall
@@ -64,6 +64,11 @@ class _Arrival:
     language: str
     may_transfer: bool
     data: dict[str, JsonValue] = field(default_factory=dict)
+
+
+def _guesses(session: InviteSession, refused: Refused) -> bool:
+    """Tell a wrong password of a trunk from an address that is sure: that of a connection."""
+    return refused.code is Code.AUTHENTICATION_FAILED and session.hop.transport != "udp"
 
 
 def _free() -> None:
@@ -192,7 +197,7 @@ class CallControl:
                 door.authenticate(session)
                 decision = replace(decision, status=401)
             self._refusals.refuse(session, decision)
-            if decision.code is Code.TRUNK_UNKNOWN:
+            if decision.code is Code.TRUNK_UNKNOWN or _guesses(session, decision):
                 self._on_stranger(session.source)
             _CALLS_BY_OUTCOME[Outcome.REFUSED].inc()
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cti.admission import Admission
+from cti.admission import Admission, Refused
 from cti.call import Call, CallInfo
+from cti.sip.transports.transport import Hop, TransportName
 from cti.trunks.settings import LandingCodeSource
 from domain.failures import Code, PlatformError
 from tests.call_control.conftest import TENANT, Bench, answered
+from tests.call_control.test_admission import DIGEST, Phonebook, access
 from tests.fakes.session import FakeSession, make_invite
 
 
@@ -163,3 +166,19 @@ async def test_close_hangs_up_everyone(bench: Bench) -> None:
     await bench.control.aclose()
     assert bench.control.calls == 0
     assert [session.rejected for session in sessions] == [503] * 3
+
+
+@pytest.mark.parametrize(("transport", "is_told"), [("tcp", True), ("tls", True), ("udp", False)])
+async def test_who_guesses_a_trunks_password_is_told_where_the_address_is_sure(
+    tmp_path: Path, transport: TransportName, is_told: bool
+) -> None:
+    admission = Admission([access(trunks=[DIGEST])])
+    book = Phonebook(admission)
+    asked = admission.admit_invite(make_invite(), "198.51.100.7", 1.0)
+    assert isinstance(asked, Refused)
+    bench = Bench(tmp_path, admission)
+    guess = FakeSession(request=book.answer(asked, "guess"), source="198.51.100.7")
+    guess.hop = Hop(transport, "198.51.100.7", 5090)
+    bench.invite(guess)
+    assert guess.rejected == 401
+    assert bench.strangers == (["198.51.100.7"] if is_told else [])
