@@ -76,6 +76,10 @@ bench: setup-tests ## Repeat the figures of docs/benchmarks.md
 	$(RUN)/python -m loadtest queue --rate 50 --seconds 60 --agents 300
 	$(RUN)/python -m loadtest rtp --calls 500 --seconds 20
 	$(RUN)/python -m loadtest rtp --calls 1000 --seconds 20
+	$(RUN)/python -m loadtest register --rate 2000 --seconds 10 --users 10000
+	$(RUN)/python -m loadtest flood --rate 50 --seconds 20 --flood-rate 5000
+	$(RUN)/python -m loadtest failover --rate 50 --seconds 20
+	$(RUN)/python -m loadtest failover --rate 50 --seconds 20 --freeze
 
 soak: setup-tests ## What takes minutes: floods of broken messages, one line each
 	$(RUN)/python -m loadtest.fuzz_sip --messages 1000000 --seed 1
