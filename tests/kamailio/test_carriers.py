@@ -16,7 +16,9 @@ async def test_calls_are_spread_and_keep_their_node(site: Site, transport: str) 
     before = [await node.calls() for node in site.nodes]
     messages = await press_keys(site, 10, transport=transport)
     new = [await node.calls() - had for node, had in zip(site.nodes, before, strict=True)]
-    assert new == [5, 5]
+    # In turn, but each of Kamailio's processes may take the next turn at the same moment.
+    assert sum(new) == 10
+    assert min(new) >= 3
     assert "Record-Route" in messages
     for secret in site.secrets_outside():
         assert secret not in messages
