@@ -19,6 +19,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from cti95598.events.v1.events_pb2 import Event, EventBatch
+from domain.tasks import end_tasks
 from reports.database import DATABASE_ERRORS
 from reports.projection import Projection, SqlConnection, event_time
 
@@ -96,10 +97,7 @@ class EventConsumer:
         self._stopping.set()
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=within_s)
-            for task in late:
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
+            await end_tasks(late)
 
     async def _follow(self, stream: str) -> None:
         prepared = False

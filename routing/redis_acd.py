@@ -22,13 +22,13 @@ from redis.exceptions import RedisError
 
 from domain.failures import Code, PlatformError
 from domain.ids import AgentId, CallId, NodeId, QueueId, TenantId, TicketId
+from domain.tasks import end_tasks
 from routing.acd import AgentProfile, Offer, QueueRequest
 from routing.node_truth import NodeTruth, TicketTruth, joined
 from routing.script_runner import Reply, ScriptRunner
 
 log = structlog.get_logger(__name__)
 
-_CANCEL_AGAIN_S = 0.1
 
 OFFERS = Counter("acd_offers_total", "Offers made to calls of this node")
 OFFER_WAIT = Histogram(
@@ -110,11 +110,9 @@ class RedisAcd:
 
     async def aclose(self) -> None:
         """Stop, and leave nothing of this node in the store."""
-        # A cancellation can be lost inside the Redis client while it connects: ask until it counts.
         while self._tasks:
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.wait(tuple(self._tasks), timeout=_CANCEL_AGAIN_S)
+            await end_tasks(tuple(self._tasks))
+            await asyncio.sleep(0)  # each leaves by its own callback
         gone = {"life_ms": 0, "agents": [], "tickets": []}
         for tenant, queues in self._tenants.items():
             with contextlib.suppress(PlatformError):

@@ -18,6 +18,7 @@ from cti.shared.ways import Binding, StoredWay, Way, binding_of, phones_of
 from cti.sip.transports.transport import Hop
 from domain.failures import Code, PlatformError
 from domain.ids import NodeId, TenantId
+from domain.tasks import end_tasks
 
 __all__ = [
     "Binding",
@@ -158,8 +159,7 @@ class RedisContactStore:
     async def aclose(self) -> None:
         """Give up what waits for Redis."""
         if self._worker is not None:
-            self._worker.cancel()
-            await asyncio.gather(self._worker, return_exceptions=True)
+            await end_tasks([self._worker])
         for command in self._waiting:
             command.outcome.cancel()
 

@@ -20,6 +20,7 @@ from redis.exceptions import RedisError
 from cti.sip.events.dialog_info import DialogStage, PhoneDialog
 from cti.sip.events.phone_dialogs import PhoneDialogs
 from domain.ids import NodeId, TenantId
+from domain.tasks import end_tasks
 
 log = structlog.get_logger(__name__)
 
@@ -63,8 +64,6 @@ class LampExchange:
         self._suspects: frozenset[NodeId] = frozenset()
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        # A cancellation can be lost inside the Redis client, so tasks look here as well.
-        self._is_closing = False
 
     def tell(self, tenant: TenantId, user: str, dialog: PhoneDialog) -> None:
         """See PhoneDialogSink."""
@@ -86,10 +85,7 @@ class LampExchange:
 
     async def aclose(self) -> None:
         """Take this node's calls away from the others."""
-        self._is_closing = True
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end_tasks(self._tasks)
         self._untold |= dict.fromkeys(self._own)
         self._own.clear()
         try:
@@ -99,7 +95,7 @@ class LampExchange:
             log.debug("lamps of this node are not taken away", error=str(error))
 
     async def _always(self, work: Callable[[], Any]) -> None:
-        while not self._is_closing:
+        while True:
             try:
                 await work()
             except (RedisError, OSError, TimeoutError, ValueError) as error:
@@ -141,7 +137,7 @@ class LampExchange:
             await self._load()
             loop = asyncio.get_running_loop()
             sweep_at_s = loop.time() + _SWEEP_S
-            while not self._is_closing:
+            while True:
                 message = await subscription.get_message(
                     ignore_subscribe_messages=True, timeout=max(0.0, sweep_at_s - loop.time())
                 )

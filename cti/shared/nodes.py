@@ -16,6 +16,7 @@ from cti.sip.messages.message import SipSyntaxError
 from cti.sip.messages.uri import NameAddr, SipUri
 from cti.sip.transports.transport import Hop, TransportName, default_port
 from domain.ids import NodeId
+from domain.tasks import end_tasks
 
 log = structlog.get_logger(__name__)
 
@@ -55,8 +56,7 @@ class NodeAddresses:
     async def aclose(self) -> None:
         """Withdraw the addresses."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await end_tasks([self._task])
         with contextlib.suppress(RedisError, OSError, TimeoutError):
             async with asyncio.timeout(_REDIS_PATIENCE_S):
                 await self._redis.hdel(_KEY, self._node)

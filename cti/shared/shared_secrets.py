@@ -11,6 +11,8 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from domain.tasks import end_tasks
+
 log = structlog.get_logger(__name__)
 
 _S_PER_DAY = 86_400
@@ -49,8 +51,7 @@ class SharedSecrets:
     async def aclose(self) -> None:
         """Fetch no more."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await end_tasks([self._task])
 
     async def refresh(self) -> None:
         """Fetch the secrets of these days, and forget those of others."""
