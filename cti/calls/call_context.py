@@ -9,15 +9,13 @@ from typing import Protocol
 
 from cti.call import CallInfo, Clip
 from cti.calls.number_plan import NumberPlan
-from cti.identity import UserToUser
 from cti.media import PortFigures
 from cti.rtp_port import MediaRouter, RtpPort
 from cti.shared.contacts import Binding
 from cti.sip.user_agent import UserAgent
-from cti.trunks.outbound import TrunkAttempt
+from cti.trunks.outbound import OutboundTrunks
 from cti95598.events.v1.events_pb2 import MediaFigures
 from domain.events import EventStamp
-from domain.failures import Code
 from domain.ids import TenantId
 
 
@@ -26,38 +24,6 @@ class ContactLookup(Protocol):
 
     async def lookup(self, tenant: TenantId, user: str) -> list[Binding]:
         """Return the user's live bindings."""
-
-
-class OutboundTrunks(Protocol):
-    """The part of `cti.trunks.outbound` that calls need."""
-
-    async def attempts(
-        self,
-        tenant: TenantId,
-        number: str,
-        *,
-        caller: str = "",
-        privacy: bool = False,
-        user_to_user: UserToUser | None = None,
-    ) -> Sequence[TrunkAttempt]:
-        """Return the attempts, the best first; PlatformError when the number may not be called."""
-
-    def take(self, attempt: TrunkAttempt, now_s: float) -> bool:
-        """Take a channel; False when the trunk is at its limit."""
-
-    def release(self, attempt: TrunkAttempt) -> None:
-        """Give the channel back."""
-
-    def report(
-        self,
-        attempt: TrunkAttempt,
-        status: int,
-        code: Code,
-        *,
-        retry_after_s: float = 0,
-        was_heard: bool = False,
-    ) -> bool:
-        """Tell how an INVITE went; True when the next attempt may do better."""
 
 
 def _no_trunk_may(_tenant: TenantId, _trunk: str) -> bool:

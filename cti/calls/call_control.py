@@ -14,7 +14,7 @@ from prometheus_client import Counter, Gauge
 
 from cti.admission import Admission, Admitted, Refused
 from cti.call import CallHandler, CallInfo, Clip, DialTarget, JsonValue
-from cti.calls.call_context import CallContext, ContactLookup, OutboundTrunks, no_music
+from cti.calls.call_context import CallContext, ContactLookup, no_music
 from cti.calls.inbound_call import InboundCall
 from cti.calls.number_plan import NumberPlan, OutsideNumber, no_phone
 from cti.calls.phone_calls import CallsOfPhones, PhoneDoor, connect
@@ -29,6 +29,7 @@ from cti.sip.authentication.phone_auth import PhoneAccount, PhoneAuthenticator, 
 from cti.sip.events.replaces import offer_replaces, replaced_session
 from cti.sip.sessions.session import InviteSession
 from cti.sip.user_agent import UserAgent
+from cti.trunks.outbound import OutboundTrunks
 from cti.trunks.trunk import AccessCode
 from domain.events import EventStamp
 from domain.failures import CATALOGUE, Code, Outcome, PlatformError
@@ -256,7 +257,7 @@ class CallControl:
         if not self._calls_of_phones.has_room(account):
             self._refuse(session, info, Code.PHONE_AT_LIMIT)
             return
-        code = self._admission.directory.codes.get(info.tenant, {}).get(info.access_code)
+        code = self._code(info.tenant, info.access_code)
         full = self._admission.take_room(self._clock(), code)
         if full is not None:
             self._refuse(session, info, full)
@@ -312,8 +313,11 @@ class CallControl:
     # What calls ask
 
     def _access_code(self, tenant: TenantId, number: str) -> AccessCodeSettings | None:
-        code = self._admission.directory.codes.get(tenant, {}).get(number)
+        code = self._code(tenant, number)
         return None if code is None else code.settings
+
+    def _code(self, tenant: TenantId, number: str) -> AccessCode | None:
+        return self._admission.directory.codes.get(tenant, {}).get(number)
 
     def _may_trunk_transfer(self, tenant: TenantId, trunk: str) -> bool:
         found = self._admission.directory.trunks.get((tenant, trunk))

@@ -10,13 +10,12 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from cti.calls.call_context import OutboundTrunks
 from cti.calls.farewell import end_session
 from cti.shared.contacts import Way as ContactWay
 from cti.sip.messages.uri import NameAddr
 from cti.sip.sessions.session import InviteSession, Referral, SessionEnd, SessionObserverBase
 from cti.sip.user_agent import UserAgent
-from cti.trunks.outbound import TrunkAttempt
+from cti.trunks.outbound import OutboundTrunks, TrunkAttempt
 from domain.failures import Code
 
 _ANSWERED = 200

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import cast
 
 from cti.admission import Admission, TenantAccess
-from cti.calls.call_context import OutboundTrunks
 from cti.calls.call_control import CallControl, PhoneAccess
 from cti.identity import UserToUser
 from cti.media import PortId
@@ -25,7 +24,7 @@ from cti.sip.messages.message import Response, response_to
 from cti.sip.messages.uri import NameAddr, SipUri
 from cti.sip.sessions.session import InviteSession
 from cti.sip.transports.transport import Hop
-from cti.trunks.outbound import TrunkAttempt
+from cti.trunks.outbound import OutboundTrunks, TrunkAttempt
 from cti95598.events.v1.events_pb2 import CallArrived
 from domain.events import EventStamp
 from domain.failures import Code
