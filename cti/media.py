@@ -6,12 +6,68 @@ the GIL; its events wait in a queue behind an eventfd and reach asyncio in batch
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import NewType, Protocol
 
 PortId = NewType("PortId", int)
 PlayId = NewType("PlayId", int)
 RecordingId = NewType("RecordingId", int)
+
+
+class SrtpSuite(StrEnum):
+    """How SRTP protects packets, by the names of SDP: RFC 4568 section 6.2 and RFC 7714."""
+
+    AEAD_AES_256_GCM = "AEAD_AES_256_GCM"
+    AEAD_AES_128_GCM = "AEAD_AES_128_GCM"
+    AES_CM_128_HMAC_SHA1_80 = "AES_CM_128_HMAC_SHA1_80"
+    AES_CM_128_HMAC_SHA1_32 = "AES_CM_128_HMAC_SHA1_32"
+
+    @property
+    def key_len(self) -> int:
+        """Octets of master key and master salt together, as an `inline:` parameter holds them."""
+        return _SRTP_KEY_LENS[self]
+
+
+_SRTP_KEY_LENS = {
+    SrtpSuite.AEAD_AES_256_GCM: 32 + 12,
+    SrtpSuite.AEAD_AES_128_GCM: 16 + 12,
+    SrtpSuite.AES_CM_128_HMAC_SHA1_80: 16 + 14,
+    SrtpSuite.AES_CM_128_HMAC_SHA1_32: 16 + 14,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SrtpKeys:
+    """SRTP by SDES: what two `a=crypto` lines of one suite agreed on, RFC 4568.
+
+    A key is the master key followed by the master salt. `local` is ours, for what we send;
+    `remote` is the far end's. Lines with an MKI, with session parameters or with several keys
+    cannot be served.
+    """
+
+    suite: SrtpSuite
+    local: bytes = field(repr=False)
+    remote: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class DtlsPeer:
+    """A browser behind ICE, whose SRTP keys come from DTLS: RFC 8445, RFC 5763.
+
+    We are always ICE-lite: the far end checks, we answer, and media goes where its checks come
+    from. RTCP shares the port. Under `a=ice-lite` our only candidate is the port itself.
+    """
+
+    fingerprint: str
+    """`a=fingerprint:sha-256` of the far end: 32 pairs of hexadecimal digits between colons."""
+    local_ufrag: str
+    local_password: str = field(repr=False)
+    remote_ufrag: str
+    remote_password: str = field(repr=False)
+    active: bool = False
+    """Whether we begin the handshake (our answer is `a=setup:active`). Towards an offer of
+    `actpass` we answer `passive`; our own offer is `actpass`, and browsers answer it `active`."""
 
 
 @dataclass(frozen=True, slots=True)
