@@ -8,6 +8,7 @@
 #![deny(unsafe_code)]
 
 pub mod clock;
+pub mod codec;
 pub mod disk;
 pub mod dtmf;
 pub mod event;
