@@ -1,10 +1,22 @@
-//! The codecs of the engine: what they are called and how their payloads are cut.
+//! The codecs of the engine: what they are called, how their payloads are cut, and their coding.
 //!
 //! Inside the engine audio is 8 kHz PCM in frames of 20 ms. A payload of G.711, G.722 or G.729 of
-//! any packet time is a row of shorter ones; a packet of Opus is decoded as a whole.
+//! any packet time is a row of shorter ones; a packet of Opus is decoded as a whole, and a
+//! [`Decoder`] keeps what is more than 20 ms. An [`Encoder`] makes 20 ms of a payload.
 
 use crate::g711::Law;
 use crate::rtp::Pt;
+
+mod comfort_noise;
+mod concealment;
+mod decoder;
+mod encoder;
+pub mod level;
+mod opus;
+
+pub use comfort_noise::ComfortNoise;
+pub use decoder::{Decoder, Heard};
+pub use encoder::Encoder;
 
 /// Samples in 20 ms at 8 kHz.
 pub const PCM_SAMPLES: usize = 160;
@@ -127,6 +139,17 @@ impl Codec {
             Self::Opus => (payload.len().max(1), 0),
         };
         payload.chunks(octets).zip(0..).map(move |(piece, index)| (index * ticks, piece))
+    }
+}
+
+/// Whether a payload says that its sender is silent and saves packets: a silence descriptor of
+/// G.729 annex B, or discontinuous transmission of Opus. What is missing after it is not lost.
+#[must_use]
+pub fn is_silence(codec: Codec, payload: &[u8]) -> bool {
+    match codec {
+        Codec::Pcma | Codec::Pcmu | Codec::G722 => false,
+        Codec::G729 => payload.len() % G729_FRAME_LEN == G729_SID_LEN,
+        Codec::Opus => opus::is_silence(payload),
     }
 }
 

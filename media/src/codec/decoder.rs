@@ -1,0 +1,211 @@
+//! From payloads to PCM at 8 kHz, with what covers losses and silence.
+
+use super::concealment::Concealer;
+use super::{Codec, ComfortNoise, PCM_SAMPLES, Pcm, is_silence, opus};
+use crate::g711::Law;
+
+/// Room for a packet of 120 ms after a rest of less than 20 ms.
+const QUEUE_SAMPLES: usize = 7 * PCM_SAMPLES;
+
+/// After this much of concealment a stream has ended rather than lost packets, 100 ms.
+const MAX_CONCEALED_SAMPLES: usize = 5 * PCM_SAMPLES;
+
+/// What 20 ms of decoded audio are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// Received audio, perhaps with a part concealed.
+    Audio,
+    /// A guess in place of lost audio.
+    Concealed,
+    /// Background noise: the far end is silent on purpose.
+    Noise,
+    /// Nothing; the samples are zero.
+    Nothing,
+}
+
+/// Decodes one stream.
+///
+/// [`push`](Self::push) takes payloads of any length in their order, [`pull`](Self::pull) gives
+/// 20 ms and covers what is missing; [`decode`](Self::decode) and [`conceal`](Self::conceal) do
+/// both for streams cut in 20 ms.
+#[derive(Debug)]
+pub struct Decoder {
+    codec: Codec,
+    coder: Coder,
+    queue: Queue,
+    concealed: usize,
+    /// The last thing heard of the far end was that it is silent.
+    silent: bool,
+    noise: Option<ComfortNoise>,
+}
+
+#[derive(Debug)]
+enum Coder {
+    Law(Law, Box<Concealer>),
+    Opus(Box<opus::Decoder>),
+}
+
+impl Decoder {
+    /// A decoder of a new stream.
+    #[must_use]
+    pub fn new(codec: Codec) -> Self {
+        let coder = match codec {
+            Codec::Pcma => Coder::Law(Law::A, Box::default()),
+            Codec::Pcmu => Coder::Law(Law::Mu, Box::default()),
+            Codec::G722 => Coder::Law(Law::A, Box::default()),
+            Codec::G729 => Coder::Law(Law::A, Box::default()),
+            Codec::Opus => Coder::Opus(Box::default()),
+        };
+        Self {
+            codec,
+            coder,
+            queue: Queue::default(),
+            concealed: MAX_CONCEALED_SAMPLES,
+            silent: false,
+            noise: None,
+        }
+    }
+
+    /// What it decodes.
+    #[must_use]
+    pub fn codec(&self) -> Codec {
+        self.codec
+    }
+
+    /// Whether the far end has said that it is silent: what is missing is no loss.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        self.silent
+    }
+
+    /// Forgets the stream, as for another source.
+    pub fn reset(&mut self) {
+        match &mut self.coder {
+            Coder::Law(_, concealer) => **concealer = Concealer::default(),
+            Coder::Opus(decoder) => decoder.reset(),
+        }
+        self.queue.clear();
+        self.concealed = MAX_CONCEALED_SAMPLES;
+        self.silent = false;
+        self.noise = None;
+    }
+
+    /// Decodes 20 ms, or the first 20 ms of more.
+    pub fn decode(&mut self, payload: &[u8], out: &mut Pcm) -> Heard {
+        self.push(payload);
+        self.pull(out)
+    }
+
+    /// Covers 20 ms of which nothing was received.
+    pub fn conceal(&mut self, out: &mut Pcm) -> Heard {
+        self.pull(out)
+    }
+
+    /// Takes in a payload of up to 120 ms that follows the one before, or a loss covered since. A
+    /// payload that is no such codec's is ignored.
+    pub fn push(&mut self, payload: &[u8]) {
+        if self.codec.payload_ticks(payload).is_none() {
+            return;
+        }
+        let mut pcm = [0; opus::MAX_PACKET_SAMPLES];
+        let samples = match &mut self.coder {
+            Coder::Law(law, concealer) => {
+                let table = law.decoder();
+                for (sample, octet) in pcm.iter_mut().zip(payload) {
+                    *sample = table[usize::from(*octet)];
+                }
+                let samples = payload.len().min(pcm.len());
+                concealer.receive(&mut pcm[..samples]);
+                samples
+            }
+            Coder::Opus(decoder) => decoder.decode(payload, &mut pcm),
+        };
+        self.queue.push(&pcm[..samples]);
+        self.concealed = 0;
+        self.silent = is_silence(self.codec, payload);
+        self.noise = None;
+    }
+
+    /// Takes a descriptor of comfort noise, RFC 3389: nothing more is lost until audio comes again.
+    pub fn comfort_noise(&mut self, descriptor: &[u8]) {
+        self.noise.get_or_insert_default().set(descriptor);
+        self.silent = true;
+    }
+
+    /// Gives the next 20 ms and covers what is missing of them.
+    pub fn pull(&mut self, out: &mut Pcm) -> Heard {
+        let queued = self.queue.pop(out);
+        let missing = &mut out[queued..];
+        if missing.is_empty() {
+            return if self.silent { Heard::Noise } else { Heard::Audio };
+        }
+        let covered = self.cover(missing);
+        if queued > 0 { Heard::Audio } else { covered }
+    }
+
+    fn cover(&mut self, missing: &mut [i16]) -> Heard {
+        if let Some(noise) = &mut self.noise {
+            noise.fill(missing);
+            return Heard::Noise;
+        }
+        if self.concealed >= MAX_CONCEALED_SAMPLES && !self.silent {
+            missing.fill(0);
+            return Heard::Nothing;
+        }
+        self.concealed += missing.len();
+        match &mut self.coder {
+            Coder::Law(_, concealer) => {
+                if !concealer.conceal(missing) {
+                    self.concealed = MAX_CONCEALED_SAMPLES;
+                }
+            }
+            Coder::Opus(decoder) => decoder.conceal(missing),
+        }
+        if self.silent { Heard::Noise } else { Heard::Concealed }
+    }
+}
+
+/// Decoded samples that were not asked for yet.
+#[derive(Debug)]
+struct Queue {
+    samples: [i16; QUEUE_SAMPLES],
+    len: usize,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self { samples: [0; QUEUE_SAMPLES], len: 0 }
+    }
+}
+
+impl Queue {
+    fn clear(&mut self) {
+        self.len = 0;
+    }
+
+    /// Appends samples; what does not fit is dropped at the front.
+    fn push(&mut self, pcm: &[i16]) {
+        let surplus = (self.len + pcm.len()).saturating_sub(QUEUE_SAMPLES).min(self.len);
+        self.drop_front(surplus);
+        let room = &mut self.samples[self.len..];
+        let taken = pcm.len().min(room.len());
+        room[..taken].copy_from_slice(&pcm[..taken]);
+        self.len += taken;
+    }
+
+    /// Moves out up to 20 ms; returns how many samples.
+    fn pop(&mut self, out: &mut Pcm) -> usize {
+        let taken = self.len.min(PCM_SAMPLES);
+        out[..taken].copy_from_slice(&self.samples[..taken]);
+        self.drop_front(taken);
+        taken
+    }
+
+    fn drop_front(&mut self, count: usize) {
+        self.samples.copy_within(count..self.len, 0);
+        self.len -= count;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,59 @@
+//! From PCM at 8 kHz to payloads of 20 ms.
+
+use super::{Codec, MAX_FRAME_LEN, PCM_SAMPLES, Pcm, opus};
+use crate::g711::Law;
+
+/// Encodes one stream.
+#[derive(Debug)]
+pub struct Encoder {
+    codec: Codec,
+    coder: Coder,
+}
+
+#[derive(Debug)]
+enum Coder {
+    Law(Law),
+    Opus(Box<opus::Encoder>),
+}
+
+impl Encoder {
+    /// An encoder of a new stream.
+    #[must_use]
+    pub fn new(codec: Codec) -> Self {
+        let coder = match codec {
+            Codec::Pcma => Coder::Law(Law::A),
+            Codec::Pcmu => Coder::Law(Law::Mu),
+            Codec::G722 => Coder::Law(Law::A),
+            Codec::G729 => Coder::Law(Law::A),
+            Codec::Opus => Coder::Opus(Box::default()),
+        };
+        Self { codec, coder }
+    }
+
+    /// How it encodes.
+    #[must_use]
+    pub fn codec(&self) -> Codec {
+        self.codec
+    }
+
+    /// Forgets the stream, as after a time in which frames of another were passed on.
+    pub fn reset(&mut self) {
+        match &mut self.coder {
+            Coder::Law(_) => {}
+            Coder::Opus(encoder) => encoder.reset(),
+        }
+    }
+
+    /// Encodes 20 ms; returns the octets written.
+    pub fn encode(&mut self, pcm: &Pcm, out: &mut [u8; MAX_FRAME_LEN]) -> usize {
+        match &mut self.coder {
+            Coder::Law(law) => {
+                for (octet, sample) in out.iter_mut().zip(pcm) {
+                    *octet = law.encode(*sample);
+                }
+                PCM_SAMPLES
+            }
+            Coder::Opus(encoder) => encoder.encode(pcm, out),
+        }
+    }
+}
