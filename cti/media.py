@@ -64,7 +64,6 @@ class DtlsPeer:
     local_ufrag: str
     local_password: str = field(repr=False)
     remote_ufrag: str
-    remote_password: str = field(repr=False)
     active: bool = False
     """Whether we begin the handshake (our answer is `a=setup:active`). Towards an offer of
     `actpass` we answer `passive`; our own offer is `actpass`, and browsers answer it `active`."""

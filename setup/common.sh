@@ -48,7 +48,7 @@ find_venv_python() {
   done
 }
 
-# The directory of the first cargo whose rustc is 1.85 or later, or nothing.
+# The directory of the first cargo whose rustc is 1.89 or later, or nothing.
 find_rust() {
   local directory version
   local -a directories
@@ -56,7 +56,7 @@ find_rust() {
   for directory in "${directories[@]}"; do
     [[ -x $directory/cargo && -x $directory/rustc ]] || continue
     version=$("$directory/rustc" --version 2>/dev/null | cut -d' ' -f2) || continue
-    if printf '1.85\n%s\n' "$version" | sort --version-sort --check=quiet; then
+    if printf '1.89\n%s\n' "$version" | sort --version-sort --check=quiet; then
       printf '%s\n' "$directory"
       return
     fi

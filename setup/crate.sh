@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 . setup/common.sh
 
 rust=$(find_rust)
-[[ -n $rust ]] || die "no Rust toolchain of 1.85 or later was found" \
+[[ -n $rust ]] || die "no Rust toolchain of 1.89 or later was found" \
   "as root: apt-get install cargo-web rustc-web"
 export PATH=$PWD/.venv/bin:$rust:$PATH VIRTUAL_ENV=$PWD/.venv
 unset CONDA_PREFIX

@@ -110,7 +110,7 @@ if ((${#missing[@]} > 0)); then
       die "Kamailio's service could not be switched off" "as root: systemctl disable --now kamailio"
   fi
   if [[ -z $(find_rust) ]]; then
-    die "no Rust toolchain of 1.85 or later was found" "install one from the Rust project's site"
+    die "no Rust toolchain of 1.89 or later was found" "install one from the Rust project's site"
   fi
 fi
 

@@ -23,6 +23,7 @@ pub mod reactor;
 pub mod reception;
 pub mod recorder;
 pub mod rtp;
+pub mod secure;
 pub mod socket;
 pub mod wav;
 pub mod wheel;
