@@ -11,6 +11,7 @@ mod comfort_noise;
 mod concealment;
 mod decoder;
 mod encoder;
+mod g722;
 pub mod level;
 mod opus;
 

@@ -1,7 +1,7 @@
 //! From payloads to PCM at 8 kHz, with what covers losses and silence.
 
 use super::concealment::Concealer;
-use super::{Codec, ComfortNoise, PCM_SAMPLES, Pcm, is_silence, opus};
+use super::{Codec, ComfortNoise, PCM_SAMPLES, Pcm, g722, is_silence, opus};
 use crate::g711::Law;
 
 /// Room for a packet of 120 ms after a rest of less than 20 ms.
@@ -42,6 +42,7 @@ pub struct Decoder {
 #[derive(Debug)]
 enum Coder {
     Law(Law, Box<Concealer>),
+    G722(Box<g722::Decoder>, Box<Concealer>),
     Opus(Box<opus::Decoder>),
 }
 
@@ -52,7 +53,7 @@ impl Decoder {
         let coder = match codec {
             Codec::Pcma => Coder::Law(Law::A, Box::default()),
             Codec::Pcmu => Coder::Law(Law::Mu, Box::default()),
-            Codec::G722 => Coder::Law(Law::A, Box::default()),
+            Codec::G722 => Coder::G722(Box::default(), Box::default()),
             Codec::G729 => Coder::Law(Law::A, Box::default()),
             Codec::Opus => Coder::Opus(Box::default()),
         };
@@ -82,6 +83,10 @@ impl Decoder {
     pub fn reset(&mut self) {
         match &mut self.coder {
             Coder::Law(_, concealer) => **concealer = Concealer::default(),
+            Coder::G722(decoder, concealer) => {
+                **decoder = g722::Decoder::default();
+                **concealer = Concealer::default();
+            }
             Coder::Opus(decoder) => decoder.reset(),
         }
         self.queue.clear();
@@ -115,6 +120,12 @@ impl Decoder {
                     *sample = table[usize::from(*octet)];
                 }
                 let samples = payload.len().min(pcm.len());
+                concealer.receive(&mut pcm[..samples]);
+                samples
+            }
+            Coder::G722(decoder, concealer) => {
+                let samples = payload.len().min(pcm.len());
+                decoder.decode(payload, &mut pcm[..samples]);
                 concealer.receive(&mut pcm[..samples]);
                 samples
             }
@@ -154,7 +165,7 @@ impl Decoder {
         }
         self.concealed += missing.len();
         match &mut self.coder {
-            Coder::Law(_, concealer) => {
+            Coder::Law(_, concealer) | Coder::G722(_, concealer) => {
                 if !concealer.conceal(missing) {
                     self.concealed = MAX_CONCEALED_SAMPLES;
                 }

@@ -1,6 +1,6 @@
 //! From PCM at 8 kHz to payloads of 20 ms.
 
-use super::{Codec, MAX_FRAME_LEN, PCM_SAMPLES, Pcm, opus};
+use super::{Codec, MAX_FRAME_LEN, PCM_SAMPLES, Pcm, g722, opus};
 use crate::g711::Law;
 
 /// Encodes one stream.
@@ -13,6 +13,7 @@ pub struct Encoder {
 #[derive(Debug)]
 enum Coder {
     Law(Law),
+    G722(Box<g722::Encoder>),
     Opus(Box<opus::Encoder>),
 }
 
@@ -23,7 +24,7 @@ impl Encoder {
         let coder = match codec {
             Codec::Pcma => Coder::Law(Law::A),
             Codec::Pcmu => Coder::Law(Law::Mu),
-            Codec::G722 => Coder::Law(Law::A),
+            Codec::G722 => Coder::G722(Box::default()),
             Codec::G729 => Coder::Law(Law::A),
             Codec::Opus => Coder::Opus(Box::default()),
         };
@@ -40,6 +41,7 @@ impl Encoder {
     pub fn reset(&mut self) {
         match &mut self.coder {
             Coder::Law(_) => {}
+            Coder::G722(encoder) => **encoder = g722::Encoder::default(),
             Coder::Opus(encoder) => encoder.reset(),
         }
     }
@@ -51,6 +53,10 @@ impl Encoder {
                 for (octet, sample) in out.iter_mut().zip(pcm) {
                     *octet = law.encode(*sample);
                 }
+                PCM_SAMPLES
+            }
+            Coder::G722(encoder) => {
+                encoder.encode(pcm, out);
                 PCM_SAMPLES
             }
             Coder::Opus(encoder) => encoder.encode(pcm, out),

@@ -43,7 +43,7 @@ fn tone_and_rest(pcm: &[i16]) -> (f32, f32) {
 
 #[test]
 fn a_tone_survives_every_codec() {
-    for codec in [Codec::Pcma, Codec::Pcmu, Codec::Opus] {
+    for codec in [Codec::Pcma, Codec::Pcmu, Codec::G722, Codec::Opus] {
         let mut decoder = Decoder::new(codec);
         let mut heard = Vec::new();
         let mut pcm = [0; PCM_SAMPLES];
@@ -60,7 +60,7 @@ fn a_tone_survives_every_codec() {
 
 #[test]
 fn packets_of_any_length_give_the_same_audio() {
-    for codec in [Codec::Pcma, Codec::Pcmu] {
+    for codec in [Codec::Pcma, Codec::Pcmu, Codec::G722] {
         let stream = frames(codec, 12).concat();
         let mut whole = Vec::new();
         let mut decoder = Decoder::new(codec);
