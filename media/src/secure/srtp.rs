@@ -93,6 +93,12 @@ impl MasterKey {
         Some(Self { suite, octets })
     }
 
+    /// The algorithms it is for.
+    #[must_use]
+    pub fn suite(&self) -> Suite {
+        self.suite
+    }
+
     fn key(&self) -> &[u8] {
         &self.octets[..self.suite.key_len()]
     }
