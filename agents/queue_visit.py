@@ -39,6 +39,7 @@ _OFFER_OUTCOMES = {
     Code.DECLINED: "refused",
     Code.FAR_END_REFUSED: "refused",
     Code.NO_COMMON_CODEC: "refused",
+    Code.NO_COMMON_PROTECTION: "refused",
     Code.SDP_MALFORMED: "refused",
 }
 """How a phone's failure is reported; all others are "unreachable"."""

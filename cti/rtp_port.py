@@ -8,7 +8,16 @@ from collections.abc import Callable
 from prometheus_client import Counter
 
 from cti.media import MediaEngine, MediaEvent, PortClosed, PortId, RecordingEnded, RecordingId
-from cti.sdp import Negotiated, Sdp, Stream, answer, build_offer, negotiated, parse_sdp
+from cti.sdp import (
+    LocalAudio,
+    Negotiated,
+    Sdp,
+    Stream,
+    answer,
+    build_offer,
+    negotiated,
+    parse_sdp,
+)
 from domain.failures import PlatformError
 
 MediaListener = Callable[[MediaEvent], None]
@@ -85,8 +94,7 @@ class RtpPort:
         parsed = _read(offer)
         body, self.agreed = answer(
             parsed,
-            self._local_ip,
-            self._number,
+            LocalAudio(self._local_ip, self._number),
             session_id=self._session_id,
             version=self._version,
             before=self.agreed,
@@ -97,8 +105,7 @@ class RtpPort:
     def offer(self) -> bytes:
         """Return an offer of ours; its answer goes to `take_answer`."""
         body = build_offer(
-            self._local_ip,
-            self._number,
+            LocalAudio(self._local_ip, self._number),
             session_id=self._session_id,
             version=self._version,
             former=self._streams,

@@ -39,6 +39,7 @@ class Code(StrEnum):
     SIP_MALFORMED = "sip_malformed"
     SDP_MALFORMED = "sdp_malformed"
     NO_COMMON_CODEC = "no_common_codec"
+    NO_COMMON_PROTECTION = "no_common_protection"
     MEDIA_PORTS_EXHAUSTED = "media_ports_exhausted"
     MEDIA_TIMEOUT = "media_timeout"
     SIP_TIMEOUT = "sip_timeout"
@@ -159,6 +160,8 @@ CATALOGUE: dict[Code, Failure] = dict([
            "SDP 格式错误", "SDP is malformed"),
     _entry(Code.NO_COMMON_CODEC, 488, "FAILED_PRECONDITION", 88, _NO,
            "没有共同的编解码", "no codec in common"),
+    _entry(Code.NO_COMMON_PROTECTION, 488, "FAILED_PRECONDITION", 88, _NO,
+           "没有共同的媒体加密方式", "no protection of media in common"),
     _entry(Code.MEDIA_PORTS_EXHAUSTED, 503, "RESOURCE_EXHAUSTED", 34, _NO,
            "媒体端口用尽", "no media port is free"),
     _entry(Code.MEDIA_TIMEOUT, 408, "DEADLINE_EXCEEDED", 41, _BAD,

@@ -13,7 +13,7 @@ from cti.calls.call_control import CallControl, PhoneAccess
 from cti.identity import UserToUser
 from cti.media import PortId
 from cti.media_engine import RtpEngine
-from cti.sdp import Direction, build_offer
+from cti.sdp import Direction
 from cti.settings import AccessCodeSettings, TrunkSettings
 from cti.shared.contacts import Binding, Way
 from cti.sip.authentication.digest import MD5, Credentials, DigestServer, ha1
@@ -32,6 +32,7 @@ from domain.ids import NodeId, TenantId
 from tests.call_control.conftest import TENANT
 from tests.call_control.party import Party, PartyCall
 from tests.call_control.platform import Platform, until
+from tests.fakes.descriptions import build_offer
 from tests.fakes.media import FakeMedia
 
 REALM = "cti95598"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-from cti.sdp import build_offer
 from cti.sip.endpoint import SipEndpoint
 from cti.sip.sessions.session import InviteSession, SessionEnd, SessionObserverBase
 from cti.sip.transports.transport import Hop
 from cti.sip.user_agent import UserAgent
 from domain.failures import Code
+from tests.fakes.descriptions import build_offer
 from tests.fakes.turn import turn
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from cti.call import Call, DialTarget
-from cti.sdp import build_offer
 from cti.shared.contacts import Binding
 from cti.sip.messages.message import Request, Response
 from cti.sip.transports.transport import Hop
@@ -18,6 +17,7 @@ from tests.call_control.conftest import Bench, answered
 from tests.call_control.exchange import Exchange, Phone, exchange_on
 from tests.call_control.party import Party, PartyCall
 from tests.call_control.platform import until
+from tests.fakes.descriptions import build_offer
 from tests.fakes.media import FakeMedia
 from tests.fakes.session import FakeSession
 

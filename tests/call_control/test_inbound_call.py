@@ -10,9 +10,10 @@ import pytest
 
 from cti.call import Call, Collected, CollectEnd
 from cti.media import PortId
-from cti.sdp import Direction, build_offer
+from cti.sdp import Direction
 from domain.failures import CATALOGUE, Code, Outcome, PlatformError
 from tests.call_control.conftest import Bench, answered, idle
+from tests.fakes.descriptions import build_offer
 from tests.fakes.session import FakeSession
 from tests.fakes.turn import turn
 

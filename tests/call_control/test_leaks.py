@@ -19,11 +19,12 @@ from cti.call import Call, DialTarget
 from cti.calls.inbound_call import InboundCall
 from cti.calls.number_plan import NumberPlan
 from cti.media import PortId
-from cti.sdp import Direction, build_offer
+from cti.sdp import Direction
 from cti.settings import AccessCodeSettings, TrunkSettings
 from domain.failures import Code, PlatformError
 from domain.ids import TenantId
 from tests.call_control.conftest import TENANT, Bench
+from tests.fakes.descriptions import build_offer
 from tests.fakes.session import FakeReferral, FakeSession
 from tests.fakes.turn import turn
 

@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from cti.sdp import build_offer
 from cti.sip.messages.message import Request
 from cti.sip.sessions.causes import refusal_status
 from cti.sip.sessions.session import SessionEnd, SessionObserver, SessionState
 from cti.sip.transports.transport import Hop
 from domain.failures import CATALOGUE, Code
+from tests.fakes.descriptions import build_offer
 
 OFFER = build_offer("127.0.0.1", 40000, session_id=1, version=1)
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import pytest
 
 from cti.rtp_port import MediaRouter, RtpPort
-from cti.sdp import PCMA, Negotiated, answer, build_offer, negotiated, parse_sdp
+from cti.sdp import Codec, LocalAudio, answer, build_offer, negotiated, parse_sdp
 from domain.failures import Code, PlatformError
 from tests.fakes.media import FakeMedia
-from tests.sdp.test_sdp import OURS, phone_offer, reply, sdp
+from tests.sdp.test_sdp import OURS, PLAIN, phone_offer, reply, sdp
 
 AUDIO = "m=audio 4000 RTP/AVP 8"
-BEFORE = Negotiated("127.0.0.9", 4000, PCMA, 101, 20, send=True, receive=True)
 
 
 def offer(*lines: str, address: str = "IN IP4 127.0.0.9") -> bytes:
@@ -49,7 +48,7 @@ HOLDS = {
 @pytest.mark.parametrize("name", HOLDS)
 def test_hold(name: str) -> None:
     body, line, send, receive = HOLDS[name]
-    text, agreed = reply(body, before=BEFORE)
+    text, agreed = reply(body, before=PLAIN)
     assert f"{line}\r\n" in text
     assert (agreed.send, agreed.receive) == (send, receive)
     assert agreed.is_held is not send
@@ -58,7 +57,7 @@ def test_hold(name: str) -> None:
 @pytest.mark.parametrize("zeros", ["::", "0::0", "0:0:0:0:0:0:0:0"])
 def test_hold_by_zeros_of_ipv6(zeros: str) -> None:
     parsed = parse_sdp(offer(AUDIO, address=f"IN IP6 {zeros}"))
-    body, agreed = answer(parsed, "::1", 20000, session_id=1, version=1, before=BEFORE)
+    body, agreed = answer(parsed, LocalAudio("::1", 20000), session_id=1, version=1, before=PLAIN)
     assert b"a=recvonly\r\n" in body
     assert agreed.is_held
 
@@ -89,19 +88,21 @@ def test_many_payload_types_and_lines_of_others() -> None:
             "m=audio 4002 RTP/AVP 8",
         )
     )
-    assert (agreed.payload_type, agreed.digit_payload_type) == (PCMA, 101)
+    assert (agreed.codec, agreed.digit_payload_type) == (Codec.PCMA, 101)
+    assert agreed.comfort_noise_payload_type == 13
+    assert (agreed.rtcp_port, agreed.rtcp_mux) == (0, True)
     assert [line for line in text.split("\r\n") if line[:2] == "m="] == [
-        "m=audio 20000 RTP/AVP 8 101",
+        "m=audio 20000 RTP/AVP 8 13 101",
         "m=video 0 RTP/AVP 31",
         "m=audio 0 RTP/AVP 8",
     ]
-    for ours in ("rtcp-mux", "group", "mid", "candidate"):
+    for ours in ("group", "mid", "candidate"):
         assert ours not in text
 
 
 def test_a_session_keeps_its_lines() -> None:
     former = parse_sdp(offer("m=video 0 RTP/AVP 31", AUDIO, "m=audio 0 RTP/AVP 18")).streams
-    body = build_offer(OURS, 20000, session_id=1, version=2, former=former)
+    body = build_offer(LocalAudio(OURS, 20000), session_id=1, version=2, former=former)
     assert [each.port for each in parse_sdp(body).streams] == [0, 20000, 0]
     answered = offer("m=video 0 RTP/AVP 31", AUDIO, "m=audio 0 RTP/AVP 18")
     assert negotiated(parse_sdp(body), parse_sdp(answered)).remote_port == 4000

@@ -9,12 +9,12 @@ import pytest
 from redis.asyncio import Redis
 
 from cti.media_engine import RtpEngine
-from cti.sdp import build_offer
 from domain.failures import Code
 from domain.ids import TenantId
 from tests.call_control.conftest import engine
 from tests.call_control.party import PartyCall
 from tests.call_control.platform import until
+from tests.fakes.descriptions import build_offer
 from tests.sip_edge.exchange import DeskPhone, Exchange
 from tests.sip_edge.platform import TENANT
 

@@ -13,13 +13,14 @@ from redis.asyncio import Redis
 from cti.audio import write_tone
 from cti.media_engine import RtpEngine
 from cti.rtp_port import MediaRouter
-from cti.sdp import Direction, build_offer
+from cti.sdp import Direction
 from cti.sip.messages.message import Request
 from cti.sip.transports.transport import TransportName
 from domain.failures import Code
 from tests.call_control.conftest import engine, far_ends
 from tests.call_control.platform import until
 from tests.call_control.tone_media import ToneMedia
+from tests.fakes.descriptions import build_offer
 from tests.routing.redis_process import until as until_now
 from tests.sip_core.certificates import Authority
 from tests.sip_edge.exchange import DeskPhone, Exchange

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cti.sdp import answer, parse_sdp
+from cti.sdp import parse_sdp
 from cti.shared.contacts import Binding, Way
 from cti.sip.endpoint import ServerTransaction, SipEndpoint
 from cti.sip.events.message_relay import MessageRelay
@@ -18,6 +18,7 @@ from cti.sip.events.refer import ReferService
 from cti.sip.messages.message import Response, response_to
 from cti.sip.messages.uri import NameAddr
 from cti.sip.sessions.session import InviteSession
+from tests.fakes.descriptions import answer
 from tests.peers.baresip import Baresip
 from tests.peers.linphone import Linphone
 from tests.peers.waiting import wait_until

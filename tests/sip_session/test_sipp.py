@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from cti.sdp import Direction, answer, build_offer, negotiated, parse_sdp
+from cti.sdp import Direction, negotiated, parse_sdp
 from cti.sip.endpoint import SipEndpoint
 from cti.sip.sessions.session import InviteSession
 from cti.sip.transports.transport import Hop
 from cti.sip.user_agent import UserAgent
 from domain.failures import Code
+from tests.fakes.descriptions import answer, build_offer
 from tests.peers.process import PeerProcess
 from tests.peers.waiting import wait_until
 from tests.sip_session.conftest import Node

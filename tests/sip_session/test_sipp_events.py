@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from cti.sdp import answer, parse_sdp
+from cti.sdp import parse_sdp
 from cti.sip.events.refer import ReferService
 from cti.sip.sessions.session import InviteSession, Referral, SessionObserverBase
+from tests.fakes.descriptions import answer
 from tests.sip_session.peer import FAST
 from tests.sip_session.test_sipp import Sipp
 from tests.sip_session.test_subscription import EventNode

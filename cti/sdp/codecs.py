@@ -1,0 +1,218 @@
+"""Audio codecs as descriptions name them: RFC 3551, 7587 (Opus), 4733 (keys), 3389 (noise)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from cti.sdp.description import Stream
+
+COMFORT_NOISE = 13
+DEFAULT_PACKET_TIME_MS = 20
+MAX_PACKET_TIME_MS = 60
+
+_PACKET_TIMES_MS = (10, 20, 30, 40, 50, 60)
+_EVENTS = "telephone-event"
+_DYNAMIC = range(96, 128)
+_FLASH = 16
+
+
+class Codec(StrEnum):
+    """Audio codecs of the media engine, by their names in descriptions."""
+
+    PCMA = "PCMA"
+    PCMU = "PCMU"
+    G722 = "G722"
+    G729 = "G729"
+    OPUS = "opus"
+
+
+DEFAULT_CODECS = (Codec.PCMA, Codec.PCMU)
+"""What is taken and offered unless somebody asks for other ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class _OnTheWire:
+    """How a codec is written. `ours` is the payload type that we offer."""
+
+    clock_hz: int
+    channels: int
+    ours: int
+    parameters: str = ""
+
+    @property
+    def is_static(self) -> bool:
+        return self.ours < 96
+
+
+# RFC 3551 4.5.2: the clock of G.722 is 8000 for reasons of history. RFC 7587 7: Opus is always
+# written with two channels, and is mono without "stereo=1". G.729: we neither send nor want the
+# silence descriptors of annex B.
+_WIRE = {
+    Codec.PCMU: _OnTheWire(8000, 1, 0),
+    Codec.PCMA: _OnTheWire(8000, 1, 8),
+    Codec.G722: _OnTheWire(8000, 1, 9),
+    Codec.G729: _OnTheWire(8000, 1, 18, "annexb=no"),
+    Codec.OPUS: _OnTheWire(48_000, 2, 111, "useinbandfec=1"),
+}
+_STATIC = {wire.ours: codec for codec, wire in _WIRE.items() if wire.is_static}
+_BY_NAME = {str(codec).lower(): codec for codec in Codec}
+# RFC 4733 2.1: events count in the clock of the audio that they stand in for.
+_OUR_EVENTS = {8000: 101, 48_000: 110}
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A codec under the payload type that a description gives it."""
+
+    codec: Codec
+    payload_type: int
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """Telephone events under a payload type; `knows_flash` tells of event 16."""
+
+    payload_type: int
+    clock_hz: int
+    knows_flash: bool = True
+
+
+def clock_of(codec: Codec) -> int:
+    """Return the clock of the timestamps of a codec."""
+    return _WIRE[codec].clock_hz
+
+
+def formats_of(stream: Stream) -> list[Format]:
+    """Return the codecs of a stream that we know, in its order."""
+    found = []
+    for payload_type in _payload_types(stream):
+        codec = _codec_of(stream, payload_type)
+        if codec is not None:
+            found.append(Format(codec, payload_type))
+    return found
+
+
+def events_of(stream: Stream) -> list[Events]:
+    """Return the telephone events of a stream."""
+    found = []
+    for payload_type in _payload_types(stream):
+        name, clock_hz, _ = _mapping(stream.mappings.get(payload_type, ""))
+        if name == _EVENTS and clock_hz in _OUR_EVENTS:
+            listed = stream.parameters.get(payload_type, "0-15")
+            found.append(Events(payload_type, clock_hz, _has_event(listed, _FLASH)))
+    return found
+
+
+def events_for(codec: Codec, events: Sequence[Events]) -> Events | None:
+    """Return the events that go with a codec: those of its clock, else what there is."""
+    with_its_clock = (each for each in events if each.clock_hz == clock_of(codec))
+    return next(with_its_clock, events[0] if events else None)
+
+
+def has_comfort_noise(stream: Stream, codec: Codec) -> bool:
+    """Whether silence may be told as noise (RFC 3389): under its static type, at 8000 Hz."""
+    return clock_of(codec) == 8000 and COMFORT_NOISE in _payload_types(stream)
+
+
+def packet_time_ms(stream: Stream) -> int:
+    """Return how long our packets shall be: what the peer asks for where we can do it."""
+    wanted = stream.packet_time_ms or DEFAULT_PACKET_TIME_MS
+    if stream.max_packet_time_ms:
+        wanted = min(wanted, stream.max_packet_time_ms)
+    return wanted if wanted in _PACKET_TIMES_MS else DEFAULT_PACKET_TIME_MS
+
+
+def offered_formats(
+    codecs: Iterable[Codec], former: Stream | None = None
+) -> tuple[list[Format], list[Events]]:
+    """Return what an offer of ours names, codecs in their order.
+
+    Within a session a payload type keeps its meaning (RFC 3264 8.3.2): numbers of the stream that
+    was described before stay what they were.
+    """
+    old_formats = formats_of(former) if former is not None else []
+    old_events = events_of(former) if former is not None else []
+    known = {each.codec: each.payload_type for each in old_formats}
+    known_events = {
+        each.clock_hz: each.payload_type for each in old_events if each.payload_type in _DYNAMIC
+    }
+    taken = set(former.mappings) if former is not None else set()
+    formats = []
+    for codec in codecs:
+        wire = _WIRE[codec]
+        ours = wire.ours if wire.is_static else known.get(codec) or _free(wire.ours, taken)
+        formats.append(Format(codec, ours))
+    events = []
+    for clock_hz in sorted({clock_of(each.codec) for each in formats}):
+        ours = known_events.get(clock_hz) or _free(_OUR_EVENTS[clock_hz], taken)
+        events.append(Events(ours, clock_hz))
+    return formats, events
+
+
+def format_lines(
+    formats: Sequence[Format], events: Sequence[Events], *, has_noise: bool = False
+) -> Iterator[str]:
+    """Return the attributes that tell what the payload types mean."""
+    for each in formats:
+        wire = _WIRE[each.codec]
+        channels = f"/{wire.channels}" if wire.channels > 1 else ""
+        yield f"a=rtpmap:{each.payload_type} {each.codec}/{wire.clock_hz}{channels}"
+        if wire.parameters:
+            yield f"a=fmtp:{each.payload_type} {wire.parameters}"
+    if has_noise:
+        yield f"a=rtpmap:{COMFORT_NOISE} CN/8000"
+    for event in events:
+        yield f"a=rtpmap:{event.payload_type} {_EVENTS}/{event.clock_hz}"
+        yield f"a=fmtp:{event.payload_type} {'0-16' if event.knows_flash else '0-15'}"
+
+
+def _free(wanted: int, taken: set[int]) -> int:
+    """Return a payload type that means nothing yet, and take it."""
+    if wanted in taken:
+        wanted = next((each for each in _DYNAMIC if each not in taken), wanted)
+    taken.add(wanted)
+    return wanted
+
+
+def _payload_types(stream: Stream) -> list[int]:
+    texts = (each for each in stream.formats if each.isascii() and each.isdigit())
+    return [int(each) for each in texts if len(each) <= 3 and int(each) < 128]
+
+
+def _codec_of(stream: Stream, payload_type: int) -> Codec | None:
+    mapping = stream.mappings.get(payload_type)
+    if mapping is None:
+        # RFC 3551 section 6: static types need no rtpmap.
+        return _STATIC.get(payload_type)
+    name, clock_hz, channels = _mapping(mapping)
+    codec = _BY_NAME.get(name)
+    if codec is None:
+        return None
+    wire = _WIRE[codec]
+    if payload_type == wire.ours and wire.is_static:
+        return codec  # whatever clock it is written with: phones have called G.722 one of 16000
+    return codec if (clock_hz, channels) == (wire.clock_hz, wire.channels) else None
+
+
+def _mapping(text: str) -> tuple[str, int, int]:
+    """Return name, clock and channels of an rtpmap; 0 for what cannot be read."""
+    name, clock, channels, *_ = (*text.split("/"), "", "", "")
+    return name, _small(clock), _small(channels) if channels else 1
+
+
+def _small(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 6 else 0
+
+
+def _has_event(events: str, wanted: int) -> bool:
+    """Whether a list such as "0-15,66" (RFC 4733 section 2.4.1) has an event."""
+    for part in events.split(","):
+        first, _, last = part.strip().partition("-")
+        last = last or first
+        if not (first.isascii() and first.isdigit() and last.isascii() and last.isdigit()):
+            continue
+        if len(first) <= 3 and len(last) <= 3 and int(first) <= wanted <= int(last):
+            return True
+    return False
