@@ -7,10 +7,12 @@
 #![deny(missing_docs)]
 #![deny(unsafe_code)]
 
+pub mod answer;
 pub mod clock;
 pub mod codec;
 pub mod disk;
 pub mod dtmf;
+pub mod dtmf_detector;
 pub mod event;
 pub mod figures;
 pub mod g711;
@@ -19,14 +21,19 @@ pub mod jitter;
 pub mod loader;
 pub mod player;
 pub mod port;
+pub mod progress;
 pub mod reactor;
 pub mod reception;
 pub mod recorder;
 pub mod rtp;
 pub mod secure;
+pub mod single_tone;
 pub mod socket;
+pub mod tone;
 pub mod wav;
 pub mod wheel;
 
 #[cfg(feature = "python")]
 mod engine;
+#[cfg(test)]
+mod test_noise;
