@@ -6,6 +6,7 @@ the GIL; its events wait in a queue behind an eventfd and reach asyncio in batch
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NewType, Protocol
@@ -67,6 +68,34 @@ class DtlsPeer:
     active: bool = False
     """Whether we begin the handshake (our answer is `a=setup:active`). Towards an offer of
     `actpass` we answer `passive`; our own offer is `actpass`, and browsers answer it `active`."""
+
+
+class Codec(StrEnum):
+    """The audio codecs of the engine, by their encoding names (RFC 3551, RFC 7587)."""
+
+    PCMA = "PCMA"
+    PCMU = "PCMU"
+    G722 = "G722"
+    G729 = "G729"
+    OPUS = "opus"
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """What was negotiated for a port."""
+
+    remote_ip: str
+    remote_port: int
+    codec: Codec
+    payload_type: int
+    """What stands for the codec in RTP, both ways."""
+    digit_payload_type: int | None = None
+    """Telephone events, RFC 4733; None when they were not negotiated."""
+    packet_time_ms: int = 20
+    send: bool = True
+    receive: bool = True
+    media_timeout_ms: int = 0
+    """Silence of the far end that is reported; 0 is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,20 +176,8 @@ class MediaEngine(Protocol):
     def open_port(self, local_ip: str) -> tuple[PortId, int]:
         """Bind an RTP port (even number) and return it; PlatformError MEDIA_PORTS_EXHAUSTED."""
 
-    def connect(
-        self,
-        port: PortId,
-        *,
-        remote_ip: str,
-        remote_port: int,
-        payload_type: int,
-        digit_payload_type: int | None,
-        packet_time_ms: int = 20,
-        send: bool = True,
-        receive: bool = True,
-        media_timeout_ms: int = 0,
-    ) -> None:
-        """Set or change what was negotiated: 8 is PCMA, 0 is PCMU; timeout 0 is none."""
+    def connect(self, port: PortId, connection: Connection) -> None:
+        """Set or change what was negotiated; PlatformError SDP_MALFORMED when it cannot be."""
 
     def close_port(self, port: PortId) -> None:
         """Stop everything on the port, then emit PortClosed."""
@@ -174,14 +191,22 @@ class MediaEngine(Protocol):
     def send_digits(self, port: PortId, digits: str, *, tone_ms: int, gap_ms: int) -> None:
         """Send RFC 4733 events `0-9*#A-D`, one after the other."""
 
-    def bridge(self, a: PortId, b: PortId) -> None:
-        """Let a and b hear each other, in place of what played; ends earlier bridges of both."""
+    def set_routes(self, routes: Mapping[PortId, Sequence[PortId]]) -> None:
+        """Let each named port hear the sum of its sources, all from the same frame on.
 
-    def unbridge(self, port: PortId) -> None:
-        """End the bridge of the port."""
+        What plays on a port is heard in place of its sources. A port never hears itself; one that
+        closes is heard by nobody any more.
+        """
 
-    def start_recording(self, path: str, left: PortId, right: PortId | None) -> RecordingId:
-        """Record what is received on `left` and `right` (None: mono), 8 kHz PCM16 WAV."""
+    def start_recording(
+        self, path: str, left: Sequence[PortId], right: Sequence[PortId] | None
+    ) -> RecordingId:
+        """Record what is received, 8 kHz PCM16 WAV: the ports of a side are mixed (None: mono)."""
+
+    def set_recording_sides(
+        self, recording: RecordingId, left: Sequence[PortId], right: Sequence[PortId]
+    ) -> None:
+        """Change who is recorded on which side; the file and its time go on."""
 
     def stop_recording(self, recording: RecordingId) -> None:
         """Finish the file; emits RecordingEnded."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
 from cti._media import Engine, PortsExhaustedError
 from cti.media import (
+    Connection,
     DigitReceived,
     DigitsSent,
     MediaEvent,
@@ -89,33 +90,11 @@ class RtpEngine:
             raise PlatformError(Code.CONFIG_INVALID, detail) from error
         return PortId(port), number
 
-    def connect(
-        self,
-        port: PortId,
-        *,
-        remote_ip: str,
-        remote_port: int,
-        payload_type: int,
-        digit_payload_type: int | None,
-        packet_time_ms: int = 20,
-        send: bool = True,
-        receive: bool = True,
-        media_timeout_ms: int = 0,
-    ) -> None:
+    def connect(self, port: PortId, connection: Connection) -> None:
         """Set what was negotiated; PlatformError SDP_MALFORMED when it is no RTP address."""
         try:
-            self._engine.connect(
-                port,
-                remote_ip=remote_ip,
-                remote_port=remote_port,
-                payload_type=payload_type,
-                digit_payload_type=digit_payload_type,
-                packet_time_ms=packet_time_ms,
-                send=send,
-                receive=receive,
-                media_timeout_ms=media_timeout_ms,
-            )
-        except (OverflowError, ValueError) as error:
+            self._engine.connect(port, connection)
+        except ValueError as error:
             raise PlatformError(Code.SDP_MALFORMED, str(error)) from error
 
     def close_port(self, port: PortId) -> None:
@@ -134,17 +113,22 @@ class RtpEngine:
         """Send RFC 4733 events."""
         self._engine.send_digits(port, digits, tone_ms=tone_ms, gap_ms=gap_ms)
 
-    def bridge(self, a: PortId, b: PortId) -> None:
-        """Let a and b hear each other."""
-        self._engine.bridge(a, b)
+    def set_routes(self, routes: Mapping[PortId, Sequence[PortId]]) -> None:
+        """Change who hears whom."""
+        self._engine.set_routes({sink: list(sources) for sink, sources in routes.items()})
 
-    def unbridge(self, port: PortId) -> None:
-        """End the bridge of the port."""
-        self._engine.unbridge(port)
-
-    def start_recording(self, path: str, left: PortId, right: PortId | None) -> RecordingId:
+    def start_recording(
+        self, path: str, left: Sequence[PortId], right: Sequence[PortId] | None
+    ) -> RecordingId:
         """Record what is received."""
-        return RecordingId(self._engine.start_recording(path, left, right))
+        sides = list(left), None if right is None else list(right)
+        return RecordingId(self._engine.start_recording(path, *sides))
+
+    def set_recording_sides(
+        self, recording: RecordingId, left: Sequence[PortId], right: Sequence[PortId]
+    ) -> None:
+        """Change who is recorded on which side."""
+        self._engine.set_recording_sides(recording, list(left), list(right))
 
     def stop_recording(self, recording: RecordingId) -> None:
         """Finish the file."""

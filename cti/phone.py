@@ -294,7 +294,7 @@ class PhoneCall(SessionObserverBase):
         if self._record_path is not None:
             self._record_path.parent.mkdir(parents=True, exist_ok=True)
             engine = self._router.engine
-            recording = engine.start_recording(str(self._record_path), self._port.port_id, None)
+            recording = engine.start_recording(str(self._record_path), [self._port.port_id], None)
             self._recording = recording
             self._router.recordings[recording] = self._on_recorded
 

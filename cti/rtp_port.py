@@ -7,7 +7,15 @@ from collections.abc import Callable
 
 from prometheus_client import Counter
 
-from cti.media import MediaEngine, MediaEvent, PortClosed, PortId, RecordingEnded, RecordingId
+from cti.media import (
+    Connection,
+    MediaEngine,
+    MediaEvent,
+    PortClosed,
+    PortId,
+    RecordingEnded,
+    RecordingId,
+)
 from cti.sdp import (
     LocalAudio,
     Negotiated,
@@ -133,17 +141,21 @@ class RtpPort:
         agreed = self.agreed
         if agreed is None:
             return
+        timeout_ms = self._media_timeout_ms
         self._engine.connect(
             self.port_id,
-            remote_ip=agreed.remote_ip,
-            remote_port=agreed.remote_port,
-            payload_type=agreed.payload_type,
-            digit_payload_type=agreed.digit_payload_type,
-            packet_time_ms=agreed.packet_time_ms,
-            send=agreed.send,
-            receive=agreed.receive,
-            # Who holds may send music or nothing: silence does not mean that it is gone.
-            media_timeout_ms=0 if self.is_held or not agreed.receive else self._media_timeout_ms,
+            Connection(
+                remote_ip=agreed.remote_ip,
+                remote_port=agreed.remote_port,
+                codec=agreed.codec,
+                payload_type=agreed.payload_type,
+                digit_payload_type=agreed.digit_payload_type,
+                packet_time_ms=agreed.packet_time_ms,
+                send=agreed.send,
+                receive=agreed.receive,
+                # Who holds may send music or nothing: silence does not mean that it is gone.
+                media_timeout_ms=timeout_ms if agreed.receive and not self.is_held else 0,
+            ),
         )
 
     def close(self) -> None:

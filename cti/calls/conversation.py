@@ -149,16 +149,19 @@ class Conversation:
         return (self._caller, self.leg.port), (self.leg.port, self._caller)
 
     def _join(self) -> None:
-        """Let both hear each other; the engine stops what played."""
+        """Let both hear each other in place of what played."""
         self._hears_music.clear()
-        self._context.router.engine.bridge(self._caller.port_id, self.leg.port.port_id)
+        engine = self._context.router.engine
+        engine.set_routes({one.port_id: [other.port_id] for one, other in self._ways()})
+        for listener, _ in self._ways():
+            engine.stop_play(listener.port_id)
         self.hold_changed()
 
     def _disconnect(self) -> None:
         for listener, _ in self._ways():
             if listener.port_id in self._hears_music:
                 self._stop_music(listener)
-        self._context.router.engine.unbridge(self._caller.port_id)
+        self._context.router.engine.set_routes({each.port_id: [] for each, _ in self._ways()})
 
     def _play_music(self, listener: RtpPort) -> None:
         clips = self._context.hold_music()
@@ -185,7 +188,7 @@ class Conversation:
             return
         agent, router = self._agent, self._context.router
         self._recording = router.engine.start_recording(
-            path, self._caller.port_id, self.leg.port.port_id
+            path, [self._caller.port_id], [self.leg.port.port_id]
         )
 
         def finished(event: RecordingEnded) -> None:

@@ -121,7 +121,9 @@ class InboundCall:
             return
         leg = early_media if isinstance(early_media, OutgoingLeg) else None
         if leg is not None and leg.has_early_media and self._caller.let_hear():
-            self.context.router.engine.bridge(self.caller_port.port_id, leg.port.port_id)
+            caller, far_end = self.caller_port.port_id, leg.port.port_id
+            self.context.router.engine.set_routes({caller: [far_end], far_end: [caller]})
+            self.context.router.engine.stop_play(caller)
         else:
             self._caller.ring()
 

@@ -1,6 +1,7 @@
 """Session descriptions (RFC 8866), and what two of them agree on (RFC 3264)."""
 
-from cti.sdp.codecs import DEFAULT_CODECS, Codec
+from cti.media import Codec
+from cti.sdp.codecs import DEFAULT_CODECS
 from cti.sdp.description import Direction, Sdp, Stream, parse_sdp
 from cti.sdp.negotiation import LocalAudio, Negotiated, answer, build_offer, negotiated
 from cti.sdp.security import LocalSecrets, Protection, SrtpPolicy

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
+from cti.media import Codec
 from cti.sdp.description import Stream
 
 COMFORT_NOISE = 13
@@ -16,16 +16,6 @@ _PACKET_TIMES_MS = (10, 20, 30, 40, 50, 60)
 _EVENTS = "telephone-event"
 _DYNAMIC = range(96, 128)
 _FLASH = 16
-
-
-class Codec(StrEnum):
-    """Audio codecs of the media engine, by their names in descriptions."""
-
-    PCMA = "PCMA"
-    PCMU = "PCMU"
-    G722 = "G722"
-    G729 = "G729"
-    OPUS = "opus"
 
 
 DEFAULT_CODECS = (Codec.PCMA, Codec.PCMU)

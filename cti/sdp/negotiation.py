@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from cti.media import DtlsPeer, SrtpKeys
+from cti.media import Codec, DtlsPeer, SrtpKeys
 from cti.sdp.codecs import (
     COMFORT_NOISE,
     DEFAULT_CODECS,
     DEFAULT_PACKET_TIME_MS,
     MAX_PACKET_TIME_MS,
-    Codec,
     Events,
     Format,
     events_for,

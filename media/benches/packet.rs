@@ -4,11 +4,14 @@ use std::hint::black_box;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use _media::codec::Codec;
 use _media::event::{Connection, PlayId, PortId};
 use _media::g711::{FRAME_SAMPLES, Law};
-use _media::player::Clip;
-use _media::port::{MAX_PACKET_LEN, Port, StreamStart};
+use _media::outbox::Outbox;
+use _media::player::Clips;
+use _media::port::{Port, StreamStart};
 use _media::rtp::{Packet, Pt, RtpTimestamp, SequenceNumber, Ssrc};
+use _media::sound::Sound;
 use criterion::{Criterion, criterion_group, criterion_main};
 
 fn far_end() -> SocketAddr {
@@ -21,7 +24,8 @@ fn port() -> Port {
     let mut port = Port::new(PortId(1), start);
     let connection = Connection {
         remote: far_end(),
-        law: Law::A,
+        codec: Codec::Pcma,
+        payload_type: Pt(8),
         digit_pt: Some(Pt(101)),
         frames_per_packet: 1,
         send: true,
@@ -48,17 +52,20 @@ fn datagram(index: u32) -> [u8; 172] {
 
 fn packets(criterion: &mut Criterion) {
     let mut events = Vec::new();
-    let mut out = [0; MAX_PACKET_LEN];
+    let mut out = Outbox::new(1);
+    let mut sound = Sound::default();
 
     let mut playing = port();
     playing.play(PlayId(1), true);
-    let clips = Ok(vec![Clip::from(&[1; 8000][..])]);
-    playing.loaded(PlayId(1), Law::A, clips, &mut events);
+    let clips = Clips::Law(Law::A, vec![[1; 8000].into()]);
+    playing.loaded(PlayId(1), Ok(clips), &mut events);
     let mut round = 0;
     criterion.bench_function("send prompt", |bench| {
         bench.iter(|| {
             round += 1;
-            black_box(playing.tick_send(round, None, &mut out, &mut events))
+            out.clear();
+            playing.tick_send(round, &mut sound, &mut out, &mut events);
+            black_box(out.packets().count())
         });
     });
 
@@ -72,17 +79,22 @@ fn packets(criterion: &mut Criterion) {
         });
     });
 
-    let mut bridged = port();
-    bridged.add_listener();
+    let mut routed = port();
+    routed.set_listeners(1);
     let mut index = 0;
-    criterion.bench_function("receive, buffer, read and send transcoded", |bench| {
+    criterion.bench_function("receive, buffer, decode, encode and send", |bench| {
         bench.iter(|| {
             index += 1;
             let now = Duration::from_millis(20) * index;
-            bridged.receive(&datagram(index), far_end(), now, &mut events);
-            bridged.tick_receive(index.into(), now, &mut events);
-            let heard = bridged.heard(index.into()).map(|(_, frame)| (Law::Mu, *frame));
-            black_box(bridged.tick_send(index.into(), heard, &mut out, &mut events))
+            routed.receive(&datagram(index), far_end(), now, &mut events);
+            routed.tick_receive(index.into(), now, &mut events);
+            sound.clear();
+            if let Some(pcm) = routed.pcm(index.into()) {
+                *sound.start_pcm() = *pcm;
+            }
+            out.clear();
+            routed.tick_send(index.into(), &mut sound, &mut out, &mut events);
+            black_box(out.packets().count())
         });
     });
 }

@@ -13,8 +13,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use _media::clock;
+use _media::codec::Codec;
 use _media::event::{Command, Connection, PortId};
-use _media::g711::Law;
 use _media::handle::{EngineHandle, PortRange};
 use _media::rtp::Pt;
 use _media::socket::RtpSocket;
@@ -53,9 +53,10 @@ fn main() -> Result<()> {
     }
     if bridged {
         for (index, pair) in calls.chunks_exact(2).enumerate() {
-            engine.send(Command::Bridge(pair[0].0, pair[1].0));
+            let (one, other) = (pair[0].0, pair[1].0);
+            engine.send(Command::SetRoutes(vec![(one, vec![other]), (other, vec![one])]));
             let path = directory.join(format!("{index}.wav"));
-            engine.start_recording(path, pair[0].0, Some(pair[1].0));
+            engine.start_recording(path, vec![one], Some(vec![other]));
         }
     }
     let settled = clock::now() + SETTLE;
@@ -99,7 +100,8 @@ fn connect(
         for (side, id, remote) in [(engine, port, far_number), (far_ends, far_port, number)] {
             let connection = Connection {
                 remote: SocketAddr::new(LOCALHOST, remote),
-                law: Law::A,
+                codec: Codec::Pcma,
+                payload_type: Pt(8),
                 digit_pt: Some(Pt(101)),
                 frames_per_packet: 1,
                 send: true,

@@ -193,6 +193,27 @@ impl Encoded {
         Some(Self { codec, len: payload.len() as u16, octets })
     }
 
+    /// Twenty milliseconds that are to be filled.
+    #[must_use]
+    pub const fn empty(codec: Codec) -> Self {
+        Self { codec, len: 0, octets: [0; MAX_FRAME_LEN] }
+    }
+
+    /// Replaces what it holds; what is longer than 20 ms may be is cut off.
+    pub fn set(&mut self, codec: Codec, payload: &[u8]) {
+        let payload = &payload[..payload.len().min(MAX_FRAME_LEN)];
+        self.octets[..payload.len()].copy_from_slice(payload);
+        self.len = payload.len() as u16;
+        self.codec = codec;
+    }
+
+    /// Its octets, `len` of them, to be written; more than 20 ms may be are not given.
+    pub fn start(&mut self, codec: Codec, len: usize) -> &mut [u8] {
+        self.codec = codec;
+        self.len = len.min(MAX_FRAME_LEN) as u16;
+        &mut self.octets[..usize::from(self.len)]
+    }
+
     /// How it is encoded.
     #[must_use]
     pub fn codec(&self) -> Codec {

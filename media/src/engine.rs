@@ -1,5 +1,6 @@
 //! The Python face: `cti._media.Engine`. No thread but the caller's ever holds the GIL.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
@@ -9,8 +10,9 @@ use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
+use crate::codec::Codec;
 use crate::event::{Command, Connection, Event, PortId, RecordingId};
-use crate::g711::{FRAME_MS, Law};
+use crate::g711::FRAME_MS;
 use crate::handle::{EngineHandle, OpenError, PortRange};
 use crate::port::MAX_FRAMES_PER_PACKET;
 use crate::rtp::Pt;
@@ -45,36 +47,8 @@ impl Engine {
         }
     }
 
-    #[pyo3(signature = (port, *, remote_ip, remote_port, payload_type, digit_payload_type,
-        packet_time_ms = 20, send = true, receive = true, media_timeout_ms = 0))]
-    #[expect(clippy::too_many_arguments, reason = "the fields of a negotiation")]
-    fn connect(
-        &self,
-        port: u64,
-        remote_ip: &str,
-        remote_port: u16,
-        payload_type: u8,
-        digit_payload_type: Option<u8>,
-        packet_time_ms: u32,
-        send: bool,
-        receive: bool,
-        media_timeout_ms: u32,
-    ) -> PyResult<()> {
-        let law = Law::of(Pt(payload_type)).ok_or_else(|| {
-            PyValueError::new_err(format!("payload type {payload_type} is neither PCMA nor PCMU"))
-        })?;
-        // A packet time is a wish, RFC 4566 section 6: it is met as far as 20 ms frames allow.
-        let frames = (packet_time_ms / FRAME_MS).clamp(1, MAX_FRAMES_PER_PACKET.into());
-        let connection = Connection {
-            remote: SocketAddr::new(parse_ip(remote_ip)?, remote_port),
-            law,
-            digit_pt: digit_payload_type.map(Pt),
-            frames_per_packet: frames as u8,
-            send,
-            receive,
-            media_timeout_ms,
-        };
-        self.handle.connect(PortId(port), connection);
+    fn connect(&self, port: u64, connection: Negotiated) -> PyResult<()> {
+        self.handle.connect(PortId(port), connection.check()?);
         Ok(())
     }
 
@@ -96,16 +70,18 @@ impl Engine {
         self.handle.send(Command::SendDigits(PortId(port), digits, tone_ms, gap_ms));
     }
 
-    fn bridge(&self, a: u64, b: u64) {
-        self.handle.send(Command::Bridge(PortId(a), PortId(b)));
+    fn set_routes(&self, routes: HashMap<u64, Vec<u64>>) {
+        let routes = routes.into_iter().map(|(sink, sources)| (PortId(sink), ids(sources)));
+        self.handle.send(Command::SetRoutes(routes.collect()));
     }
 
-    fn unbridge(&self, port: u64) {
-        self.handle.send(Command::Unbridge(PortId(port)));
+    fn start_recording(&self, path: PathBuf, left: Vec<u64>, right: Option<Vec<u64>>) -> u64 {
+        self.handle.start_recording(path, ids(left), right.map(ids)).0
     }
 
-    fn start_recording(&self, path: PathBuf, left: u64, right: Option<u64>) -> u64 {
-        self.handle.start_recording(path, PortId(left), right.map(PortId)).0
+    fn set_recording_sides(&self, recording: u64, left: Vec<u64>, right: Vec<u64>) {
+        let recording = RecordingId(recording);
+        self.handle.send(Command::SetRecordingSides(recording, ids(left), ids(right)));
     }
 
     fn stop_recording(&self, recording: u64) {
@@ -134,6 +110,46 @@ impl Engine {
 
     fn shutdown(&self, py: Python<'_>) {
         py.detach(|| self.handle.shutdown());
+    }
+}
+
+fn ids(ports: Vec<u64>) -> Vec<PortId> {
+    ports.into_iter().map(PortId).collect()
+}
+
+/// `cti.media.Connection`, by the names of its fields.
+#[derive(FromPyObject)]
+struct Negotiated {
+    remote_ip: String,
+    remote_port: i64,
+    codec: String,
+    payload_type: u8,
+    digit_payload_type: Option<u8>,
+    packet_time_ms: u32,
+    send: bool,
+    receive: bool,
+    media_timeout_ms: u32,
+}
+
+impl Negotiated {
+    fn check(self) -> PyResult<Connection> {
+        let codec = Codec::of_name(&self.codec)
+            .filter(|codec| codec.law().is_some())
+            .ok_or_else(|| PyValueError::new_err(format!("codec {} is not known", self.codec)))?;
+        // A packet time is a wish, RFC 4566 section 6: it is met as far as 20 ms frames allow.
+        let frames = (self.packet_time_ms / FRAME_MS).clamp(1, MAX_FRAMES_PER_PACKET.into());
+        let port = u16::try_from(self.remote_port)
+            .map_err(|_| PyValueError::new_err(format!("not a port: {}", self.remote_port)))?;
+        Ok(Connection {
+            remote: SocketAddr::new(parse_ip(&self.remote_ip)?, port),
+            codec,
+            payload_type: Pt(self.payload_type),
+            digit_pt: self.digit_payload_type.map(Pt),
+            frames_per_packet: frames as u8,
+            send: self.send,
+            receive: self.receive,
+            media_timeout_ms: self.media_timeout_ms,
+        })
     }
 }
 

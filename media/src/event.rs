@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use rustix::event::{EventfdFlags, eventfd};
 
-use crate::g711::Law;
-use crate::player::Clip;
+use crate::codec::Codec;
+use crate::player::Clips;
 use crate::rtp::Pt;
 use crate::socket::RtpSocket;
 
@@ -78,12 +78,14 @@ pub enum Event {
 }
 
 /// What was negotiated for a port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Connection {
     /// Where to send, until the far end is heard from another port of the same address.
     pub remote: SocketAddr,
     /// Audio both ways.
-    pub law: Law,
+    pub codec: Codec,
+    /// The payload type that stands for the codec, both ways.
+    pub payload_type: Pt,
     /// Telephone events, when negotiated.
     pub digit_pt: Option<Pt>,
     /// Frames of 20 ms in a packet.
@@ -116,17 +118,17 @@ pub enum Command {
     /// Play files in order, or for ever.
     Play(PortId, PlayId, Vec<PathBuf>, bool),
     /// The loader's answer to a play.
-    Loaded(PortId, PlayId, Law, Result<Vec<Clip>, String>),
+    Loaded(PortId, PlayId, Result<Clips, String>),
     /// Stop what plays.
     StopPlay(PortId),
     /// Send digits with the lengths of tone and gap in ms.
     SendDigits(PortId, String, u32, u32),
-    /// Let two ports hear each other.
-    Bridge(PortId, PortId),
-    /// End the bridge of a port.
-    Unbridge(PortId),
-    /// Record one or two ports.
-    StartRecording(RecordingId, PathBuf, PortId, Option<PortId>),
+    /// Let each of these ports hear the sum of its sources, all from the same frame on.
+    SetRoutes(Vec<(PortId, Vec<PortId>)>),
+    /// Record what is received, mixed: on one channel, or on the left and the right one.
+    StartRecording(RecordingId, PathBuf, Vec<PortId>, Option<Vec<PortId>>),
+    /// Change who is recorded on the left, or only, and on the right channel.
+    SetRecordingSides(RecordingId, Vec<PortId>, Vec<PortId>),
     /// Finish a recording.
     StopRecording(RecordingId),
     /// Finish everything and end the thread.

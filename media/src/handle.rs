@@ -110,12 +110,12 @@ impl EngineHandle {
         play
     }
 
-    /// Records ports.
+    /// Records ports, those of a side mixed; without a right side on one channel.
     pub fn start_recording(
         &self,
         path: PathBuf,
-        left: PortId,
-        right: Option<PortId>,
+        left: Vec<PortId>,
+        right: Option<Vec<PortId>>,
     ) -> RecordingId {
         let recording = RecordingId(self.next_id());
         self.send(Command::StartRecording(recording, path, left, right));

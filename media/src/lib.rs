@@ -1,6 +1,7 @@
 //! RTP media engine: one reactor thread moves every packet, two threads touch the disk.
 //!
-//! Protocol modules (`rtp`, `g711`, `dtmf`, `jitter`, `wav`, `player`, `port`, `wheel`) are pure:
+//! Modules without I/O (`rtp`, `codec`, `dtmf`, `jitter`, `wav`, `player`, `port`, `matrix`, `mixer`,
+//! `wheel` and the like) are pure:
 //! they take bytes and the time and give bytes and events. Sockets, clock and files are reached
 //! only from `socket`, `clock`, `loader`, `disk` and `reactor`.
 
@@ -19,6 +20,9 @@ pub mod g711;
 pub mod handle;
 pub mod jitter;
 pub mod loader;
+pub mod matrix;
+pub mod mixer;
+pub mod outbox;
 pub mod player;
 pub mod port;
 pub mod progress;
@@ -29,6 +33,7 @@ pub mod rtp;
 pub mod secure;
 pub mod single_tone;
 pub mod socket;
+pub mod sound;
 pub mod tone;
 pub mod wav;
 pub mod wheel;

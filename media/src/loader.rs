@@ -1,4 +1,7 @@
 //! The loader thread: reads prompts, encodes them once per law and keeps them in memory.
+//!
+//! What codecs other than G.711 play is kept linear: their encoders have a state, which belongs to
+//! the port.
 
 use std::collections::HashMap;
 use std::fs;
@@ -10,9 +13,10 @@ use std::time::SystemTime;
 
 use crossbeam_channel::{Sender, unbounded};
 
+use crate::codec::Codec;
 use crate::event::{Command, PlayId, PortId, WakingQueue};
 use crate::g711::Law;
-use crate::player::Clip;
+use crate::player::Clips;
 use crate::wav;
 
 /// Encoded audio kept, about two and a quarter hours.
@@ -28,8 +32,8 @@ pub struct Request {
     pub port: PortId,
     /// The play.
     pub play: PlayId,
-    /// Law to encode in.
-    pub law: Law,
+    /// What the port speaks.
+    pub codec: Codec,
     /// Files in order.
     pub paths: Vec<PathBuf>,
 }
@@ -43,17 +47,33 @@ pub fn start(answers: WakingQueue<Command>) -> io::Result<(Sender<Request>, Join
     let thread = thread::Builder::new().name("media-load".into()).spawn(move || {
         let mut cache = Cache::new(CACHE_LIMIT_BYTES);
         for request in queue {
-            let clips = request.paths.iter().map(|path| cache.clip(path, request.law)).collect();
-            answers.push(Command::Loaded(request.port, request.play, request.law, clips));
+            let clips = cache.clips(&request.paths, request.codec);
+            answers.push(Command::Loaded(request.port, request.play, clips));
         }
     })?;
     Ok((requests, thread))
 }
 
-/// Encoded clips, the least recently used ones dropped beyond a limit.
+/// One file in one form.
+#[derive(Clone, Debug)]
+enum Clip {
+    Law(Arc<[u8]>),
+    Linear(Arc<[i16]>),
+}
+
+impl Clip {
+    fn size_bytes(&self) -> usize {
+        match self {
+            Self::Law(octets) => octets.len(),
+            Self::Linear(samples) => size_of_val(&samples[..]),
+        }
+    }
+}
+
+/// Clips in memory, the least recently used ones dropped beyond a limit.
 #[derive(Debug)]
 pub struct Cache {
-    clips: HashMap<(PathBuf, Law), Entry>,
+    clips: HashMap<(PathBuf, Option<Law>), Entry>,
     limit_bytes: usize,
     used_bytes: usize,
     uses: u64,
@@ -80,11 +100,27 @@ impl Cache {
         Self { clips: HashMap::new(), limit_bytes, used_bytes: 0, uses: 0 }
     }
 
-    /// The clip of a file, from memory when the file has not changed.
+    /// The clips of some files in the form in which a port of `codec` plays them.
     ///
     /// # Errors
     /// Words naming the file and why it cannot be played.
-    pub fn clip(&mut self, path: &Path, law: Law) -> Result<Clip, String> {
+    pub fn clips(&mut self, paths: &[PathBuf], codec: Codec) -> Result<Clips, String> {
+        let mut octets = Vec::new();
+        let mut samples = Vec::new();
+        for path in paths {
+            match self.clip(path, codec.law())? {
+                Clip::Law(clip) => octets.push(clip),
+                Clip::Linear(clip) => samples.push(clip),
+            }
+        }
+        Ok(match codec.law() {
+            Some(law) => Clips::Law(law, octets),
+            None => Clips::Linear(samples),
+        })
+    }
+
+    /// The clip of a file, from memory when the file has not changed.
+    fn clip(&mut self, path: &Path, law: Option<Law>) -> Result<Clip, String> {
         let describe = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
         let meta = fs::metadata(path).map_err(|error| describe(&error))?;
         let modified = meta.modified().map_err(|error| describe(&error))?;
@@ -95,31 +131,32 @@ impl Cache {
             && entry.version == version
         {
             entry.last_use = self.uses;
-            return Ok(Arc::clone(&entry.clip));
+            return Ok(entry.clip.clone());
         }
         if !meta.is_file() || version.size_bytes > MAX_FILE_BYTES {
             return Err(describe(&"not a file, or too long to play"));
         }
         let file = fs::read(path).map_err(|error| describe(&error))?;
-        let samples = wav::samples(&file).map_err(|error| describe(&error))?;
-        let clip: Clip = samples
-            .chunks_exact(2)
-            .map(|pair| law.encode(i16::from_le_bytes([pair[0], pair[1]])))
-            .collect();
-        self.insert(key, Entry { clip: Arc::clone(&clip), version, last_use: self.uses });
+        let octets = wav::samples(&file).map_err(|error| describe(&error))?;
+        let samples = octets.chunks_exact(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]]));
+        let clip = match law {
+            Some(law) => Clip::Law(samples.map(|sample| law.encode(sample)).collect()),
+            None => Clip::Linear(samples.collect()),
+        };
+        self.insert(key, Entry { clip: clip.clone(), version, last_use: self.uses });
         Ok(clip)
     }
 
-    fn insert(&mut self, key: (PathBuf, Law), entry: Entry) {
-        self.used_bytes += entry.clip.len();
+    fn insert(&mut self, key: (PathBuf, Option<Law>), entry: Entry) {
+        self.used_bytes += entry.clip.size_bytes();
         if let Some(former) = self.clips.insert(key, entry) {
-            self.used_bytes -= former.clip.len();
+            self.used_bytes -= former.clip.size_bytes();
         }
         while self.used_bytes > self.limit_bytes && self.clips.len() > 1 {
             let oldest = self.clips.iter().min_by_key(|(_, entry)| entry.last_use);
             let Some(key) = oldest.map(|(key, _)| key.clone()) else { break };
             if let Some(dropped) = self.clips.remove(&key) {
-                self.used_bytes -= dropped.clip.len();
+                self.used_bytes -= dropped.clip.size_bytes();
             }
         }
     }
@@ -141,19 +178,30 @@ mod tests {
         fs::write(path, file).unwrap();
     }
 
+    /// The only clip of a play.
+    fn octets(cache: &mut Cache, path: &Path, codec: Codec) -> Result<Arc<[u8]>, String> {
+        match cache.clips(&[path.to_path_buf()], codec)? {
+            Clips::Law(_, clips) => Ok(Arc::clone(&clips[0])),
+            Clips::Linear(_) => Err("linear".into()),
+        }
+    }
+
     #[test]
     fn a_clip_is_shared_until_its_file_changes() {
         let directory = directory("share");
         let path = directory.join("prompt.wav");
         write(&path, &[0, 9000]);
         let mut cache = Cache::new(1000);
-        let first = cache.clip(&path, Law::A).unwrap();
+        let first = octets(&mut cache, &path, Codec::Pcma).unwrap();
         assert_eq!(*first, [Law::A.encode(0), Law::A.encode(9000)]);
-        assert!(Arc::ptr_eq(&first, &cache.clip(&path, Law::A).unwrap()));
-        assert_eq!(cache.clip(&path, Law::Mu).unwrap()[0], Law::Mu.encode(0));
+        assert!(Arc::ptr_eq(&first, &octets(&mut cache, &path, Codec::Pcma).unwrap()));
+        assert_eq!(octets(&mut cache, &path, Codec::Pcmu).unwrap()[0], Law::Mu.encode(0));
         write(&path, &[1, 2, 3]);
-        assert_eq!(cache.clip(&path, Law::A).unwrap().len(), 3);
+        assert_eq!(octets(&mut cache, &path, Codec::Pcma).unwrap().len(), 3);
         assert_eq!(cache.used_bytes, 5);
+        let linear = cache.clips(&[path], Codec::G722).unwrap();
+        assert_eq!(linear, Clips::Linear(vec![vec![1, 2, 3].into()]));
+        assert_eq!(cache.used_bytes, 11);
         fs::remove_dir_all(directory).unwrap();
     }
 
@@ -165,12 +213,12 @@ mod tests {
         for path in &paths {
             write(path, &[0; 100]);
         }
-        cache.clip(&paths[0], Law::A).unwrap();
-        cache.clip(&paths[1], Law::A).unwrap();
-        cache.clip(&paths[0], Law::A).unwrap();
-        cache.clip(&paths[2], Law::A).unwrap();
+        octets(&mut cache, &paths[0], Codec::Pcma).unwrap();
+        octets(&mut cache, &paths[1], Codec::Pcma).unwrap();
+        octets(&mut cache, &paths[0], Codec::Pcma).unwrap();
+        octets(&mut cache, &paths[2], Codec::Pcma).unwrap();
         assert_eq!(cache.used_bytes, 200);
-        assert!(!cache.clips.contains_key(&(paths[1].clone(), Law::A)));
+        assert!(!cache.clips.contains_key(&(paths[1].clone(), Some(Law::A))));
         fs::remove_dir_all(directory).unwrap();
     }
 
@@ -178,12 +226,12 @@ mod tests {
     fn errors_name_the_file() {
         let directory = directory("errors");
         let path = directory.join("absent.wav");
-        let error = Cache::new(1).clip(&path, Law::A).unwrap_err();
+        let error = octets(&mut Cache::new(1), &path, Codec::Pcma).unwrap_err();
         assert!(error.contains("absent.wav"), "{error}");
         fs::write(&path, b"no audio").unwrap();
-        let error = Cache::new(1).clip(&path, Law::A).unwrap_err();
+        let error = octets(&mut Cache::new(1), &path, Codec::Pcma).unwrap_err();
         assert!(error.ends_with("not a WAV file"), "{error}");
-        assert!(Cache::new(1).clip(&directory, Law::A).is_err());
+        assert!(octets(&mut Cache::new(1), &directory, Codec::Pcma).is_err());
         fs::remove_dir_all(directory).unwrap();
     }
 }

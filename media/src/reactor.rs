@@ -16,18 +16,23 @@ use rustix::event::epoll;
 use rustix::time::Timespec;
 use slab::Slab;
 
-use crate::clock;
+use crate::clock::{self, Now};
 use crate::disk::Disk;
 use crate::event::{Command, Event, PortId, RecordingId, WakingQueue};
 use crate::figures::Figures;
-use crate::g711::{Frame, Law};
 use crate::loader;
-use crate::port::{MAX_PACKET_LEN, Port};
+use crate::matrix::{Matrix, Sink};
+use crate::mixer;
+use crate::outbox::Outbox;
+use crate::port::Port;
 use crate::recorder::Recorder;
 use crate::socket::{PortNumbers, RtpSocket};
+use crate::sound::Sound;
 use crate::wheel::{SLOTS, Tick, Wheel};
 
 mod control;
+mod recording;
+mod routing;
 
 /// Larger datagrams are no voice and are cut, then refused by their length.
 const RECEIVE_BUFFER_LEN: usize = 1500;
@@ -64,7 +69,6 @@ struct Entry {
     port: Port,
     socket: RtpSocket,
     slot: usize,
-    bridge: Option<usize>,
 }
 
 #[derive(Default)]
@@ -79,18 +83,26 @@ struct Inbox {
     datagram: [u8; RECEIVE_BUFFER_LEN],
 }
 
+/// Room for what is sent in one slot.
+struct Sending {
+    sound: Sound,
+    outbox: Outbox,
+}
+
 /// The state of the thread.
 pub struct Reactor {
     shared: Shared,
     epoll: OwnedFd,
     ports: Slab<Entry>,
     port_keys: HashMap<PortId, usize>,
+    matrix: Matrix,
     recordings: Slab<Recorder>,
     recording_keys: HashMap<RecordingId, usize>,
     dropped: HashMap<RecordingId, u64>,
     wheel: Wheel,
     next_figures_round: u64,
     slots: [Slot; SLOTS],
+    sending: Sending,
     events: Vec<Event>,
     loads: Sender<loader::Request>,
     disk: Disk,
@@ -111,12 +123,14 @@ impl Reactor {
             epoll,
             ports: Slab::new(),
             port_keys: HashMap::new(),
+            matrix: Matrix::default(),
             recordings: Slab::new(),
             recording_keys: HashMap::new(),
             dropped: HashMap::new(),
             wheel: Wheel::new(clock::now()),
             next_figures_round: 0,
             slots: Default::default(),
+            sending: Sending { sound: Sound::default(), outbox: Outbox::new(SEND_BATCH) },
             events: Vec::new(),
             loads,
             disk,
@@ -194,20 +208,9 @@ impl Reactor {
     }
 
     fn tick(&mut self, tick: &Tick) {
-        let now = clock::now();
         // Taken out so that ports can be changed while it is walked; put back below.
         let slot = std::mem::take(&mut self.slots[tick.slot]);
-        for key in &slot.ports {
-            self.ports[*key].port.tick_receive(tick.round, now, &mut self.events);
-        }
-        for key in &slot.recordings {
-            self.tick_recording(*key, tick.round);
-        }
-        for batch in slot.ports.chunks(SEND_BATCH) {
-            let sent = batch.iter().filter(|key| self.tick_send(**key, tick.round)).count();
-            let lateness = clock::now().saturating_sub(tick.deadline);
-            self.shared.figures.count_sent(sent as u64, lateness);
-        }
+        self.tick_members(&slot.ports, &slot.recordings, tick.round, Some(tick.deadline));
         self.slots[tick.slot] = slot;
         if tick.round >= self.next_figures_round {
             self.next_figures_round = tick.round + FIGURES_EVERY_ROUNDS;
@@ -216,52 +219,54 @@ impl Reactor {
         }
     }
 
-    /// Sends what is due on a port; true when a packet left.
-    fn tick_send(&mut self, key: usize, round: u64) -> bool {
-        let bridged: Option<(Law, Frame)> = self.ports[key]
-            .bridge
-            .and_then(|peer| self.ports.get(peer))
-            .and_then(|peer| peer.port.heard(round))
-            .map(|(law, frame)| (law, *frame));
-        let entry = &mut self.ports[key];
-        let mut packet = [0; MAX_PACKET_LEN];
-        let len = entry.port.tick_send(round, bridged, &mut packet, &mut self.events);
-        let (Some(len), Some(to)) = (len, entry.port.destination()) else { return false };
-        let sent = entry.socket.send(&packet[..len], &to).is_ok();
-        if !sent {
-            self.shared.figures.send_errors.add(1);
+    /// Lets ports hear, recordings record and ports send, in this order: who hears whom sits in
+    /// the same slot, and so hears what was said in the same 20 ms.
+    fn tick_members(
+        &mut self,
+        ports: &[usize],
+        recordings: &[usize],
+        round: u64,
+        deadline: Option<Now>,
+    ) {
+        let now = clock::now();
+        for key in ports {
+            self.ports[*key].port.tick_receive(round, now, &mut self.events);
         }
-        sent
+        for key in recordings {
+            self.tick_recording(*key, round);
+        }
+        for batch in ports.chunks(SEND_BATCH) {
+            for key in batch {
+                self.tick_send(*key, round);
+            }
+            let sent = self.flush();
+            let now = clock::now();
+            let lateness = now.saturating_sub(deadline.unwrap_or(now));
+            self.shared.figures.count_sent(sent, lateness);
+        }
     }
 
-    fn tick_recording(&mut self, key: usize, round: u64) {
-        // Time that the thread has missed is silence: a recording keeps the clock's time.
-        for _ in 0..self.recordings[key].advance(round) {
-            if self.recordings[key].push(None, None) {
-                self.flush_recording(key);
+    /// Puts what is due on a port into the outbox.
+    fn tick_send(&mut self, key: usize, round: u64) {
+        let Sending { sound, outbox } = &mut self.sending;
+        let codec = self.ports[key].port.codec();
+        mixer::hear(self.matrix.sources(Sink::Port(key)), codec, round, &mut self.ports, sound);
+        outbox.begin(key);
+        self.ports[key].port.tick_send(round, sound, outbox, &mut self.events);
+    }
+
+    /// Sends what is in the outbox; returns how many packets left.
+    fn flush(&mut self) -> u64 {
+        let mut sent = 0;
+        for (packet, octets) in self.sending.outbox.packets() {
+            if self.ports[packet.key].socket.send(octets, &packet.to).is_ok() {
+                sent += 1;
+            } else {
+                self.shared.figures.send_errors.add(1);
             }
         }
-        let recorder = &mut self.recordings[key];
-        let heard = |side: Option<usize>| {
-            side.and_then(|key| self.ports.get(key)).and_then(|entry| entry.port.heard(round))
-        };
-        let (left, right) = (heard(recorder.left), heard(recorder.right));
-        if recorder.push(left, right) {
-            self.flush_recording(key);
-        }
-    }
-
-    fn flush_recording(&mut self, key: usize) {
-        let recorder = &mut self.recordings[key];
-        if self.disk.has_room() {
-            let empty = self.disk.spare_chunk(recorder.chunk_capacity());
-            let (chunk, owed_frames) = recorder.take(empty);
-            self.disk.write(recorder.id, owed_frames, chunk);
-        } else {
-            let frames = u64::from(recorder.drop_chunk());
-            self.shared.figures.dropped_frames.add(frames);
-            *self.dropped.entry(recorder.id).or_default() += frames;
-        }
+        self.sending.outbox.clear();
+        sent
     }
 
     fn publish(&mut self) {

@@ -1,21 +1,19 @@
-//! A recording as the reactor sees it: frames of one or two ports, interleaved into chunks.
+//! A recording as the reactor sees it: frames of one or two sides, interleaved into chunks.
 
+use crate::codec::{PCM_SAMPLES, Pcm};
 use crate::event::RecordingId;
-use crate::g711::{FRAME_SAMPLES, Frame, Law};
 use crate::wav::frame_len;
 
 /// Frames in a chunk handed to the disk thread, 0.5 s.
 pub const CHUNK_FRAMES: u32 = 25;
 
-/// A recording in progress. Ports are named by their key in the reactor; a closed one is None.
+/// A recording in progress.
 #[derive(Debug)]
 pub struct Recorder {
     /// Its id.
     pub id: RecordingId,
-    /// Port heard on the left, or on the only channel.
-    pub left: Option<usize>,
-    /// Port heard on the right.
-    pub right: Option<usize>,
+    /// Keys of the ports heard on the left, or only, and on the right channel.
+    pub sides: [Vec<usize>; 2],
     /// Slot of the wheel it is fed in.
     pub slot: usize,
     channels: u16,
@@ -26,19 +24,14 @@ pub struct Recorder {
     owed_frames: u32,
 }
 
-/// What one side was heard saying in 20 ms; None is silence.
-pub type Heard<'a> = Option<(Law, &'a Frame)>;
-
 impl Recorder {
-    /// A recording without audio so far; two channels when `right` is given.
+    /// A recording without audio so far, of one or two channels.
     #[must_use]
-    pub fn new(id: RecordingId, left: Option<usize>, right: Option<Option<usize>>) -> Self {
-        let channels = if right.is_some() { 2 } else { 1 };
+    pub fn new(id: RecordingId, channels: u16, slot: usize) -> Self {
         Self {
             id,
-            left,
-            right: right.flatten(),
-            slot: 0,
+            sides: Default::default(),
+            slot,
             channels,
             chunk: Vec::new(),
             frames: 0,
@@ -53,23 +46,25 @@ impl Recorder {
         self.channels
     }
 
-    /// Moves on to a round of the wheel; returns how many were left out since the last one.
-    pub fn advance(&mut self, round: u64) -> u64 {
-        let last = self.last_round.replace(round);
-        last.map_or(0, |last| round.saturating_sub(last + 1))
+    /// Moves on to a round of the wheel; returns how many were left out since the last one, or
+    /// None when it was met before: its slot has changed.
+    pub fn advance(&mut self, round: u64) -> Option<u64> {
+        match self.last_round.replace(round) {
+            Some(last) if last == round => None,
+            last => Some(last.map_or(0, |last| round.saturating_sub(last + 1))),
+        }
     }
 
-    /// Adds 20 ms; true when the chunk is full.
-    pub fn push(&mut self, left: Heard<'_>, right: Heard<'_>) -> bool {
+    /// Adds 20 ms of each side, None of which is silence; true when the chunk is full.
+    pub fn push(&mut self, sides: [Option<&Pcm>; 2]) -> bool {
         let start = self.chunk.len();
         self.chunk.resize(start + frame_len(self.channels), 0);
         let frame = &mut self.chunk[start..];
-        for (side, heard) in [left, right].into_iter().take(self.channels.into()).enumerate() {
-            let Some((law, octets)) = heard else { continue };
-            let decoder = law.decoder();
-            let samples = frame.chunks_exact_mut(2).skip(side).step_by(self.channels.into());
-            for (sample, octet) in samples.zip(octets) {
-                sample.copy_from_slice(&decoder[usize::from(*octet)].to_le_bytes());
+        for (side, pcm) in sides.into_iter().take(self.channels.into()).enumerate() {
+            let Some(pcm) = pcm else { continue };
+            let places = frame.chunks_exact_mut(2).skip(side).step_by(self.channels.into());
+            for (place, sample) in places.zip(pcm) {
+                place.copy_from_slice(&sample.to_le_bytes());
             }
         }
         self.frames += 1;
@@ -94,7 +89,7 @@ impl Recorder {
     /// Octets a full chunk takes.
     #[must_use]
     pub fn chunk_capacity(&self) -> usize {
-        CHUNK_FRAMES as usize * FRAME_SAMPLES * 2 * usize::from(self.channels)
+        CHUNK_FRAMES as usize * PCM_SAMPLES * 2 * usize::from(self.channels)
     }
 }
 
@@ -108,43 +103,40 @@ mod tests {
 
     #[test]
     fn sides_are_interleaved_and_absent_ones_are_silent() {
-        let loud = [Law::A.encode(8000); FRAME_SAMPLES];
-        let soft = [Law::Mu.encode(-400); FRAME_SAMPLES];
-        let mut recorder = Recorder::new(RecordingId(1), Some(0), Some(Some(1)));
-        recorder.push(Some((Law::A, &loud)), Some((Law::Mu, &soft)));
-        recorder.push(None, Some((Law::Mu, &soft)));
+        let (loud, soft) = ([8000; PCM_SAMPLES], [-400; PCM_SAMPLES]);
+        let mut recorder = Recorder::new(RecordingId(1), 2, 0);
+        recorder.push([Some(&loud), Some(&soft)]);
+        recorder.push([None, Some(&soft)]);
         let chunk = samples(&recorder.take(Vec::new()).0);
-        assert_eq!(chunk.len(), 2 * 2 * FRAME_SAMPLES);
-        let (left, right) = (Law::A.decode(loud[0]), Law::Mu.decode(soft[0]));
-        assert_eq!(chunk[..2], [left, right]);
-        assert_eq!(chunk[318..322], [left, right, 0, right]);
+        assert_eq!(chunk.len(), 2 * 2 * PCM_SAMPLES);
+        assert_eq!(chunk[..2], [8000, -400]);
+        assert_eq!(chunk[318..322], [8000, -400, 0, -400]);
     }
 
     #[test]
     fn mono_holds_one_side() {
-        let octets = [Law::A.encode(8000); FRAME_SAMPLES];
-        let mut recorder = Recorder::new(RecordingId(1), Some(0), None);
-        recorder.push(Some((Law::A, &octets)), None);
-        let chunk = samples(&recorder.take(Vec::new()).0);
-        assert_eq!(chunk, [Law::A.decode(octets[0]); FRAME_SAMPLES]);
+        let loud = [8000; PCM_SAMPLES];
+        let mut recorder = Recorder::new(RecordingId(1), 1, 0);
+        recorder.push([Some(&loud), Some(&loud)]);
+        assert_eq!(samples(&recorder.take(Vec::new()).0), loud);
     }
 
     #[test]
-    fn rounds_left_out_are_counted() {
-        let mut recorder = Recorder::new(RecordingId(1), Some(0), None);
-        let missed: Vec<_> = [7, 8, 12, 13].map(|round| recorder.advance(round)).into();
-        assert_eq!(missed, [0, 0, 3, 0]);
+    fn rounds_left_out_are_counted_and_none_is_met_twice() {
+        let mut recorder = Recorder::new(RecordingId(1), 1, 0);
+        let missed: Vec<_> = [7, 8, 8, 12, 13].map(|round| recorder.advance(round)).into();
+        assert_eq!(missed, [Some(0), Some(0), None, Some(3), Some(0)]);
     }
 
     #[test]
     fn dropped_chunks_are_owed_as_silence() {
-        let mut recorder = Recorder::new(RecordingId(1), Some(0), None);
+        let mut recorder = Recorder::new(RecordingId(1), 1, 0);
         for _ in 1..CHUNK_FRAMES {
-            assert!(!recorder.push(None, None));
+            assert!(!recorder.push([None, None]));
         }
-        assert!(recorder.push(None, None));
+        assert!(recorder.push([None, None]));
         assert_eq!(recorder.drop_chunk(), CHUNK_FRAMES);
-        recorder.push(None, None);
+        recorder.push([None, None]);
         let (chunk, owed) = recorder.take(Vec::new());
         assert_eq!((chunk.len(), owed), (frame_len(1), CHUNK_FRAMES));
         assert_eq!(recorder.take(Vec::new()).1, 0);

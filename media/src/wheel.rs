@@ -57,13 +57,16 @@ impl Wheel {
             self.skipped_rounds += rounds;
             self.next += rounds * SLOTS as u64;
         }
-        let tick = Tick {
-            slot: (self.next % SLOTS as u64) as usize,
-            round: self.next / SLOTS as u64,
-            deadline: self.deadline(),
-        };
+        let (slot, round) = self.next();
+        let tick = Tick { slot, round, deadline: self.deadline() };
         self.next += 1;
         Some(tick)
+    }
+
+    /// The slot that comes next, and its round.
+    #[must_use]
+    pub fn next(&self) -> (usize, u64) {
+        ((self.next % SLOTS as u64) as usize, self.next / SLOTS as u64)
     }
 
     /// Goes on after an idle time, without counting it as lateness.
@@ -97,6 +100,7 @@ mod tests {
             assert_eq!(tick.slot, index as usize % SLOTS);
             assert_eq!(tick.round, u64::from(index) / SLOTS as u64);
             assert_eq!(wheel.pop_due(deadline + MS), None);
+            assert_eq!(wheel.next().0, (tick.slot + 1) % SLOTS);
         }
     }
 

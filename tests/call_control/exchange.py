@@ -11,7 +11,6 @@ from typing import cast
 from cti.admission import Admission, TenantAccess
 from cti.calls.call_control import CallControl, PhoneAccess
 from cti.identity import UserToUser
-from cti.media import PortId
 from cti.media_engine import RtpEngine
 from cti.sdp import Direction
 from cti.settings import AccessCodeSettings, TrunkSettings
@@ -185,13 +184,14 @@ class Exchange(Platform):
         object.__setattr__(context, "may_trunk_transfer", lambda _tenant, _trunk: allowed)
 
     def talks_to(self, call: PartyCall) -> bytes:
-        """The SDP of whom this party is bridged to, empty for nobody."""
+        """The SDP of whom this party hears, empty for nobody."""
         media = cast("FakeMedia", self.media)
         for port in media.ports.values():
-            if port.connected and port.connected["remote_port"] == _port_of(call.sdp):
-                other = media.ports.get(cast("PortId", port.peer))
-                if other is not None and other.connected:
-                    return b"%d" % other.connected["remote_port"]
+            if port.connected and port.connected.remote_port == _port_of(call.sdp):
+                for source in port.hears:
+                    other = media.ports.get(source)
+                    if other is not None and other.connected and not port.play:
+                        return b"%d" % other.connected.remote_port
         return b""
 
     def are_talking(self, one: PartyCall, two: PartyCall) -> bool:
@@ -201,9 +201,9 @@ class Exchange(Platform):
         """After how long a silence of this party its call would end; 0 for never."""
         media = cast("FakeMedia", self.media)
         (found,) = (
-            port.connected["media_timeout_ms"]
+            port.connected.media_timeout_ms
             for port in media.ports.values()
-            if port.connected and port.connected["remote_port"] == _port_of(call.sdp)
+            if port.connected and port.connected.remote_port == _port_of(call.sdp)
         )
         return int(found)
 
@@ -213,7 +213,7 @@ class Exchange(Platform):
         return [
             Path(path).name
             for port in media.ports.values()
-            if port.connected and port.connected["remote_port"] == _port_of(call.sdp) and port.play
+            if port.connected and port.connected.remote_port == _port_of(call.sdp) and port.play
             for path in port.paths
         ]
 

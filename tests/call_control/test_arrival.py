@@ -147,7 +147,7 @@ async def test_an_invite_without_offer_gets_ours(bench: Bench) -> None:
     assert port.connected is None
     session.acknowledge(FakeSession().offer)
     assert port.connected is not None
-    assert port.connected["remote_port"] == 40000
+    assert port.connected.remote_port == 40000
     session.hang_up()
     await bench.settle()
 

@@ -264,23 +264,23 @@ async def test_silence_ends_the_call_but_not_on_hold(bench: Bench) -> None:
     port = port_of(bench)
     connected = bench.media.ports[port]
     assert connected.connected is not None
-    assert connected.connected["media_timeout_ms"] == 60_000
+    assert connected.connected.media_timeout_ms == 60_000
 
     held = build_offer("127.0.0.2", 40002, session_id=1, version=2, direction=Direction.SENDONLY)
     answer = session.observer.on_reoffer(held)
     assert isinstance(answer, bytes)
     assert b"a=recvonly" in answer
-    assert connected.connected["remote_ip"] == "127.0.0.2"
-    assert connected.connected["remote_port"] == 40002
-    assert connected.connected["send"] is False
+    assert connected.connected.remote_ip == "127.0.0.2"
+    assert connected.connected.remote_port == 40002
+    assert connected.connected.send is False
 
     inactive = build_offer(
         "127.0.0.2", 40002, session_id=1, version=3, direction=Direction.INACTIVE
     )
     session.observer.on_reoffer(inactive)
-    assert connected.connected["media_timeout_ms"] == 0
+    assert connected.connected.media_timeout_ms == 0
     assert session.observer.on_reoffer(b"junk") is Code.SDP_MALFORMED
-    assert connected.connected["receive"] is False
+    assert connected.connected.receive is False
     assert b"m=audio" in session.observer.on_reoffer(b"")
 
     bench.media.time_out(port)

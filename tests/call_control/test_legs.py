@@ -65,13 +65,16 @@ async def test_a_conversation_is_recorded_from_its_first_frame(bench: Bench) -> 
     assert bench.media.log[1:] == [
         "loop 1 music.wav",
         "connect 3",
-        "record 1 3",
-        "bridge 1 3",
+        "record 1 | 3",
+        "hear 1: 3",
+        "hear 3: 1",
+        "stop 1",
+        "stop 3",
     ]
     phone.hang_up()
     await bench.settle()
     assert outcome == [HangUpParty.FAR_END]
-    assert bench.media.log[5:] == ["unbridge 1", "record end", "close 3", "close 1"]
+    assert bench.media.log[8:] == ["hear 1:", "hear 3:", "record end", "close 3", "close 1"]
     names = bench.sink.names
     assert names == [
         "call_arrived",

@@ -34,7 +34,7 @@ class ToneMedia:
             self.port.answer(answer)
         self.port.connect()
         engine = self.router.engine
-        self.recording = engine.start_recording(str(self.heard), self.port.port_id, None)
+        self.recording = engine.start_recording(str(self.heard), [self.port.port_id], None)
         self.router.recordings[self.recording] = lambda _: self.recorded.set()
 
     async def close(self) -> None:

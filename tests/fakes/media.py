@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from cti.media import (
+    Connection,
     DigitReceived,
     MediaEvent,
     MediaTimedOut,
@@ -28,11 +28,11 @@ FIGURES = PortFigures(100, 90, 1, 0, 2.5)
 @dataclass
 class FakePort:
     number: int
-    connected: dict[str, Any] | None = None
+    connected: Connection | None = None
     play: PlayId | None = None
     paths: list[str] = field(default_factory=list)
     loop: bool = False
-    peer: PortId | None = None
+    hears: list[PortId] = field(default_factory=list)
 
 
 class FakeMedia:
@@ -41,9 +41,11 @@ class FakeMedia:
     def __init__(self) -> None:
         self.on_event: Callable[[MediaEvent], None] = lambda event: None
         self.ports: dict[PortId, FakePort] = {}
-        self.recordings: dict[RecordingId, tuple[str, PortId, PortId | None]] = {}
+        self.recordings: dict[
+            RecordingId, tuple[str, Sequence[PortId], Sequence[PortId] | None]
+        ] = {}
         self.log: list[str] = []
-        """Commands in order, such as "play 1 greeting.wav", "bridge 1 2"."""
+        """Commands in order, such as "play 1 greeting.wav", "hear 1: 2"."""
         self.played: list[str] = []
         self.prompts_end_by_themselves = True
         self.max_ports = 1000
@@ -73,10 +75,10 @@ class FakeMedia:
         self.ports[port] = FakePort(20000 + 2 * port)
         return port, 20000 + 2 * port
 
-    def connect(self, port: PortId, **negotiated: Any) -> None:
+    def connect(self, port: PortId, connection: Connection) -> None:
         self.log.append(f"connect {port}")
         if port in self.ports:
-            self.ports[port].connected = negotiated
+            self.ports[port].connected = connection
 
     def close_port(self, port: PortId) -> None:
         if self.ports.pop(port, None) is not None:
@@ -105,26 +107,27 @@ class FakeMedia:
     def send_digits(self, port: PortId, digits: str, *, tone_ms: int, gap_ms: int) -> None:
         self.log.append(f"digits {port} {digits}")
 
-    def bridge(self, a: PortId, b: PortId) -> None:
-        self.log.append(f"bridge {a} {b}")
-        for one, other in ((a, b), (b, a)):
-            if one in self.ports:
-                self.ports[one].peer = other
-                self.ports[one].play = None
+    def set_routes(self, routes: Mapping[PortId, Sequence[PortId]]) -> None:
+        for sink, sources in routes.items():
+            names = " ".join(str(source) for source in sources)
+            self.log.append(f"hear {sink}: {names}".rstrip())
+            if sink in self.ports:
+                self.ports[sink].hears = list(sources)
 
-    def unbridge(self, port: PortId) -> None:
-        self.log.append(f"unbridge {port}")
-        if port in self.ports:
-            peer = self.ports[port].peer
-            self.ports[port].peer = None
-            if peer in self.ports:
-                self.ports[peer].peer = None
-
-    def start_recording(self, path: str, left: PortId, right: PortId | None) -> RecordingId:
+    def start_recording(
+        self, path: str, left: Sequence[PortId], right: Sequence[PortId] | None
+    ) -> RecordingId:
         recording = RecordingId(self._new_id())
         self.recordings[recording] = (path, left, right)
-        self.log.append(f"record {left} {right}")
+        self.log.append(f"record {_sides(left, right)}")
         return recording
+
+    def set_recording_sides(
+        self, recording: RecordingId, left: Sequence[PortId], right: Sequence[PortId]
+    ) -> None:
+        path, _, _ = self.recordings[recording]
+        self.recordings[recording] = (path, left, right)
+        self.log.append(f"record sides {_sides(left, right)}")
 
     def stop_recording(self, recording: RecordingId) -> None:
         self.log.append("record end")
@@ -135,3 +138,7 @@ class FakeMedia:
     def _new_id(self) -> int:
         self._last_id += 1
         return self._last_id
+
+
+def _sides(left: Sequence[PortId], right: Sequence[PortId] | None) -> str:
+    return " | ".join(" ".join(map(str, side)) for side in (left, right or ()))

@@ -8,11 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
-from cti.media import MediaEvent, PortId
+from cti.media import Codec, Connection, MediaEvent, PortId
 from cti.media_engine import RtpEngine
 
 WAIT_S = 10.0
 FRAME = 160
+PAYLOAD_TYPES = {Codec.PCMU: 0, Codec.PCMA: 8, Codec.G722: 9, Codec.G729: 18, Codec.OPUS: 111}
 PCMA_SILENCE = b"\xd5" * FRAME
 
 E = TypeVar("E")
@@ -132,15 +133,23 @@ def connect(
     port: PortId,
     remote_port: int,
     *,
-    payload_type: int = 8,
+    codec: Codec = Codec.PCMA,
     remote_ip: str = "127.0.0.1",
     media_timeout_ms: int = 0,
 ) -> None:
     engine.connect(
         port,
-        remote_ip=remote_ip,
-        remote_port=remote_port,
-        payload_type=payload_type,
-        digit_payload_type=101,
-        media_timeout_ms=media_timeout_ms,
+        Connection(
+            remote_ip=remote_ip,
+            remote_port=remote_port,
+            codec=codec,
+            payload_type=PAYLOAD_TYPES[codec],
+            digit_payload_type=101,
+            media_timeout_ms=media_timeout_ms,
+        ),
     )
+
+
+def bridge(engine: RtpEngine, one: PortId, other: PortId) -> None:
+    """Let two ports hear each other."""
+    engine.set_routes({one: [other], other: [one]})

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from cti import audio
-from cti.media import PlayEnded, PortClosed, PortId, RecordingEnded
+from cti.media import Codec, PlayEnded, PortClosed, PortId, RecordingEnded
 from cti.media_engine import RtpEngine
-from tests.media.peer import FRAME, PCMA_SILENCE, Events, Peer, connect, rtp
+from tests.media.peer import FRAME, PCMA_SILENCE, Events, Peer, bridge, connect, rtp
 
 CALLER_HZ, AGENT_HZ = 440, 1000
 
@@ -35,11 +35,11 @@ class Party:
     port: PortId
 
 
-def _party(engine: RtpEngine, payload_type: int = 8, host: str = "127.0.0.1") -> Party:
+def _party(engine: RtpEngine, codec: Codec = Codec.PCMA, host: str = "127.0.0.1") -> Party:
     phone, phone_number = engine.open_port(host)
     port, number = engine.open_port(host)
-    connect(engine, phone, number, payload_type=payload_type, remote_ip=host)
-    connect(engine, port, phone_number, payload_type=payload_type, remote_ip=host)
+    connect(engine, phone, number, codec=codec, remote_ip=host)
+    connect(engine, port, phone_number, codec=codec, remote_ip=host)
     return Party(phone, port)
 
 
@@ -63,21 +63,31 @@ def _spoken_ms(sound: audio.Sound, frequency_hz: int) -> int:
 
 
 @pytest.mark.parametrize(
-    ("caller_pt", "agent_pt", "host"),
+    ("caller_codec", "agent_codec", "host"),
     [
-        (8, 8, "127.0.0.1"),
-        (8, 0, "127.0.0.1"),
-        (0, 0, "127.0.0.1"),
-        pytest.param(0, 8, "::1", marks=pytest.mark.skipif(not _has_ipv6(), reason="no IPv6 here")),
+        (Codec.PCMA, Codec.PCMA, "127.0.0.1"),
+        (Codec.PCMA, Codec.PCMU, "127.0.0.1"),
+        (Codec.PCMU, Codec.PCMU, "127.0.0.1"),
+        pytest.param(
+            Codec.PCMU,
+            Codec.PCMA,
+            "::1",
+            marks=pytest.mark.skipif(not _has_ipv6(), reason="no IPv6 here"),
+        ),
     ],
 )
 async def test_both_sides_hear_each_other_and_the_recording_hears_both(
-    engine: RtpEngine, events: Events, tmp_path: Path, caller_pt: int, agent_pt: int, host: str
+    engine: RtpEngine,
+    events: Events,
+    tmp_path: Path,
+    caller_codec: Codec,
+    agent_codec: Codec,
+    host: str,
 ) -> None:
-    caller, agent = _party(engine, caller_pt, host), _party(engine, agent_pt, host)
-    engine.bridge(caller.port, agent.port)
-    said = engine.start_recording(str(tmp_path / "new" / "said.wav"), caller.port, agent.port)
-    heard = engine.start_recording(str(tmp_path / "heard.wav"), caller.phone, agent.phone)
+    caller, agent = _party(engine, caller_codec, host), _party(engine, agent_codec, host)
+    bridge(engine, caller.port, agent.port)
+    said = engine.start_recording(str(tmp_path / "new" / "said.wav"), [caller.port], [agent.port])
+    heard = engine.start_recording(str(tmp_path / "heard.wav"), [caller.phone], [agent.phone])
     await _talk(engine, events, [caller, agent], tmp_path)
     for recording, (left_hz, right_hz) in (
         (said, (CALLER_HZ, AGENT_HZ)),
@@ -99,11 +109,11 @@ async def test_an_ended_bridge_is_silent_and_a_new_one_replaces_it(
     engine: RtpEngine, events: Events, tmp_path: Path
 ) -> None:
     caller, agent, third = _party(engine), _party(engine), _party(engine)
-    engine.bridge(caller.port, agent.port)
-    engine.bridge(caller.port, third.port)
-    recording = engine.start_recording(str(tmp_path / "heard.wav"), agent.phone, third.phone)
+    bridge(engine, caller.port, agent.port)
+    engine.set_routes({caller.port: [third.port], third.port: [caller.port], agent.port: []})
+    recording = engine.start_recording(str(tmp_path / "heard.wav"), [agent.phone], [third.phone])
     await _talk(engine, events, [caller], tmp_path)
-    engine.unbridge(caller.port)
+    engine.set_routes({caller.port: [], third.port: []})
     await _talk(engine, events, [caller], tmp_path)
     engine.stop_recording(recording)
     ended = await events.wait(RecordingEnded, recording=recording)
@@ -112,14 +122,22 @@ async def test_an_ended_bridge_is_silent_and_a_new_one_replaces_it(
     assert 800 <= _spoken_ms(third_heard, CALLER_HZ) <= 1100
 
 
-async def test_a_bridge_stops_prompts_and_outlives_a_closed_side(
+async def test_what_plays_is_heard_in_place_of_the_routes_and_a_closed_source_is_silence(
     engine: RtpEngine, events: Events, tmp_path: Path
 ) -> None:
     caller, agent = _party(engine), _party(engine)
     music = audio.write_tone(tmp_path / "music.wav", 600, 300)
     play = engine.play(caller.port, [str(music)], loop=True)
-    engine.bridge(caller.port, agent.port)
+    bridge(engine, caller.port, agent.port)
+    heard = engine.start_recording(str(tmp_path / "heard.wav"), [caller.phone], None)
+    await _talk(engine, events, [agent], tmp_path)
+    engine.stop_play(caller.port)
     assert not (await events.wait(PlayEnded, play=play)).completed
+    await _talk(engine, events, [agent], tmp_path)
+    engine.stop_recording(heard)
+    (sound,) = audio.read_wav(Path((await events.wait(RecordingEnded)).path))
+    assert _spoken_ms(sound, 600) >= 900
+    assert 800 <= _spoken_ms(sound, CALLER_HZ) <= 1100
     engine.close_port(agent.port)
     await events.wait(PortClosed, port=agent.port)
     again = engine.play(caller.port, [str(music)])
@@ -132,9 +150,9 @@ async def test_channels_are_aligned(engine: RtpEngine, events: Events, tmp_path:
     ports = [engine.open_port("127.0.0.1") for _ in range(2)]
     for peer, (port, _) in zip(peers, ports, strict=True):
         connect(engine, port, peer.port)
-    engine.bridge(ports[0][0], ports[1][0])
+    bridge(engine, ports[0][0], ports[1][0])
     path = tmp_path / "aligned.wav"
-    recording = engine.start_recording(str(path), ports[0][0], ports[1][0])
+    recording = engine.start_recording(str(path), [ports[0][0]], [ports[1][0]])
     # Silence, then a square wave of 1000 Hz, in A-law octets.
     square = (b"\x2a" * 4 + b"\xaa" * 4) * (FRAME // 8)
     start_s = asyncio.get_running_loop().time() + 0.05
@@ -156,9 +174,9 @@ async def test_a_recording_goes_on_in_silence_when_a_port_closes(
     engine: RtpEngine, events: Events, tmp_path: Path
 ) -> None:
     caller, agent = _party(engine), _party(engine)
-    engine.bridge(caller.port, agent.port)
-    recording = engine.start_recording(str(tmp_path / "one.wav"), caller.port, agent.port)
-    mono = engine.start_recording(str(tmp_path / "mono.wav"), agent.port, None)
+    bridge(engine, caller.port, agent.port)
+    recording = engine.start_recording(str(tmp_path / "one.wav"), [caller.port], [agent.port])
+    mono = engine.start_recording(str(tmp_path / "mono.wav"), [agent.port], None)
     engine.close_port(caller.port)
     await _talk(engine, events, [caller, agent], tmp_path)
     assert events.of(RecordingEnded) == []
@@ -178,7 +196,7 @@ async def test_a_file_that_cannot_be_written_is_reported_at_once(
 ) -> None:
     party = _party(engine)
     (tmp_path / "file").write_text("in the way")
-    recording = engine.start_recording(str(tmp_path / "file" / "x.wav"), party.port, None)
+    recording = engine.start_recording(str(tmp_path / "file" / "x.wav"), [party.port], None)
     ended = await events.wait(RecordingEnded, recording=recording)
     assert "file" in ended.error
     engine.stop_recording(recording)

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from cti import audio
-from cti.media import PlayEnded, PortClosed, PortId, RecordingEnded, RecordingId
+from cti.media import Codec, PlayEnded, PortClosed, PortId, RecordingEnded, RecordingId
 from cti.media_engine import RtpEngine
-from tests.media.peer import Events, connect
+from tests.media.peer import Events, bridge, connect
 
 
 class _Churn:
@@ -28,16 +28,19 @@ class _Churn:
     def pick(self) -> PortId:
         return self.random.choice(self.opened)
 
+    def some(self) -> list[PortId]:
+        return [self.pick() for _ in range(self.random.randrange(4))]
+
     def open(self) -> None:
         port, number = self.engine.open_port("127.0.0.1")
         self.opened.append(port)
         remote = self.random.choice(self.ports)[1] if self.ports else number
-        connect(self.engine, port, remote, payload_type=self.random.choice((0, 8)))
+        connect(self.engine, port, remote, codec=self.random.choice((Codec.PCMU, Codec.PCMA)))
         self.ports.append((port, number))
 
     def step(self) -> None:
         engine, chance = self.engine, self.random
-        match chance.randrange(9):
+        match chance.randrange(10):
             case 0:
                 self.open()
             case 1:
@@ -47,15 +50,18 @@ class _Churn:
             case 3:
                 engine.stop_play(self.pick())
             case 4:
-                engine.bridge(self.pick(), self.pick())
+                bridge(engine, self.pick(), self.pick())
             case 5:
-                engine.unbridge(self.pick())
+                engine.set_routes({self.pick(): self.some(), self.pick(): self.some()})
             case 6:
                 path = self.directory / f"{len(self.recordings)}.wav"
-                right = self.pick() if chance.random() < 0.7 else None
-                self.recordings.append(engine.start_recording(str(path), self.pick(), right))
+                right = self.some() if chance.random() < 0.7 else None
+                self.recordings.append(engine.start_recording(str(path), self.some(), right))
             case 7 if self.recordings:
                 engine.stop_recording(chance.choice(self.recordings))
+            case 8 if self.recordings:
+                recording = chance.choice(self.recordings)
+                engine.set_recording_sides(recording, self.some(), self.some())
             case _:
                 engine.send_digits(self.pick(), "12", tone_ms=40, gap_ms=40)
 

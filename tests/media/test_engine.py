@@ -5,19 +5,24 @@ from __future__ import annotations
 import asyncio
 import struct
 import time
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from cti import audio
 from cti.media import (
+    Codec,
+    Connection,
     DigitReceived,
     DigitsSent,
     MediaTimedOut,
     PlayEnded,
     PortClosed,
     PortId,
+    RecordingId,
 )
 from cti.media_engine import RtpEngine
 from domain.failures import Code, PlatformError
@@ -115,13 +120,7 @@ async def test_digits_pass_from_port_to_port(engine: RtpEngine, events: Events) 
 
 async def test_a_key_whose_end_is_lost_is_reported_once(engine: RtpEngine, events: Events) -> None:
     peer, port, number = await _called(engine)
-    engine.connect(
-        port,
-        remote_ip="127.0.0.1",
-        remote_port=peer.port,
-        payload_type=8,
-        digit_payload_type=101,
-    )
+    connect(engine, port, peer.port)
     await peer.wait(1)
     presses = [rtp(101, index, 5000, bytes([7, 10, 0, 160 * (index % 2)])) for index in range(3)]
     late_end = rtp(101, 3, 5000, bytes([7, 0x8A, 3, 0x20]))
@@ -191,9 +190,11 @@ async def test_wrong_use_is_refused(engine: RtpEngine) -> None:
             engine.open_port(address)
         assert failure.value.code is Code.CONFIG_INVALID
     port, _ = engine.open_port("127.0.0.1")
-    for fault in ({"payload_type": 3}, {"remote_ip": "example.com"}):
+    good = Connection("127.0.0.1", 5000, Codec.PCMA, 8)
+    bad = (replace(good, codec=cast("Codec", "GSM")), replace(good, remote_ip="example.com"))
+    for connection in (*bad, replace(good, remote_port=65_536)):
         with pytest.raises(PlatformError) as failure:
-            connect(engine, port, 5000, **fault)
+            engine.connect(port, connection)
         assert failure.value.code is Code.SDP_MALFORMED
 
 
@@ -204,8 +205,8 @@ async def test_commands_for_a_port_that_is_gone_are_ignored(
     engine.play(gone, ["/absent.wav"])
     engine.stop_play(gone)
     engine.send_digits(gone, "1", tone_ms=100, gap_ms=100)
-    engine.bridge(gone, gone)
-    engine.unbridge(gone)
+    engine.set_routes({gone: [gone]})
+    engine.set_recording_sides(RecordingId(999_999), [gone], [])
     engine.close_port(gone)
     connect(engine, gone, 5000)
     peer, _, _ = await _called(engine)

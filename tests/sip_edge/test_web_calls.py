@@ -94,7 +94,7 @@ class WebMedia(ToneMedia):
     def start(self) -> None:
         self.port.connect()
         engine = self.router.engine
-        self.recording = engine.start_recording(str(self.heard), self.port.port_id, None)
+        self.recording = engine.start_recording(str(self.heard), [self.port.port_id], None)
         self.router.recordings[self.recording] = lambda _: self.recorded.set()
 
 

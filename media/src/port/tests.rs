@@ -1,4 +1,10 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::receiving::MAX_PAYLOAD_LEN;
 use super::*;
+use crate::g711::Law;
+use crate::rtp::{Packet, Pt, RtpTimestamp, SequenceNumber, Ssrc};
 
 const MS: Duration = Duration::from_millis(1);
 const START: StreamStart = StreamStart {
@@ -14,13 +20,18 @@ fn far_end(port: u16) -> SocketAddr {
 fn connection() -> Connection {
     Connection {
         remote: far_end(4000),
-        law: Law::A,
+        codec: Codec::Pcma,
+        payload_type: Pt(8),
         digit_pt: Some(Pt(101)),
         frames_per_packet: 1,
         send: true,
         receive: true,
         media_timeout_ms: 0,
     }
+}
+
+fn pcma(clips: &[&[u8]]) -> Clips {
+    Clips::Law(Law::A, clips.iter().map(|clip| Arc::from(*clip)).collect())
 }
 
 /// A port with what it sent and reported; time runs in rounds of 20 ms.
@@ -39,6 +50,20 @@ struct Sent {
     payload: Vec<u8>,
 }
 
+impl Sent {
+    fn of(octets: &[u8]) -> Self {
+        let packet = Packet::parse(octets).unwrap();
+        assert_eq!(packet.ssrc, START.ssrc);
+        Self {
+            marker: packet.marker,
+            pt: packet.pt.0,
+            sequence: packet.sequence.0,
+            timestamp: packet.timestamp.0,
+            payload: packet.payload.to_vec(),
+        }
+    }
+}
+
 impl Bench {
     fn new(connection: Connection) -> Self {
         let mut port = Port::new(PortId(1), START);
@@ -50,22 +75,21 @@ impl Bench {
         20 * MS * self.round as u32
     }
 
-    fn tick(&mut self, bridged: Option<(Law, Frame)>) -> Option<Sent> {
-        let mut out = [0; MAX_PACKET_LEN];
+    /// Everything sent in one round.
+    fn tick_all(&mut self, sound: Option<(Codec, u8)>) -> Vec<Sent> {
+        let mut out = Outbox::new(1);
+        let mut heard = Sound::default();
+        if let Some((codec, octet)) = sound {
+            heard.set_encoded(codec, &[octet; 160]);
+        }
         self.port.tick_receive(self.round, self.now(), &mut self.events);
-        let len = self.port.tick_send(self.round, bridged, &mut out, &mut self.events);
+        self.port.tick_send(self.round, &mut heard, &mut out, &mut self.events);
         self.round += 1;
-        len.map(|len| {
-            let packet = Packet::parse(&out[..len]).unwrap();
-            assert_eq!(packet.ssrc, START.ssrc);
-            Sent {
-                marker: packet.marker,
-                pt: packet.pt.0,
-                sequence: packet.sequence.0,
-                timestamp: packet.timestamp.0,
-                payload: packet.payload.to_vec(),
-            }
-        })
+        out.packets().map(|(_, octets)| Sent::of(octets)).collect()
+    }
+
+    fn tick(&mut self) -> Option<Sent> {
+        self.tick_all(None).pop()
     }
 
     fn receive(&mut self, pt: u8, index: u16, payload: &[u8], from: SocketAddr) -> bool {
@@ -85,8 +109,7 @@ impl Bench {
 
     fn play(&mut self, play: u64, clips: &[&[u8]], looped: bool) {
         self.port.play(PlayId(play), looped);
-        let clips = clips.iter().map(|clip| Clip::from(*clip)).collect();
-        self.port.loaded(PlayId(play), Law::A, Ok(clips), &mut self.events);
+        self.port.loaded(PlayId(play), Ok(pcma(clips)), &mut self.events);
     }
 }
 
@@ -95,7 +118,9 @@ fn a_port_that_is_not_connected_is_quiet() {
     let mut port = Port::new(PortId(1), START);
     let mut events = Vec::new();
     port.tick_receive(0, MS, &mut events);
-    assert_eq!(port.tick_send(0, None, &mut [0; MAX_PACKET_LEN], &mut events), None);
+    let mut out = Outbox::new(1);
+    port.tick_send(0, &mut Sound::default(), &mut out, &mut events);
+    assert_eq!(out.packets().count(), 0);
     assert!(port.receive(b"anything", far_end(1), MS, &mut events));
     assert_eq!((port.figures(), port.destination()), (PortFigures::default(), None));
 }
@@ -104,7 +129,7 @@ fn a_port_that_is_not_connected_is_quiet() {
 fn silence_flows_with_one_marker_and_wrapping_counters() {
     let mut bench = Bench::new(connection());
     for index in 0..5u16 {
-        let sent = bench.tick(None).unwrap();
+        let sent = bench.tick().unwrap();
         let expected = Sent {
             marker: index == 0,
             pt: 8,
@@ -120,24 +145,24 @@ fn silence_flows_with_one_marker_and_wrapping_counters() {
 #[test]
 fn a_round_left_out_shows_in_the_timestamp() {
     let mut bench = Bench::new(connection());
-    let first = bench.tick(None).unwrap();
+    let first = bench.tick().unwrap();
     bench.round += 3;
-    let second = bench.tick(None).unwrap();
+    let second = bench.tick().unwrap();
     assert_eq!(second.timestamp.wrapping_sub(first.timestamp), 4 * 160);
     assert_eq!(second.sequence, first.sequence.wrapping_add(1));
     bench.round -= 1;
-    assert_eq!(bench.tick(None), None, "the same round again");
+    assert_eq!(bench.tick(), None, "the same round again");
 }
 
 #[test]
 fn a_prompt_plays_to_its_end_and_is_reported_once() {
     let mut bench = Bench::new(connection());
     bench.play(5, &[&[1; 160], &[2; 160]], false);
-    assert_eq!(bench.tick(None).unwrap().payload, [1; 160]);
-    assert_eq!(bench.tick(None).unwrap().payload, [2; 160]);
+    assert_eq!(bench.tick().unwrap().payload, [1; 160]);
+    assert_eq!(bench.tick().unwrap().payload, [2; 160]);
     assert_eq!(bench.events, []);
-    assert_eq!(bench.tick(None).unwrap().payload, [Law::A.silence(); 160]);
-    bench.tick(None);
+    assert_eq!(bench.tick().unwrap().payload, [Law::A.silence(); 160]);
+    bench.tick();
     let ended = Event::PlayEnded(PortId(1), PlayId(5), true, String::new());
     assert_eq!(bench.events, [ended]);
 }
@@ -148,12 +173,12 @@ fn a_play_is_replaced_silently_and_stopped_aloud() {
     bench.port.play(PlayId(1), false);
     bench.play(2, &[&[2; 160]], true);
     // The loader answers the replaced play late.
-    bench.port.loaded(PlayId(1), Law::A, Ok(vec![Clip::from(&[1; 160][..])]), &mut bench.events);
-    assert_eq!(bench.tick(None).unwrap().payload, [2; 160]);
+    bench.port.loaded(PlayId(1), Ok(pcma(&[&[1; 160]])), &mut bench.events);
+    assert_eq!(bench.tick().unwrap().payload, [2; 160]);
     bench.port.stop_play(&mut bench.events);
     bench.port.stop_play(&mut bench.events);
     bench.port.play(PlayId(3), false);
-    bench.port.loaded(PlayId(3), Law::A, Err("why".into()), &mut bench.events);
+    bench.port.loaded(PlayId(3), Err("why".into()), &mut bench.events);
     let ended = |play, error: &str| Event::PlayEnded(PortId(1), PlayId(play), false, error.into());
     assert_eq!(bench.events, [ended(2, ""), ended(3, "why")]);
 }
@@ -163,39 +188,43 @@ fn a_prompt_goes_on_in_time_while_sending_is_off() {
     let mut bench = Bench::new(Connection { send: false, ..connection() });
     bench.play(1, &[&[1; 320]], false);
     for _ in 0..3 {
-        assert_eq!(bench.tick(None), None);
+        assert_eq!(bench.tick(), None);
     }
     assert_eq!(bench.events.len(), 1);
     bench.port.connect(connection(), Duration::ZERO);
-    assert!(bench.tick(None).unwrap().marker);
+    assert!(bench.tick().unwrap().marker);
 }
 
 #[test]
 fn packets_of_40_ms_hold_two_frames() {
     let mut bench = Bench::new(Connection { frames_per_packet: 2, ..connection() });
     bench.play(1, &[&[1; 160], &[2; 160]], false);
-    assert_eq!(bench.tick(None), None);
-    let sent = bench.tick(None).unwrap();
+    assert_eq!(bench.tick(), None);
+    let sent = bench.tick().unwrap();
     assert_eq!(sent.timestamp, START.timestamp.0);
     assert_eq!(sent.payload, [[1; 160], [2; 160]].concat());
 }
 
 #[test]
-fn the_other_side_of_a_bridge_is_transcoded_when_laws_differ() {
-    let mut bench = Bench::new(Connection { law: Law::Mu, ..connection() });
-    let loud = [Law::Mu.encode(9000); FRAME_SAMPLES];
-    let sent = bench.tick(Some((Law::Mu, loud))).unwrap();
-    assert_eq!((sent.pt, &sent.payload[..]), (0, &loud[..]));
-    let sent = bench.tick(Some((Law::A, [Law::A.encode(9000); FRAME_SAMPLES]))).unwrap();
-    assert!((8500..9500).contains(&Law::Mu.decode(sent.payload[0])));
+fn what_is_heard_is_passed_on_or_encoded() {
+    let mut bench =
+        Bench::new(Connection { codec: Codec::Pcmu, payload_type: Pt(0), ..connection() });
+    let sent = bench.tick_all(Some((Codec::Pcmu, 7))).pop().unwrap();
+    assert_eq!((sent.pt, &sent.payload[..]), (0, &[7; 160][..]));
+    let mut out = Outbox::new(1);
+    let mut sound = Sound::default();
+    *sound.start_pcm() = [9000; 160];
+    bench.port.tick_send(bench.round, &mut sound, &mut out, &mut bench.events);
+    let sent = Sent::of(out.packets().next().unwrap().1);
+    assert_eq!(sent.payload, [Law::Mu.encode(9000); 160]);
 }
 
 #[test]
 fn digits_take_the_place_of_audio() {
     let mut bench = Bench::new(connection());
-    bench.tick(None);
+    bench.tick();
     bench.port.send_digits("5", 60, 60, &mut bench.events);
-    let packets: Vec<_> = (0..7).map(|_| bench.tick(None).unwrap()).collect();
+    let packets: Vec<_> = (0..7).map(|_| bench.tick().unwrap()).collect();
     let kinds: Vec<_> = packets.iter().map(|sent| (sent.pt, sent.marker)).collect();
     let event = (101, false);
     assert_eq!(kinds, [(101, true), event, event, event, event, (8, true), (8, false)]);
@@ -210,7 +239,7 @@ fn digits_without_a_payload_type_are_over_at_once() {
     let mut bench = Bench::new(Connection { digit_pt: None, ..connection() });
     bench.port.send_digits("5", 60, 60, &mut bench.events);
     assert_eq!(bench.events, [Event::DigitsSent(PortId(1))]);
-    assert_eq!(bench.tick(None).unwrap().pt, 8);
+    assert_eq!(bench.tick().unwrap().pt, 8);
 }
 
 #[test]
@@ -275,30 +304,32 @@ fn audio_is_buffered_only_while_someone_listens() {
     let mut bench = Bench::new(connection());
     for index in 0..4 {
         bench.receive(8, index, &[index as u8 + 1; 160], far_end(4000));
-        bench.tick(None);
-        assert_eq!(bench.port.heard(bench.round), None);
+        bench.tick();
+        assert_eq!(bench.port.encoded(bench.round - 1), None);
     }
-    bench.port.add_listener();
+    bench.port.set_listeners(1);
     let mut heard = Vec::new();
     for index in 4..8 {
         bench.receive(8, index, &[index as u8 + 1; 160], far_end(4000));
-        bench.tick(None);
-        heard.extend(bench.port.heard(bench.round).map(|(_, frame)| frame[0]));
+        bench.tick();
+        let round = bench.round - 1;
+        heard.extend(bench.port.encoded(round).map(|encoded| encoded.payload()[0]));
     }
     assert_eq!(heard, [5, 6, 7]);
-    assert!(bench.port.heard(bench.round + 5).is_none(), "too old");
-    bench.port.remove_listener();
+    let round = bench.round - 1;
+    assert_eq!(bench.port.pcm(round).map(|pcm| pcm[0]), Some(Law::A.decode(7)));
+    assert!(bench.port.encoded(round + 1).is_none() && bench.port.pcm(round + 1).is_none());
 }
 
 #[test]
 fn held_audio_is_not_heard() {
     let mut bench = Bench::new(Connection { receive: false, ..connection() });
-    bench.port.add_listener();
+    bench.port.set_listeners(1);
     for index in 0..4 {
         assert!(bench.receive(8, index, &[1; 160], far_end(4000)));
-        bench.tick(None);
+        bench.tick();
     }
-    assert_eq!(bench.port.heard(bench.round), None);
+    assert_eq!(bench.port.encoded(bench.round - 1), None);
     assert_eq!(bench.port.figures().packets_received, 4);
 }
 
@@ -306,17 +337,17 @@ fn held_audio_is_not_heard() {
 fn missing_media_is_reported_once_until_it_comes_again() {
     let mut bench = Bench::new(Connection { media_timeout_ms: 100, ..connection() });
     for _ in 0..20 {
-        bench.tick(None);
+        bench.tick();
     }
     assert_eq!(bench.events, [Event::MediaTimedOut(PortId(1))]);
     bench.receive(8, 0, &[1; 160], far_end(4000));
     for _ in 0..20 {
-        bench.tick(None);
+        bench.tick();
     }
     assert_eq!(bench.events.len(), 2);
     bench.port.connect(connection(), bench.now());
     for _ in 0..20 {
-        bench.tick(None);
+        bench.tick();
     }
     assert_eq!(bench.events.len(), 2);
 }

@@ -6,10 +6,9 @@ use rustix::event::epoll;
 
 use super::{Entry, Reactor};
 use crate::clock::{self, Now};
-use crate::event::{Command, Event, PlayId, PortId, RecordingId};
+use crate::event::{Command, Event, PlayId, PortId};
 use crate::loader;
 use crate::port::{Port, StreamStart};
-use crate::recorder::Recorder;
 use crate::rtp::{RtpTimestamp, SequenceNumber, Ssrc};
 use crate::socket::RtpSocket;
 
@@ -32,9 +31,9 @@ impl Reactor {
                 }
             }
             Command::Play(id, play, paths, looped) => self.play(id, play, paths, looped),
-            Command::Loaded(id, play, law, clips) => {
+            Command::Loaded(id, play, clips) => {
                 if let Some(key) = self.port_keys.get(&id) {
-                    self.ports[*key].port.loaded(play, law, clips, &mut self.events);
+                    self.ports[*key].port.loaded(play, clips, &mut self.events);
                 }
             }
             Command::StopPlay(id) => {
@@ -48,14 +47,12 @@ impl Reactor {
                     port.send_digits(&digits, tone_ms, gap_ms, &mut self.events);
                 }
             }
-            Command::Bridge(a, b) => self.bridge(a, b),
-            Command::Unbridge(id) => {
-                if let Some(key) = self.port_keys.get(&id) {
-                    self.unbridge(*key);
-                }
-            }
+            Command::SetRoutes(routes) => self.set_routes(&routes),
             Command::StartRecording(id, path, left, right) => {
-                self.start_recording(id, path, left, right);
+                self.start_recording(id, path, &left, right.as_deref());
+            }
+            Command::SetRecordingSides(id, left, right) => {
+                self.set_recording_sides(id, &left, &right);
             }
             Command::StopRecording(id) => self.stop_recording(id),
             Command::Shutdown => self.stopping = true,
@@ -76,18 +73,13 @@ impl Reactor {
         let slot = emptiest.map_or(0, |(index, _)| index);
         self.slots[slot].ports.push(entry.key());
         self.port_keys.insert(id, entry.key());
-        entry.insert(Entry { port: Port::new(id, stream_start()), socket, slot, bridge: None });
+        entry.insert(Entry { port: Port::new(id, stream_start()), socket, slot });
         self.shared.figures.ports.set(self.ports.len() as u64);
     }
 
     fn close(&mut self, id: PortId, now: Now) {
         let Some(key) = self.port_keys.remove(&id) else { return };
-        self.unbridge(key);
-        for (_, recorder) in &mut self.recordings {
-            for side in [&mut recorder.left, &mut recorder.right] {
-                side.take_if(|port| *port == key);
-            }
-        }
+        self.leave_routes(key);
         let mut entry = self.ports.remove(key);
         self.slots[entry.slot].ports.retain(|port| *port != key);
         entry.port.stop_play(&mut self.events);
@@ -103,74 +95,8 @@ impl Reactor {
     fn play(&mut self, id: PortId, play: PlayId, paths: Vec<PathBuf>, looped: bool) {
         let Some(entry) = self.entry(id) else { return };
         entry.port.play(play, looped);
-        let law = entry.port.law();
-        let _sent = self.loads.send(loader::Request { port: id, play, law, paths });
-    }
-
-    fn bridge(&mut self, a: PortId, b: PortId) {
-        let (Some(&a), Some(&b)) = (self.port_keys.get(&a), self.port_keys.get(&b)) else {
-            return;
-        };
-        if a == b || self.ports[a].bridge == Some(b) {
-            return;
-        }
-        for (key, peer) in [(a, b), (b, a)] {
-            self.unbridge(key);
-            let port = &mut self.ports[key].port;
-            port.stop_play(&mut self.events);
-            port.add_listener();
-            self.ports[key].bridge = Some(peer);
-        }
-        // In one slot, what one side says is sent to the other without waiting for a turn.
-        self.move_port(b, self.ports[a].slot);
-    }
-
-    fn unbridge(&mut self, key: usize) {
-        let Some(peer) = self.ports[key].bridge else { return };
-        for side in [key, peer] {
-            self.ports[side].bridge = None;
-            self.ports[side].port.remove_listener();
-        }
-    }
-
-    fn move_port(&mut self, key: usize, slot: usize) {
-        let former = std::mem::replace(&mut self.ports[key].slot, slot);
-        self.slots[former].ports.retain(|port| *port != key);
-        self.slots[slot].ports.push(key);
-    }
-
-    fn start_recording(
-        &mut self,
-        id: RecordingId,
-        path: PathBuf,
-        left: PortId,
-        right: Option<PortId>,
-    ) {
-        let left = self.port_keys.get(&left).copied();
-        let right = right.map(|right| self.port_keys.get(&right).copied());
-        for key in [left, right.flatten()].into_iter().flatten() {
-            self.ports[key].port.add_listener();
-        }
-        let mut recorder = Recorder::new(id, left, right);
-        recorder.slot = left.or(right.flatten()).map_or(0, |key| self.ports[key].slot);
-        self.disk.open(id, path, recorder.channels());
-        let slot = recorder.slot;
-        let key = self.recordings.insert(recorder);
-        self.slots[slot].recordings.push(key);
-        self.recording_keys.insert(id, key);
-        self.shared.figures.recordings.set(self.recordings.len() as u64);
-    }
-
-    fn stop_recording(&mut self, id: RecordingId) {
-        let Some(key) = self.recording_keys.remove(&id) else { return };
-        self.flush_recording(key);
-        let recorder = self.recordings.remove(key);
-        self.slots[recorder.slot].recordings.retain(|recording| *recording != key);
-        for key in [recorder.left, recorder.right].into_iter().flatten() {
-            self.ports[key].port.remove_listener();
-        }
-        self.disk.close(id, self.dropped.remove(&id).unwrap_or_default());
-        self.shared.figures.recordings.set(self.recordings.len() as u64);
+        let codec = entry.port.codec();
+        let _sent = self.loads.send(loader::Request { port: id, play, codec, paths });
     }
 
     /// Finishes recordings and closes ports.

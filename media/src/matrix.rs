@@ -1,0 +1,175 @@
+//! The routing matrix: which ports every sink hears.
+//!
+//! Sinks are ports and recorders. Ports that are connected by routes, in whatever direction and
+//! over however many of them, are one group: the reactor keeps a group in one slot of the wheel, so
+//! that every member hears of every other one what was said in the same 20 ms.
+
+/// Who takes what a port is heard saying. Numbers are keys of the reactor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Sink {
+    /// The far end of a port.
+    Port(usize),
+    /// A recording or a tap.
+    Recorder(usize),
+}
+
+#[derive(Debug, Default)]
+struct Node {
+    /// Ports that are heard here; of a recorder, those of both sides.
+    sources: Vec<usize>,
+    /// Who hears it; empty for a recorder.
+    sinks: Vec<Sink>,
+}
+
+/// Routes from ports to sinks.
+#[derive(Debug, Default)]
+pub struct Matrix {
+    ports: Vec<Node>,
+    recorders: Vec<Node>,
+}
+
+impl Matrix {
+    /// The ports that a sink hears.
+    #[must_use]
+    pub fn sources(&self, sink: Sink) -> &[usize] {
+        self.known(sink).map_or(&[], |node| &node.sources)
+    }
+
+    /// How many hear a port.
+    #[must_use]
+    pub fn listeners(&self, port: usize) -> usize {
+        self.ports.get(port).map_or(0, |node| node.sinks.len())
+    }
+
+    /// Lets a sink hear `sources` and nobody else. A port never hears itself, nor anybody twice.
+    pub fn set(&mut self, sink: Sink, sources: &[usize]) {
+        let mut wanted = Vec::with_capacity(sources.len());
+        for source in sources {
+            if sink != Sink::Port(*source) && !wanted.contains(source) {
+                wanted.push(*source);
+            }
+        }
+        let former = std::mem::take(&mut self.node(sink).sources);
+        for source in &wanted {
+            let sinks = &mut self.node(Sink::Port(*source)).sinks;
+            if !sinks.contains(&sink) {
+                sinks.push(sink);
+            }
+        }
+        for source in former.iter().filter(|source| !wanted.contains(source)) {
+            self.node(Sink::Port(*source)).sinks.retain(|other| *other != sink);
+        }
+        self.node(sink).sources = wanted;
+    }
+
+    /// Forgets a sink that is gone, and, of a port, that anybody heard it.
+    pub fn remove(&mut self, sink: Sink) {
+        self.set(sink, &[]);
+        if let Sink::Port(port) = sink {
+            for listener in std::mem::take(&mut self.node(sink).sinks) {
+                self.node(listener).sources.retain(|source| *source != port);
+            }
+        }
+    }
+
+    /// All that is connected with `start`, itself included.
+    #[must_use]
+    pub fn group(&self, start: Sink) -> Vec<Sink> {
+        let mut group = vec![start];
+        let mut seen = 0;
+        while let Some(sink) = group.get(seen).copied() {
+            seen += 1;
+            let Some(node) = self.known(sink) else { continue };
+            let sources = node.sources.iter().map(|source| Sink::Port(*source));
+            for other in sources.chain(node.sinks.iter().copied()) {
+                if !group.contains(&other) {
+                    group.push(other);
+                }
+            }
+        }
+        group
+    }
+
+    fn known(&self, sink: Sink) -> Option<&Node> {
+        match sink {
+            Sink::Port(key) => self.ports.get(key),
+            Sink::Recorder(key) => self.recorders.get(key),
+        }
+    }
+
+    fn node(&mut self, sink: Sink) -> &mut Node {
+        let (nodes, key) = match sink {
+            Sink::Port(key) => (&mut self.ports, key),
+            Sink::Recorder(key) => (&mut self.recorders, key),
+        };
+        if nodes.len() <= key {
+            nodes.resize_with(key + 1, Node::default);
+        }
+        &mut nodes[key]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn group(matrix: &Matrix, port: usize) -> Vec<Sink> {
+        let mut group = matrix.group(Sink::Port(port));
+        group.sort_unstable();
+        group
+    }
+
+    #[test]
+    fn a_sink_hears_what_it_was_last_told_to() {
+        let mut matrix = Matrix::default();
+        matrix.set(Sink::Port(1), &[2, 3, 2, 1]);
+        assert_eq!(matrix.sources(Sink::Port(1)), [2, 3]);
+        matrix.set(Sink::Port(1), &[3, 4]);
+        assert_eq!(matrix.sources(Sink::Port(1)), [3, 4]);
+        let listeners: Vec<_> = (0..6).map(|port| matrix.listeners(port)).collect();
+        assert_eq!(listeners, [0, 0, 0, 1, 1, 0]);
+    }
+
+    #[test]
+    fn a_group_reaches_over_recorders() {
+        let mut matrix = Matrix::default();
+        matrix.set(Sink::Port(1), &[2]);
+        matrix.set(Sink::Recorder(0), &[2, 3]);
+        matrix.set(Sink::Port(4), &[5]);
+        let all = [Sink::Port(1), Sink::Port(2), Sink::Port(3), Sink::Recorder(0)];
+        assert_eq!(group(&matrix, 3), all);
+        assert_eq!(group(&matrix, 9), [Sink::Port(9)]);
+        matrix.remove(Sink::Recorder(0));
+        assert_eq!(group(&matrix, 3), [Sink::Port(3)]);
+        matrix.remove(Sink::Port(5));
+        assert_eq!(matrix.sources(Sink::Port(4)), []);
+    }
+
+    proptest! {
+        /// Both directions of every route agree, whatever is told.
+        #[test]
+        fn sinks_and_sources_agree(
+            steps in proptest::collection::vec(
+                (0usize..6, prop::option::of(prop::collection::vec(0usize..6, 0..4))), 0..40,
+            ),
+        ) {
+            let mut matrix = Matrix::default();
+            for (key, sources) in steps {
+                let sink = if key % 3 == 0 { Sink::Recorder(key) } else { Sink::Port(key) };
+                match sources {
+                    Some(sources) => matrix.set(sink, &sources),
+                    None => matrix.remove(sink),
+                }
+                for port in 0..6 {
+                    prop_assert!(!matrix.sources(Sink::Port(port)).contains(&port));
+                    let heard_by = (0..6).filter(|sink| matrix.sources(Sink::Port(*sink)).contains(&port));
+                    let recorders = matrix.recorders.iter();
+                    let recorded = recorders.filter(|node| node.sources.contains(&port)).count();
+                    prop_assert_eq!(matrix.listeners(port), heard_by.count() + recorded);
+                }
+            }
+        }
+    }
+}

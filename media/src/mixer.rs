@@ -1,0 +1,146 @@
+//! What a sink hears of its sources: one frame as it is, or the sum of several.
+
+use crate::codec::{Codec, Encoded, PCM_SAMPLES, Pcm};
+use crate::sound::Sound;
+
+/// Ports as the mixer sees them: what each was heard saying in the present round.
+pub trait Sources {
+    /// The frame as it came, if it is known so.
+    fn encoded(&self, source: usize, round: u64) -> Option<&Encoded>;
+
+    /// The samples, decoded at most once a round.
+    fn pcm(&mut self, source: usize, round: u64) -> Option<&Pcm>;
+}
+
+/// A sum of frames, clamped once at its end so that loud voices do not distort each other.
+#[derive(Debug)]
+pub struct Sum {
+    samples: [i32; PCM_SAMPLES],
+    is_nothing: bool,
+}
+
+impl Default for Sum {
+    fn default() -> Self {
+        Self { samples: [0; PCM_SAMPLES], is_nothing: true }
+    }
+}
+
+impl Sum {
+    /// Adds 20 ms.
+    pub fn add(&mut self, pcm: &Pcm) {
+        self.is_nothing = false;
+        for (sum, sample) in self.samples.iter_mut().zip(pcm) {
+            *sum += i32::from(*sample);
+        }
+    }
+
+    /// Whether nothing was added.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        self.is_nothing
+    }
+
+    /// Writes the sum within what a sample can say.
+    pub fn write(&self, pcm: &mut Pcm) {
+        for (sample, sum) in pcm.iter_mut().zip(&self.samples) {
+            *sample = (*sum).clamp(i16::MIN.into(), i16::MAX.into()) as i16;
+        }
+    }
+}
+
+/// Adds up what `sources` were heard saying.
+pub fn sum(sources: &[usize], round: u64, heard: &mut impl Sources) -> Sum {
+    let mut sum = Sum::default();
+    for source in sources {
+        if let Some(pcm) = heard.pcm(*source, round) {
+            sum.add(pcm);
+        }
+    }
+    sum
+}
+
+/// What a sink that speaks `codec` hears: a single source of the same codec is passed on untouched.
+pub fn hear(
+    sources: &[usize],
+    codec: Codec,
+    round: u64,
+    heard: &mut impl Sources,
+    out: &mut Sound,
+) {
+    out.clear();
+    match sources {
+        [] => {}
+        [only] => {
+            let encoded = heard.encoded(*only, round);
+            if let Some(encoded) = encoded.filter(|encoded| encoded.codec() == codec) {
+                out.set_encoded(codec, encoded.payload());
+            } else if let Some(pcm) = heard.pcm(*only, round) {
+                *out.start_pcm() = *pcm;
+            }
+        }
+        several => {
+            let sum = sum(several, round, heard);
+            if !sum.is_nothing() {
+                sum.write(out.start_pcm());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sources that say one level each; those of even number are known as on the wire.
+    struct Levels(Vec<Option<i16>>, Vec<Encoded>, Pcm);
+
+    impl Levels {
+        fn new(levels: &[Option<i16>]) -> Self {
+            let encoded = (0..levels.len() as u8)
+                .map(|index| Encoded::new(Codec::Pcma, &[index; 160]).unwrap());
+            Self(levels.to_vec(), encoded.collect(), [0; PCM_SAMPLES])
+        }
+    }
+
+    impl Sources for Levels {
+        fn encoded(&self, source: usize, _round: u64) -> Option<&Encoded> {
+            self.0[source].filter(|_| source.is_multiple_of(2)).map(|_| &self.1[source])
+        }
+
+        fn pcm(&mut self, source: usize, _round: u64) -> Option<&Pcm> {
+            let level = self.0[source]?;
+            self.2 = [level; PCM_SAMPLES];
+            Some(&self.2)
+        }
+    }
+
+    fn heard(sources: &[usize], codec: Codec, levels: &[Option<i16>]) -> Sound {
+        let mut out = Sound::default();
+        hear(sources, codec, 0, &mut Levels::new(levels), &mut out);
+        out
+    }
+
+    #[test]
+    fn one_like_source_is_passed_on_and_an_unlike_one_is_linear() {
+        let levels = [Some(100), Some(200), Some(300)];
+        let passed = heard(&[2], Codec::Pcma, &levels);
+        assert_eq!(passed.encoded().map(Encoded::payload), Some(&[2; 160][..]));
+        assert_eq!(heard(&[2], Codec::Pcmu, &levels).pcm(), Some(&[300; PCM_SAMPLES]));
+        assert_eq!(heard(&[1], Codec::Pcma, &levels).pcm(), Some(&[200; PCM_SAMPLES]));
+    }
+
+    #[test]
+    fn several_are_summed_and_clamped_once() {
+        let levels = [Some(30_000), Some(20_000), Some(-30_000), None];
+        assert_eq!(heard(&[0, 1, 2], Codec::Pcma, &levels).pcm(), Some(&[20_000; PCM_SAMPLES]));
+        assert_eq!(heard(&[0, 1], Codec::Pcma, &levels).pcm(), Some(&[i16::MAX; PCM_SAMPLES]));
+        assert_eq!(heard(&[1, 3], Codec::Pcma, &levels).pcm(), Some(&[20_000; PCM_SAMPLES]));
+    }
+
+    #[test]
+    fn nobody_says_nothing() {
+        assert!(heard(&[], Codec::Pcma, &[]).is_nothing());
+        assert!(heard(&[0], Codec::Pcma, &[None]).is_nothing());
+        assert!(heard(&[0, 1], Codec::Pcma, &[None, None]).is_nothing());
+    }
+}

@@ -1,0 +1,104 @@
+//! Packets that are due, collected from many ports and sent together.
+
+use std::net::SocketAddr;
+use std::ops::Range;
+
+/// Room for one packet: 60 ms of the longest codec under an RTP header and what SRTP adds, and
+/// within what an Ethernet frame carries.
+pub const MAX_PACKET_LEN: usize = 1480;
+
+/// Packets a port can have at one tick: 20 ms in packets of 10 ms, and a report.
+pub const MAX_PACKETS_PER_TICK: usize = 3;
+
+/// One packet of the outbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    /// Key of the port in the reactor.
+    pub key: usize,
+    /// Where it goes.
+    pub to: SocketAddr,
+    octets: Range<usize>,
+}
+
+/// Room that is used again and again; nothing is allocated after the start.
+#[derive(Debug)]
+pub struct Outbox {
+    octets: Box<[u8]>,
+    packets: Vec<Outgoing>,
+    capacity: usize,
+    used: usize,
+    key: usize,
+}
+
+impl Outbox {
+    /// Room for one tick of as many ports.
+    #[must_use]
+    pub fn new(ports: usize) -> Self {
+        let capacity = ports * MAX_PACKETS_PER_TICK;
+        Self {
+            octets: vec![0; capacity * MAX_PACKET_LEN].into(),
+            packets: Vec::with_capacity(capacity),
+            capacity,
+            used: 0,
+            key: 0,
+        }
+    }
+
+    /// Names the port whose packets follow.
+    pub fn begin(&mut self, key: usize) {
+        self.key = key;
+    }
+
+    /// Lets `write` fill in a packet and say its length; false when there is no more room.
+    pub fn push(
+        &mut self,
+        to: SocketAddr,
+        write: impl FnOnce(&mut [u8; MAX_PACKET_LEN]) -> usize,
+    ) -> bool {
+        if self.packets.len() >= self.capacity {
+            return false;
+        }
+        let Some(room) = self.octets[self.used..].first_chunk_mut() else { return false };
+        let end = self.used + write(room).min(MAX_PACKET_LEN);
+        self.packets.push(Outgoing { key: self.key, to, octets: self.used..end });
+        self.used = end;
+        true
+    }
+
+    /// All packets with their octets, in the order in which they were put in.
+    pub fn packets(&self) -> impl Iterator<Item = (&Outgoing, &[u8])> {
+        self.packets.iter().map(|packet| (packet, &self.octets[packet.octets.clone()]))
+    }
+
+    /// Empties it.
+    pub fn clear(&mut self) {
+        self.packets.clear();
+        self.used = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_come_out_as_they_went_in() {
+        let to = SocketAddr::from(([127, 0, 0, 1], 4000));
+        let mut outbox = Outbox::new(1);
+        for round in 0..2u8 {
+            outbox.begin(7);
+            for len in 1..=MAX_PACKETS_PER_TICK {
+                assert!(outbox.push(to, |out| {
+                    out[..len].fill(round);
+                    len
+                }));
+            }
+            assert!(!outbox.push(to, |_| unreachable!()));
+            let lens: Vec<_> =
+                outbox.packets().map(|(packet, octets)| (packet.key, octets.len())).collect();
+            assert_eq!(lens, [(7, 1), (7, 2), (7, 3)]);
+            assert!(outbox.packets().all(|(_, octets)| octets.iter().all(|o| *o == round)));
+            outbox.clear();
+        }
+    }
+}

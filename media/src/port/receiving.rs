@@ -1,0 +1,210 @@
+//! The stream a port receives: what is believed, counted, buffered and heard.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::clock::Now;
+use crate::codec::{Encoded, PCM_SAMPLES, Pcm};
+use crate::dtmf::{self, Press};
+use crate::event::{Connection, Event, PortId};
+use crate::jitter::{JitterBuffer, Read};
+use crate::reception::{Arrival, Reception};
+use crate::rtp::{Packet, Pt};
+use crate::sound::Sound;
+
+/// Longest audio payload taken in, 120 ms of G.711.
+pub const MAX_PAYLOAD_LEN: usize = 960;
+
+/// How long the source of a stream must be quiet before another one may take its place.
+const LATCH_HOLD: Duration = Duration::from_millis(200);
+
+/// The receiving half of a port.
+#[derive(Debug, Default)]
+pub struct Receiving {
+    reception: Reception,
+    invalid: u64,
+    digits: dtmf::Receiver,
+    jitter: JitterBuffer,
+    /// Sinks that use the audio. Without any it is not buffered.
+    listeners: usize,
+    heard: Sound,
+    heard_round: Option<u64>,
+    /// Where the far end was last heard from.
+    latched: Option<SocketAddr>,
+    last_packet: Now,
+    timed_out: bool,
+}
+
+impl Receiving {
+    /// What was counted.
+    #[must_use]
+    pub fn reception(&self) -> &Reception {
+        &self.reception
+    }
+
+    /// Datagrams that were refused.
+    #[must_use]
+    pub fn invalid(&self) -> u64 {
+        self.invalid
+    }
+
+    /// Where the far end was last heard from.
+    #[must_use]
+    pub fn latched(&self) -> Option<SocketAddr> {
+        self.latched
+    }
+
+    /// Takes over what was negotiated.
+    pub fn connect(&mut self, former: Option<&Connection>, connection: &Connection, now: Now) {
+        if former.map(|former| former.remote) != Some(connection.remote) {
+            self.latched = None;
+        }
+        if former.is_none_or(|former| former.codec != connection.codec) {
+            self.jitter.reset();
+        }
+        self.last_packet = now;
+        self.timed_out = false;
+    }
+
+    /// Says how many sinks use the audio; the first begins with an empty buffer.
+    pub fn set_listeners(&mut self, listeners: usize) {
+        if self.listeners == 0 && listeners > 0 {
+            self.jitter.reset();
+            self.heard_round = None;
+        }
+        self.listeners = listeners;
+    }
+
+    /// Takes in a datagram; false when it is not valid RTP of this port.
+    pub fn receive(
+        &mut self,
+        port: PortId,
+        connection: &Connection,
+        datagram: &[u8],
+        from: SocketAddr,
+        now: Now,
+        events: &mut Vec<Event>,
+    ) -> bool {
+        let accepted = from.ip().to_canonical() == connection.remote_ip()
+            && self.may_latch(from, now)
+            && self.accept(port, datagram, connection, now, events);
+        if accepted {
+            // Symmetric RTP, RFC 4961: a phone behind NAT is reached where it sends from.
+            self.latched = Some(from);
+            self.last_packet = now;
+            self.timed_out = false;
+        } else {
+            self.invalid += 1;
+        }
+        accepted
+    }
+
+    /// Another port of the far end's address is followed only when the present one has gone
+    /// quiet: behind one address there may be many calls, and a stray stream must not win.
+    fn may_latch(&self, from: SocketAddr, now: Now) -> bool {
+        self.latched.is_none_or(|latched| {
+            latched == from || now.saturating_sub(self.last_packet) >= LATCH_HOLD
+        })
+    }
+
+    fn accept(
+        &mut self,
+        port: PortId,
+        datagram: &[u8],
+        connection: &Connection,
+        now: Now,
+        events: &mut Vec<Event>,
+    ) -> bool {
+        let Ok(packet) = Packet::parse(datagram) else { return false };
+        let is_audio = packet.pt == connection.payload_type;
+        let is_digit = connection.digit_pt == Some(packet.pt);
+        let payload_len = packet.payload.len();
+        let plausible = match (is_audio, is_digit) {
+            (true, _) => (1..=MAX_PAYLOAD_LEN).contains(&payload_len),
+            (_, true) => payload_len >= dtmf::PAYLOAD_LEN,
+            _ => packet.pt == Pt::COMFORT_NOISE,
+        };
+        if !plausible {
+            return false;
+        }
+        match self.reception.count(&packet) {
+            Arrival::NewSource => {
+                self.jitter.reset();
+                report(port, self.digits.reset(), events);
+            }
+            Arrival::InStream => {}
+            Arrival::Suspect => return true,
+        }
+        if is_audio {
+            self.reception.measure(packet.timestamp, now);
+            if connection.receive && self.listeners > 0 {
+                self.jitter.write(packet.timestamp, packet.payload);
+            }
+        } else if is_digit {
+            for press in self.digits.receive(&packet, now).into_iter().flatten() {
+                report(port, press, events);
+            }
+        }
+        true
+    }
+
+    /// Reads the jitter buffer and looks at time limits, once a round.
+    pub fn tick(
+        &mut self,
+        port: PortId,
+        connection: &Connection,
+        round: u64,
+        now: Now,
+        events: &mut Vec<Event>,
+    ) {
+        if self.listeners > 0 && self.heard_round != Some(round) {
+            self.hear(connection);
+            self.heard_round = Some(round);
+        }
+        report(port, self.digits.poll(now), events);
+        let timeout = Duration::from_millis(connection.media_timeout_ms.into());
+        if !timeout.is_zero()
+            && connection.receive
+            && !self.timed_out
+            && now.saturating_sub(self.last_packet) >= timeout
+        {
+            self.timed_out = true;
+            events.push(Event::MediaTimedOut(port));
+        }
+    }
+
+    fn hear(&mut self, connection: &Connection) {
+        self.heard.clear();
+        let Some(law) = connection.codec.law() else { return };
+        let mut frame = [0; PCM_SAMPLES];
+        if self.jitter.read(law, &mut frame) != Read::Nothing {
+            self.heard.set_encoded(connection.codec, &frame);
+        }
+    }
+
+    /// What was heard in this round, as it came.
+    #[must_use]
+    pub fn encoded(&self, round: u64) -> Option<&Encoded> {
+        self.heard.encoded().filter(|_| self.heard_round == Some(round))
+    }
+
+    /// What was heard in this round, decoded when it is asked for the first time.
+    pub fn pcm(&mut self, round: u64) -> Option<&Pcm> {
+        if self.heard_round != Some(round) {
+            return None;
+        }
+        self.heard.decoded(|encoded, pcm| {
+            let Some(law) = encoded.codec().law() else { return };
+            let decoder = law.decoder();
+            for (sample, octet) in pcm.iter_mut().zip(encoded.payload()) {
+                *sample = decoder[usize::from(*octet)];
+            }
+        })
+    }
+}
+
+fn report(port: PortId, press: Option<Press>, events: &mut Vec<Event>) {
+    if let Some(press) = press {
+        events.push(Event::Digit(port, press.key, press.duration_ms));
+    }
+}
