@@ -24,6 +24,7 @@ from cti.media import (
     RecordingId,
 )
 from cti.media_engine import RtpEngine
+from cti.media_policy import MediaAddress, PortPlan
 from cti.rtp_port import MediaRouter, RtpPort
 from cti.sip.authentication.digest import Credentials
 from cti.sip.endpoint import SipEndpoint
@@ -79,7 +80,7 @@ class PhoneCall(SessionObserverBase):
         loop = asyncio.get_running_loop()
         self._clock = loop.time
         self._router = router
-        self._port = RtpPort(router, local_ip, 0)
+        self._port = RtpPort(router, PortPlan(MediaAddress(local_ip)), 0)
         self._port.listen(self._on_media)
         self._recording: RecordingId | None = None
         self._record_path = record_path

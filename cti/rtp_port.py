@@ -15,18 +15,24 @@ from cti.media import (
     PortId,
     RecordingEnded,
     RecordingId,
+    SrtpSuite,
 )
+from cti.media_policy import PortPlan
 from cti.sdp import (
+    Codec,
     LocalAudio,
+    LocalSecrets,
     Negotiated,
+    Protection,
     Sdp,
+    SrtpPolicy,
     Stream,
     answer,
     build_offer,
     negotiated,
     parse_sdp,
 )
-from domain.failures import PlatformError
+from domain.failures import Code, PlatformError
 
 MediaListener = Callable[[MediaEvent], None]
 
@@ -41,6 +47,10 @@ class MediaRouter:
 
     def __init__(self, engine: MediaEngine) -> None:
         self.engine = engine
+        self.fingerprint = ""
+        """Of the engine's DTLS certificate, sha-256; empty without DTLS."""
+        self.srtp_suites: tuple[SrtpSuite, ...] = ()
+        """What the engine protects media with, the preferred one first."""
         self.ports: dict[PortId, MediaListener] = {}
         self.recordings: dict[RecordingId, Callable[[RecordingEnded], None]] = {}
 
@@ -64,10 +74,12 @@ class RtpPort:
     __slots__ = (
         "_engine",
         "_local",
-        "_local_ip",
         "_media_timeout_ms",
         "_number",
+        "_plan",
+        "_preferred",
         "_router",
+        "_secrets",
         "_session_id",
         "_streams",
         "_version",
@@ -75,18 +87,20 @@ class RtpPort:
         "port_id",
     )
 
-    def __init__(self, router: MediaRouter, local_ip: str, media_timeout_ms: int) -> None:
+    def __init__(self, router: MediaRouter, plan: PortPlan, media_timeout_ms: int) -> None:
         """Open the port; PlatformError MEDIA_PORTS_EXHAUSTED."""
         self._router = router
         self._engine = router.engine
-        self._local_ip = local_ip
+        self._plan = plan
         self._media_timeout_ms = media_timeout_ms
+        self._preferred: Codec | None = None
+        self._secrets = LocalSecrets(router.fingerprint, router.srtp_suites)
         self._session_id = int.from_bytes(os.urandom(4))
         self._version = 1
         self._local = b""  # our last description, offer or answer
         self._streams: list[Stream] = []  # of the party's last one
         self.agreed: Negotiated | None = None
-        self.port_id, self._number = self._engine.open_port(local_ip)
+        self.port_id, self._number = self._engine.open_port(plan.address.local_ip)
 
     @property
     def is_held(self) -> bool:
@@ -97,12 +111,19 @@ class RtpPort:
         """Send the port's events to `listener`, until PortClosed."""
         self._router.ports[self.port_id] = listener
 
+    def prefer(self, codec: Codec | None) -> None:
+        """Offer this codec first, and take it where it is offered: so nothing is transcoded."""
+        self._preferred = codec
+
     def answer(self, offer: bytes) -> bytes:
-        """Answer the party's offer; PlatformError SDP_MALFORMED or NO_COMMON_CODEC."""
+        """Answer the party's offer.
+
+        PlatformError SDP_MALFORMED, NO_COMMON_CODEC or NO_COMMON_PROTECTION.
+        """
         parsed = _read(offer)
         body, self.agreed = answer(
             parsed,
-            LocalAudio(self._local_ip, self._number),
+            self._local_audio(self._preferred),
             session_id=self._session_id,
             version=self._version,
             before=self.agreed,
@@ -111,14 +132,43 @@ class RtpPort:
         return self._described(body)
 
     def offer(self) -> bytes:
-        """Return an offer of ours; its answer goes to `take_answer`."""
+        """Return an offer of ours; its answer goes to `take_answer`.
+
+        What was agreed on comes first in it, and protects it again. PlatformError
+        NO_COMMON_PROTECTION when it has to be protected and cannot.
+        """
+        agreed = self.agreed
         body = build_offer(
-            LocalAudio(self._local_ip, self._number),
+            self._local_audio(agreed.codec if agreed is not None else self._preferred),
             session_id=self._session_id,
             version=self._version,
+            protection=self._protection_of_offer(),
             former=self._streams,
         )
         return self._described(body)
+
+    def _protection_of_offer(self) -> Protection:
+        if self.agreed is not None:
+            return self.agreed.protection
+        wanted = self._plan.protection
+        has_dtls, has_sdes = bool(self._secrets.fingerprint), bool(self._secrets.suites)
+        if has_dtls if wanted is Protection.DTLS else has_sdes:
+            return wanted
+        if self._plan.policy.srtp is SrtpPolicy.REQUIRED:
+            raise PlatformError(Code.NO_COMMON_PROTECTION, "the engine protects no media")
+        return Protection.NONE
+
+    def _local_audio(self, preferred: Codec | None) -> LocalAudio:
+        policy = self._plan.policy
+        return LocalAudio(
+            self._plan.address.told_ip,
+            self._number,
+            policy.codecs,
+            policy.own_order,
+            preferred,
+            srtp=policy.srtp,
+            secrets=self._secrets,
+        )
 
     def _described(self, body: bytes) -> bytes:
         """Number a description: the same as the last keeps its version (RFC 3264 section 8)."""
@@ -131,9 +181,12 @@ class RtpPort:
         return body
 
     def take_answer(self, body: bytes) -> None:
-        """Read the answer to our last description; PlatformError SDP_MALFORMED, NO_COMMON_CODEC."""
+        """Read the answer to our last description.
+
+        PlatformError SDP_MALFORMED, NO_COMMON_CODEC or NO_COMMON_PROTECTION.
+        """
         parsed = _read(body)
-        self.agreed = negotiated(parse_sdp(self._local), parsed)
+        self.agreed = negotiated(parse_sdp(self._local), parsed, self._plan.policy.srtp)
         self._streams = parsed.streams
 
     def connect(self) -> None:
@@ -161,6 +214,16 @@ class RtpPort:
     def close(self) -> None:
         """Close the port; PortClosed follows."""
         self._engine.close_port(self.port_id)
+
+
+def media_ip(offer: bytes) -> str:
+    """Return the address of the audio that is offered; empty where the offer tells none."""
+    try:
+        streams = parse_sdp(offer).streams
+    except PlatformError:
+        return ""
+    audio = (each for each in streams if each.kind == "audio" and each.port and each.is_reachable)
+    return next((each.address for each in audio), "")
 
 
 def _read(body: bytes) -> Sdp:

@@ -17,11 +17,15 @@ from pydantic import (
     model_validator,
 )
 
+from cti.media_policy import MediaAddress, MediaAddresses
+from cti.sdp import SrtpPolicy
 from cti.sip.sessions.session_policy import Reliability, SessionPolicy
 from cti.sip.transports.tls_files import VerifyClient
 from cti.trunks.settings import (
     BoundedPattern,
     CallerIdStyle,
+    CodecOrder,
+    Codecs,
     HeaderName,
     HostName,
     LandingCodeSource,
@@ -209,15 +213,22 @@ class MediaSettings(_Settings):
     """RTP addresses and how long a silent stream lives."""
 
     local_ip: str = "127.0.0.1"
+    local_ip6: str | None = Field(None, description="for peers of IPv6, beside local_ip")
+    advertised_ip: str | None = Field(
+        None, description="told to peers instead of local_ip, where a router translates it (NAT)"
+    )
+    advertised_ip6: str | None = Field(None, description="the same for local_ip6")
     port_min: Port = 20000
     port_max: Port = 29999
     media_timeout_s: float = Field(
         60.0, ge=0, description="end an answered call after so long without RTP; 0 never"
     )
 
-    @field_validator("local_ip")
+    @field_validator("local_ip", "local_ip6", "advertised_ip", "advertised_ip6")
     @classmethod
-    def _check_local_ip(cls, value: str) -> str:
+    def _check_ip(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
         address = ipaddress.ip_address(value)
         if address.is_unspecified:
             raise ValueError("must be an address that peers can send RTP to, not a wildcard")
@@ -227,7 +238,42 @@ class MediaSettings(_Settings):
     def _check(self) -> Self:
         if self.port_max < self.port_min + 1:
             raise ValueError("port_max must be above port_min")
+        for is_wrong, reason, remedy in self._faults():
+            if is_wrong:
+                raise explained(reason, remedy)
         return self
+
+    def _faults(self) -> Iterator[tuple[bool, Words, Words]]:
+        main, second = self.local_ip, self.local_ip6
+        yield (
+            second is not None and (":" in main or ":" not in second),
+            Words(
+                "local_ip6 只用于 local_ip 为 IPv4 时的 IPv6 地址",
+                "local_ip6 is the IPv6 address beside a local_ip of IPv4",
+            ),
+            Words("local_ip 写 IPv4,local_ip6 写 IPv6", "write IPv4 and IPv6 in their places"),
+        )
+        for name, told, bound in (
+            ("advertised_ip", self.advertised_ip, main),
+            ("advertised_ip6", self.advertised_ip6, second),
+        ):
+            yield (
+                told is not None and (bound is None or (":" in told) != (":" in bound)),
+                Words(
+                    f"{name} 没有同一 IP 版本的本地地址",
+                    f"{name} has no local address of its IP version",
+                ),
+                Words("改正它,或补上本地地址", "correct it, or add the local address"),
+            )
+
+    @property
+    def addresses(self) -> MediaAddresses:
+        """The same for calls."""
+        second = self.local_ip6
+        return MediaAddresses(
+            MediaAddress(self.local_ip, self.advertised_ip or ""),
+            None if second is None else MediaAddress(second, self.advertised_ip6 or ""),
+        )
 
 
 class TrunkSettings(_Settings):
@@ -257,6 +303,11 @@ class TrunkSettings(_Settings):
     number_rules: NumberRules = NumberRules()
     caller_id: CallerIdStyle = CallerIdStyle.FROM
     privacy: bool = Field(True, description="the carrier knows Privacy (RFC 3323)")
+    codecs: Codecs = Field(default=[], description="the preferred one first; the tenant's if empty")
+    codec_order: CodecOrder = Field(
+        CodecOrder.OURS, description="whose order of codecs counts, where `codecs` are given"
+    )
+    srtp: SrtpPolicy = Field(SrtpPolicy.OFF, description="whether media is encrypted")
     landing_code: LandingCodeSource = LandingCodeSource.NONE
     landing_code_header: HeaderName | None = None
     landing_code_pattern: BoundedPattern | None = None

@@ -19,6 +19,8 @@ from pydantic import (
 )
 
 from agents.settings import AgentSettings
+from cti.media_policy import MediaPolicy
+from cti.sdp import SrtpPolicy
 from cti.settings import (
     AccessCodeSettings,
     CallLimitSettings,
@@ -30,7 +32,13 @@ from cti.settings import (
 )
 from cti.trunks.directory import AmbiguousError, TrunkDirectory
 from cti.trunks.number_lists import CallerPolicy, prefix_table
-from cti.trunks.settings import CallerPolicySettings, OutboundSettings
+from cti.trunks.settings import (
+    CallerPolicySettings,
+    CodecOrder,
+    Codecs,
+    OutboundSettings,
+    media_policy,
+)
 from cti.trunks.tenant_access import TenantAccess
 from domain.failures import Code, PlatformError
 from domain.ids import NodeId, TenantId
@@ -93,6 +101,17 @@ class TenantSettings(_Settings):
     business: BusinessSettings | None = None
     callers: CallerPolicySettings = CallerPolicySettings()
     outbound: OutboundSettings = OutboundSettings()
+    codecs: Codecs = []
+    """Of its phones, the preferred one first; and of trunks that name none."""
+    codec_order: CodecOrder = CodecOrder.OURS
+    """Whose order of codecs counts, where `codecs` are given."""
+    srtp: SrtpPolicy = SrtpPolicy.OPTIONAL
+    """Whether its phones' media is encrypted."""
+
+    @property
+    def media(self) -> MediaPolicy:
+        """The rules of its phones' media."""
+        return media_policy(self.codecs, self.codec_order, self.srtp, MediaPolicy())
 
     @property
     def tenant_id(self) -> TenantId:
@@ -166,6 +185,7 @@ class Config:
             caller_policy(tenant.callers, self.numbers),
             tenant.outbound,
             prefix_table(self.numbers[mobiles]) if mobiles else None,
+            tenant.media,
         )
 
     @property

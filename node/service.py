@@ -469,7 +469,7 @@ class Node:
             events=self._events,
             handler=runner.run,
             recording_path=_recording_place(self._directory.recordings),
-            local_ip=settings.media.local_ip,
+            addresses=settings.media.addresses,
             domain=settings.sip.realm,
             media_timeout_ms=round(settings.media.media_timeout_s * 1000),
             phones=PhoneAccess(self._phones, registration.authenticator, self._is_phone),

@@ -10,8 +10,11 @@ from typing import Protocol
 from cti.call import CallInfo, Clip
 from cti.calls.number_plan import NumberPlan
 from cti.media import PortFigures
-from cti.rtp_port import MediaRouter, RtpPort
+from cti.media_policy import MediaAddresses, MediaPolicy, PortPlan
+from cti.rtp_port import MediaRouter, RtpPort, media_ip
 from cti.shared.contacts import Binding
+from cti.sip.sessions.session import InviteSession
+from cti.sip.transports.transport import Hop
 from cti.sip.user_agent import UserAgent
 from cti.trunks.outbound import OutboundTrunks
 from cti95598.events.v1.events_pb2 import MediaFigures
@@ -30,6 +33,10 @@ def _no_trunk_may(_tenant: TenantId, _trunk: str) -> bool:
     return False
 
 
+def _plain_media(_tenant: TenantId, _trunk: str) -> MediaPolicy:
+    return MediaPolicy()
+
+
 def no_music() -> Sequence[Clip]:
     """Return no clips: who waits hears silence."""
     return ()
@@ -44,7 +51,7 @@ class CallContext:
     contacts: ContactLookup
     events: EventStamp
     recording_path: Callable[[CallInfo, str], Path]
-    local_ip: str
+    addresses: MediaAddresses
     domain: str
     media_timeout_ms: int
     outbound: OutboundTrunks | None = None
@@ -53,10 +60,27 @@ class CallContext:
     """Played to whoever is on hold or waits for a transfer; no clips are silence."""
     may_trunk_transfer: Callable[[TenantId, str], bool] = _no_trunk_may
     """Whether far ends on this trunk of a tenant may send our side elsewhere."""
+    media_of: Callable[[TenantId, str], MediaPolicy] = _plain_media
+    """The rules of a trunk's media; of a tenant's phones when the trunk is empty."""
 
-    def open_port(self) -> RtpPort:
+    def plan(self, tenant: TenantId, trunk: str, hop: Hop) -> PortPlan:
+        """Return how a port towards a phone or trunk is opened that is reached by `hop`."""
+        policy = self.media_of(tenant, trunk)
+        address = self.addresses.reached_from(hop.host)
+        return PortPlan(address, policy, policy.protection_over(hop.transport))
+
+    def plan_towards(self, tenant: TenantId, trunk: str, session: InviteSession) -> PortPlan:
+        """Return the same for a session that came in; its offer tells where its media is."""
+        policy, addresses = self.media_of(tenant, trunk), self.addresses
+        peer_ip = session.source
+        if addresses.ipv6 is not None and session.offer:
+            peer_ip = media_ip(session.offer) or peer_ip
+        protection = policy.protection_over(session.hop.transport)
+        return PortPlan(addresses.reached_from(peer_ip), policy, protection)
+
+    def open_port(self, plan: PortPlan) -> RtpPort:
         """Open an RTP port for one party; PlatformError MEDIA_PORTS_EXHAUSTED."""
-        return RtpPort(self.router, self.local_ip, self.media_timeout_ms)
+        return RtpPort(self.router, plan, self.media_timeout_ms)
 
 
 def media_figures(figures: PortFigures | None) -> MediaFigures | None:

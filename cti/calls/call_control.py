@@ -22,6 +22,7 @@ from cti.calls.refusals import Refusals, arrival_of
 from cti.calls.transfer import party_of, pick_up
 from cti.identity import CallerIdentity, identity_of
 from cti.media import MediaEngine
+from cti.media_policy import MediaAddresses, MediaPolicy
 from cti.numbers import number_of
 from cti.rtp_port import MediaRouter, RtpPort
 from cti.settings import AccessCodeSettings
@@ -93,7 +94,7 @@ class CallControl:
         events: EventStamp,
         handler: CallHandler,
         recording_path: Callable[[CallInfo, str], Path],
-        local_ip: str,
+        addresses: MediaAddresses,
         domain: str,
         media_timeout_ms: int = 60_000,
         phones: PhoneAccess | None = None,
@@ -121,13 +122,14 @@ class CallControl:
             contacts=contacts,
             events=events,
             recording_path=recording_path,
-            local_ip=local_ip,
+            addresses=addresses,
             domain=domain,
             media_timeout_ms=media_timeout_ms,
             outbound=outbound,
             number_plan=plan,
             hold_music=hold_music,
             may_trunk_transfer=self._may_trunk_transfer,
+            media_of=self._media_of,
         )
         self._door: PhoneDoor | None = None
         self._calls_of_phones = CallsOfPhones(phones.max_calls if phones is not None else 0)
@@ -323,6 +325,9 @@ class CallControl:
         found = self._admission.directory.trunks.get((tenant, trunk))
         return found is not None and found.settings.allow_refer
 
+    def _media_of(self, tenant: TenantId, trunk: str) -> MediaPolicy:
+        return self._admission.directory.media_of(tenant, trunk)
+
     # Life of a call
 
     def _start(self, session: InviteSession, arrival: _Arrival) -> None:
@@ -330,7 +335,7 @@ class CallControl:
         try:
             if self._is_draining:
                 raise PlatformError(Code.NODE_DRAINING)  # noqa: TRY301 - as for any other reason
-            port, local_sdp = self._open_port(session)
+            port, local_sdp = self._open_port(session, info)
         except PlatformError as error:
             arrival.release()
             self._refuse(session, info, error.code)
@@ -353,9 +358,10 @@ class CallControl:
         _LIVE.inc()
         call.start(arrival.handler)
 
-    def _open_port(self, session: InviteSession) -> tuple[RtpPort, bytes]:
+    def _open_port(self, session: InviteSession, info: CallInfo) -> tuple[RtpPort, bytes]:
         """Return a port and our description: an answer, or an offer where the INVITE has none."""
-        port = self._context.open_port()
+        context = self._context
+        port = context.open_port(context.plan_towards(info.tenant, info.trunk, session))
         try:
             return port, port.answer(session.offer) if session.offer else port.offer()
         except PlatformError:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Protocol
 
 from cti.calls.digits import info_digit
 from cti.calls.farewell import end_session
 from cti.media import MediaEvent, MediaTimedOut
 from cti.rtp_port import RtpPort
+from cti.sdp import Codec
 from cti.sip.sessions.session import InviteSession, Referral, SessionEnd, SessionObserverBase
 from domain.failures import Code, PlatformError
 
@@ -61,23 +63,38 @@ class CallerLine(SessionObserverBase):
             self._rings = True
             self._session.ring()
 
-    def let_hear(self) -> bool:
-        """Send 183 and open the way for early media; False for a caller who cannot take it yet."""
+    def let_hear(self, codec: Codec | None = None) -> bool:
+        """Send 183 and open the way for early media; False for a caller who cannot take it yet.
+
+        `codec` is that of whom it hears; the caller speaks the same if it has offered it.
+        """
         if self._acknowledged or self._is_over or not self._has_offer:
             return False
         if not self._is_heard:
+            self._speak(codec)
             self._is_heard = self._rings = True
             self.port.connect()
             self._session.ring(self._local_sdp)
         return True
 
-    async def answer(self) -> None:
+    async def answer(self, codec: Codec | None = None) -> None:
         """Send 200 and wait for its ACK; PlatformError when the caller leaves instead."""
         if self._acknowledged is None:
+            if not self._is_heard:
+                self._speak(codec)
             self.port.connect()
             self._acknowledged = asyncio.get_running_loop().create_future()
             self._session.accept(self._local_sdp)
         await asyncio.shield(self._acknowledged)
+
+    def _speak(self, codec: Codec | None) -> None:
+        """Answer the INVITE with this codec instead, as long as nobody has seen an answer."""
+        agreed = self.port.agreed
+        if codec is None or not self._has_offer or agreed is None or agreed.codec is codec:
+            return
+        self.port.prefer(codec)
+        with contextlib.suppress(PlatformError):  # else it stays as it was
+            self._local_sdp = self.port.answer(self._session.offer)
 
     def take_over(self, session: InviteSession) -> None:
         """Let a phone take an answered caller's place; PlatformError for an offer of no use."""

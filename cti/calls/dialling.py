@@ -54,7 +54,6 @@ async def _bindings(context: CallContext, tenant: TenantId, user: str) -> list[B
 
 async def ring(
     leg: OutgoingLeg,
-    branches: Sequence[Sequence[Way]],
     *,
     timeout_ms: int,
     on_ringing: Callable[[RingingLeg], None] | None,
@@ -64,7 +63,7 @@ async def ring(
     if on_progress is not None:
         leg.on_progress = partial(on_progress, leg)
     try:
-        leg.ring(branches)
+        leg.ring()
         if on_ringing is not None:
             on_ringing(leg)
         await leg.answered(timeout_ms)

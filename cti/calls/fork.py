@@ -14,9 +14,10 @@ from cti.calls.farewell import end_session
 from cti.shared.contacts import Way as ContactWay
 from cti.sip.messages.uri import NameAddr
 from cti.sip.sessions.session import InviteSession, Referral, SessionEnd, SessionObserverBase
+from cti.sip.transports.transport import Hop
 from cti.sip.user_agent import UserAgent
 from cti.trunks.outbound import OutboundTrunks, TrunkAttempt
-from domain.failures import Code
+from domain.failures import Code, PlatformError
 
 _ANSWERED = 200
 # What says that the way is wrong, not that the person is busy or away.
@@ -31,6 +32,10 @@ class Way(Protocol):
     @property
     def trunk(self) -> str:
         """The trunk it goes over, empty for a phone."""
+
+    @property
+    def hop(self) -> Hop:
+        """Where it begins."""
 
     @property
     def progress_within_s(self) -> float | None:
@@ -71,6 +76,7 @@ class PhoneWay:
         self._headers = headers
         self._max_forwards = max_forwards
         self.trunk = ""
+        self.hop = way.hop
         self.progress_within_s: float | None = None
 
     def invite(self, sdp: bytes, fork: Fork) -> InviteSession | None:
@@ -116,6 +122,7 @@ class TrunkWay:
         self._holds_channel = False
         self._attempt = attempt
         self.trunk = attempt.trunk
+        self.hop = attempt.hop
         self.progress_within_s: float | None = attempt.progress_within_s
 
     def invite(self, sdp: bytes, fork: Fork) -> InviteSession | None:
@@ -166,6 +173,9 @@ class TrunkWay:
 class ForkOwner(Protocol):
     """The leg, as its forks see it."""
 
+    def fork_offer(self, fork: Fork, way: Way) -> bytes:
+        """Return the description for an INVITE over a way; PlatformError for none."""
+
     def fork_progressed(self, fork: Fork, sdp: bytes) -> None:
         """The far end rings, or is heard already."""
 
@@ -205,18 +215,20 @@ class Fork(SessionObserverBase):
         """Whom it talks to: proxies on the way may fork once more, each fork has its tag."""
         return self, "" if self.session is None else self.session.remote_tag
 
-    def ring(self, sdp: bytes, failure: SessionEnd | None = None) -> None:
+    def ring(self, failure: SessionEnd | None = None) -> None:
         """Send the INVITE over the next way; without one `failure` is the end."""
         for way in self._ways:
             self.way = way
             try:
-                session = way.invite(sdp, self)
+                session = way.invite(self.owner.fork_offer(self, way), self)
             except ValueError:  # a contact that no request can be sent to
                 failure = failure or _NO_WAY
                 continue
+            except PlatformError as error:
+                failure = failure or SessionEnd(by_peer=False, status=503, code=error.code)
+                continue
             if session is not None:
                 self.session = session
-                self._sdp = sdp
                 self._watch(way)
                 return
             failure = failure or _ALL_TRUNKS_BUSY
@@ -271,7 +283,7 @@ class Fork(SessionObserverBase):
                 again = way.failed(end, was_heard=self._was_heard)
             way.release()
         if again:
-            self.ring(self._sdp, end)
+            self.ring(end)
         else:
             self._end(end)
 

@@ -35,6 +35,7 @@ from cti.calls.parts import OpenParts
 from cti.calls.transfer import Transfer, transfer
 from cti.media import DigitReceived, MediaEvent, PlayEnded, PortClosed, PortFigures
 from cti.rtp_port import RtpPort
+from cti.sdp import Codec
 from cti.settings import AccessCodeSettings
 from cti.sip.sessions.causes import refusal_status
 from cti.sip.sessions.session import InviteSession, Referral
@@ -120,7 +121,7 @@ class InboundCall:
         if self.ending is not None:
             return
         leg = early_media if isinstance(early_media, OutgoingLeg) else None
-        if leg is not None and leg.has_early_media and self._caller.let_hear():
+        if leg is not None and leg.has_early_media and self._caller.let_hear(_codec_of(leg)):
             caller, far_end = self.caller_port.port_id, leg.port.port_id
             self.context.router.engine.set_routes({caller: [far_end], far_end: [caller]})
             self.context.router.engine.stop_play(caller)
@@ -131,7 +132,7 @@ class InboundCall:
         """Answer the caller (200 and ACK)."""
         self._check_live()
         if not self._caller.is_answered:
-            await self._caller.answer()
+            await self._caller.answer(_codec_of(self.far_leg))
 
     async def play(self, clips: Sequence[Clip], *, barge_in: bool = True) -> bool:
         """Play clips; True when played to the end."""
@@ -184,16 +185,22 @@ class InboundCall:
         timeout_ms: int,
         on_ringing: Callable[[RingingLeg], None] | None = None,
         on_progress: Callable[[ProgressingLeg], None] | None = None,
+        towards: RtpPort | None = None,
     ) -> OutgoingLeg:
-        """Ring a phone or an outside number and return its answered leg."""
+        """Ring a phone or an outside number and return its answered leg.
+
+        It is rung to talk to the caller, or to whom `towards` belongs.
+        """
         self._check_live()
         branches = await branches_to(self.context, self.info, target, self._max_forwards)
         self._check_live()
-        leg = OutgoingLeg(self.context, self, target)
+        heard_by = (towards or self.caller_port).agreed
+        preferred = heard_by.codec if heard_by is not None else None
+        leg = OutgoingLeg(self.context, self, target, branches, preferred)
         self._parts.open()
         self._legs.add(leg)
         return await ring(
-            leg, branches, timeout_ms=timeout_ms, on_ringing=on_ringing, on_progress=on_progress
+            leg, timeout_ms=timeout_ms, on_ringing=on_ringing, on_progress=on_progress
         )
 
     async def bridge(
@@ -487,3 +494,9 @@ class InboundCall:
     ) -> None:
         info = self.info
         self.context.events.publish(info.tenant, body, call_id=info.call_id, cause=cause)
+
+
+def _codec_of(leg: OutgoingLeg | None) -> Codec | None:
+    """Return what a leg speaks: the caller had better speak the same."""
+    agreed = leg.port.agreed if leg is not None else None
+    return agreed.codec if agreed is not None else None

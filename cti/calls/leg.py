@@ -10,7 +10,9 @@ from cti.call import CallInfo, DialError, DialTarget, HangUpParty
 from cti.calls.call_context import CallContext, media_figures
 from cti.calls.fork import Fork, Way
 from cti.media import MediaEvent, MediaTimedOut, PortClosed
+from cti.media_policy import PortPlan
 from cti.rtp_port import RtpPort
+from cti.sdp import Codec
 from cti.sip.sessions.causes import refusal_status
 from cti.sip.sessions.session import InviteSession, Referral, SessionEnd
 from cti95598.events.v1.events_pb2 import LegEnded, LegStarted
@@ -63,8 +65,19 @@ class LegOwner(Protocol):
 class OutgoingLeg:
     """Implements `RingingLeg` and, once answered, `Leg`."""
 
-    def __init__(self, context: CallContext, owner: LegOwner, target: DialTarget) -> None:
-        """Open the RTP port; PlatformError MEDIA_PORTS_EXHAUSTED."""
+    def __init__(
+        self,
+        context: CallContext,
+        owner: LegOwner,
+        target: DialTarget,
+        branches: Iterable[Sequence[Way]],
+        preferred: Codec | None = None,
+    ) -> None:
+        """Open the RTP port for the first way; PlatformError MEDIA_PORTS_EXHAUSTED.
+
+        `branches` are rung at once, each over the first of its ways that works. `preferred` is the
+        codec of the party that it is rung for.
+        """
         self.owner = owner
         self.target = target
         self._context = context
@@ -83,7 +96,12 @@ class OutgoingLeg:
         self._outcome: asyncio.Future[Code | None] = loop.create_future()
         self.on_progress: Callable[[], None] = _nobody_listens
         """Told each time that it rings; whoever dials may put another function here."""
-        self.port: RtpPort = context.open_port()
+        self._branches = [*branches]
+        self._preferred = preferred
+        self._ports: dict[PortPlan, RtpPort] = {}
+        """While it rings: one for each kind of offer that its ways need."""
+        self._offered: dict[Fork, RtpPort] = {}
+        self.port: RtpPort = self._port_for(self._first_plan())
         self.port.listen(self._on_media)
         self._publish(LegStarted(leg=self._leg_id, target=target.user, purpose=target.purpose))
 
@@ -114,14 +132,13 @@ class OutgoingLeg:
             return True
         return self._context.may_trunk_transfer(self.owner.info.tenant, self._trunk)
 
-    def ring(self, branches: Iterable[Sequence[Way]]) -> None:
-        """Ring all branches at once, each over the first of its ways that works."""
-        offer = self.port.offer()
-        self._forks = [Fork(self, ways) for ways in branches]
+    def ring(self) -> None:
+        """Ring all branches."""
+        self._forks = [Fork(self, ways) for ways in self._branches]
         for fork in self._forks:
             if self.is_ended:
                 return
-            fork.ring(offer)
+            fork.ring()
 
     async def answered(self, timeout_ms: int) -> None:
         """Wait until somebody answers; DialError says why nobody did."""
@@ -175,7 +192,9 @@ class OutgoingLeg:
 
         PlatformError when its offer cannot be answered; then nothing has changed.
         """
-        sdp = self.port.answer(session.offer) if session.offer else self.port.offer()
+        port = self.port if self.is_answered else self._port_towards(session)
+        sdp = port.answer(session.offer) if session.offer else port.offer()
+        self._use(port)
         former, self._winner = self._forks, Fork(self)
         self._forks = [self._winner]
         self._winner.take(session)
@@ -186,12 +205,18 @@ class OutgoingLeg:
 
     # What the far ends do
 
+    def fork_offer(self, fork: Fork, way: Way) -> bytes:
+        """See ForkOwner: browsers and phones of another IP version need ports of their own."""
+        port = self._offered[fork] = self._port_for(self._plan(way))
+        return port.offer()
+
     def fork_progressed(self, fork: Fork, sdp: bytes) -> None:
         """It rings. Early media counts where there is but one far end to listen to (RFC 3960)."""
         if self.is_ended or self._winner is not None:
             return
         if sdp and len(self._forks) == 1:
             try:
+                self._use(self._port_of(fork))
                 self.port.take_answer(sdp)
                 self.port.connect()
                 self._is_heard = True
@@ -205,6 +230,8 @@ class OutgoingLeg:
         if self.is_ended or (self._winner is not None and fork is not self._winner):
             fork.end(Code.FLOW_ENDED)
             return
+        if self._winner is None:
+            self._use(self._port_of(fork))
         try:
             if sdp:
                 self.port.take_answer(sdp)
@@ -236,6 +263,8 @@ class OutgoingLeg:
         """The phone holds, resumes, or moves its media; one of several that ring has to wait."""
         if self._winner is None and len(self._forks) > 1:
             return Code.STATE_FORBIDS
+        if self._winner is None:
+            self._use(self._port_of(fork))
         if not sdp:
             return self.port.offer()
         try:
@@ -277,12 +306,51 @@ class OutgoingLeg:
 
     # Inside
 
+    def _first_plan(self) -> PortPlan:
+        first = next((way for ways in self._branches for way in ways), None)
+        return PortPlan(self._context.addresses.main) if first is None else self._plan(first)
+
+    def _plan(self, way: Way) -> PortPlan:
+        return self._context.plan(self.owner.info.tenant, way.trunk, way.hop)
+
+    def _port_for(self, plan: PortPlan) -> RtpPort:
+        port = self._ports.get(plan)
+        if port is None:
+            port = self._ports[plan] = self._context.open_port(plan)
+            port.prefer(self._preferred)
+        return port
+
+    def _port_of(self, fork: Fork) -> RtpPort:
+        return self._offered.get(fork, self.port)
+
+    def _port_towards(self, session: InviteSession) -> RtpPort:
+        """Return a port for a phone that picks up, by its own description."""
+        context = self._context
+        plan = context.plan_towards(self.owner.info.tenant, "", session)
+        return self._port_for(plan)
+
+    def _use(self, port: RtpPort) -> None:
+        """Be heard and listened to at this port from now on."""
+        if port is not self.port:
+            self.port = port
+            port.listen(self._on_media)
+
+    def _close_others(self) -> None:
+        """Keep the port in use only: the far end has one."""
+        others = [port for port in self._ports.values() if port is not self.port]
+        self._ports.clear()
+        self._offered.clear()
+        for port in others:
+            port.listen(_ignore)
+            port.close()
+
     def _now_answered(self, forks: Iterable[Fork]) -> None:
         if self._answered_s is None:
             self._answered_s = self._clock()
         for other in forks:
             if other is not self._winner:
                 other.end(Code.FLOW_ENDED)
+        self._close_others()
         if not self._outcome.done():
             self._outcome.set_result(None)
 
@@ -297,6 +365,7 @@ class OutgoingLeg:
             fork.end(code)
         if not self._outcome.done():
             self._outcome.set_result(code)
+        self._close_others()
         self.port.close()
 
     def _on_media(self, event: MediaEvent) -> None:
@@ -334,6 +403,10 @@ class OutgoingLeg:
     def _publish(self, body: LegStarted | LegEnded, cause: Code | None = None) -> None:
         info = self.owner.info
         self._context.events.publish(info.tenant, body, call_id=info.call_id, cause=cause)
+
+
+def _ignore(_event: MediaEvent) -> None:
+    """Let events of a port be that is not in use."""
 
 
 def _nobody_listens() -> None:

@@ -241,7 +241,10 @@ class Transfer:
         call, by = self._call, self._by
         call.begin_transfer(self)
         self._conversation.pause(call.caller_port if by is not None else _far_leg(call).port)
-        dial = call.dial(self._target, timeout_ms=_RING_MS, on_progress=self._on_progress)
+        other = _far_leg(call).port if by is None else call.caller_port
+        dial = call.dial(
+            self._target, timeout_ms=_RING_MS, on_progress=self._on_progress, towards=other
+        )
         self._dial = asyncio.get_running_loop().create_task(dial)
         self._dial.add_done_callback(self._on_dialled)
 

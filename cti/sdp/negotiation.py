@@ -113,9 +113,24 @@ class LocalAudio:
     """The ones that we take, in our order of preference."""
     own_order: bool = False
     """Whether that order chooses among the codecs of an offer, and not the order of the offer."""
+    preferred: Codec | None = None
+    """Taken before all others where both have it: what the other party of the call speaks."""
     direction: Direction = Direction.SENDRECV
     srtp: SrtpPolicy = SrtpPolicy.OFF
     secrets: LocalSecrets = field(default_factory=LocalSecrets)
+
+    @property
+    def in_order(self) -> list[Codec]:
+        """The codecs as an offer lists them."""
+        return sorted(self.codecs, key=lambda each: each is not self.preferred)
+
+    def choose(self, offered: Sequence[Format]) -> Format | None:
+        """Return the codec to take of those that an offer lists."""
+        common = [each for each in offered if each.codec in self.codecs]
+        order = [each.codec for each in common] if not self.own_order else list(self.codecs)
+        if self.preferred is not None:
+            order.insert(0, self.preferred)
+        return min(common, key=lambda each: order.index(each.codec), default=None)
 
 
 def build_offer(
@@ -149,7 +164,7 @@ def build_offer(
 def _offered(
     local: LocalAudio, protection: Protection, before: Stream | None, mid: str
 ) -> Iterator[str]:
-    formats, events = offered_formats(local.codecs, before)
+    formats, events = offered_formats(local.in_order, before)
     protocol = PROTOCOL_OF[protection]
     if before is not None and protection in _accepted_as(before):
         protocol = before.protocol
@@ -349,12 +364,9 @@ def _choose(offer: Sdp, local: LocalAudio) -> tuple[int, Format, _Protected]:
     for index, stream in enumerate(offer.streams):
         if not (is_audio(stream) and stream.port):
             continue
-        common = [each for each in formats_of(stream) if each.codec in local.codecs]
-        if not common:
+        chosen = local.choose(formats_of(stream))
+        if chosen is None:
             continue
-        chosen = common[0]
-        if local.own_order:
-            chosen = min(common, key=lambda each: local.codecs.index(each.codec))
         how = _protection(offer, stream, local)
         if how is None:
             is_unprotected = True

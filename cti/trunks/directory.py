@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from cti.media_policy import MediaPolicy
 from cti.numbers import normalised_number, without_separators
 from cti.settings import IpNetwork
 from cti.trunks.claims import Claim, Claims
@@ -148,6 +149,13 @@ class TrunkDirectory:
         """Return the trunks an address belongs to, the narrowest network first."""
         return tuple(trunk for net in self._networks_of(source_ip) for trunk in net.trunks)
 
+    def media_of(self, tenant: TenantId, trunk: str = "") -> MediaPolicy:
+        """Return the rules of a trunk's media, or of the tenant's phones without one."""
+        access = self.access.get(tenant)
+        of_phones = access.media if access is not None else MediaPolicy()
+        found = self.trunks.get((tenant, trunk)) if trunk else None
+        return of_phones if found is None else found.media
+
     def knows(self, source_ip: str) -> bool:
         """Tell whether any trunk sends from an address."""
         return bool(self._networks_of(source_ip))
@@ -220,7 +228,7 @@ class TrunkDirectory:
                     self._trunk_place(key),
                     Words(f"中继“{settings.name}”写了两次", f"trunk {other.name!r} is there twice"),
                 )
-            trunk = self.trunks[key] = Trunk(access.tenant, settings)
+            trunk = self.trunks[key] = Trunk(access.tenant, settings, access.media)
             of_tenant.append(trunk)
             self.by_contact[trunk.contact_user] = trunk
             if trunk.needs_digest:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from cti.media_policy import MediaPolicy
+from cti.sdp import Codec, SrtpPolicy
 from cti.sip.messages.syntax import SipSyntaxError
 from cti.sip.messages.uri import SipUri
 from cti.trunks.bounded_pattern import check_pattern
@@ -100,6 +103,35 @@ OutsideNumber = Annotated[str, Field(pattern=r"^\+?[0-9*#]{1,32}$")]
 
 class _Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _different(codecs: list[Codec]) -> list[Codec]:
+    twice = next((each for each in codecs if codecs.count(each) > 1), None)
+    if twice is not None:
+        raise explained(
+            Words(f"编解码 {twice} 写了两次", f"codec {twice} is there twice"),
+            Words("删去一个", "remove one"),
+        )
+    return codecs
+
+
+Codecs = Annotated[list[Codec], BeforeValidator(one_or_more), AfterValidator(_different)]
+
+
+class CodecOrder(StrEnum):
+    """Whose order of codecs counts when the other side offers them."""
+
+    OURS = "ours"
+    OFFER = "offer"
+
+
+def media_policy(
+    codecs: list[Codec], order: CodecOrder, srtp: SrtpPolicy, others: MediaPolicy
+) -> MediaPolicy:
+    """Return the rules of media; codecs that are not named are those of `others`."""
+    if not codecs:
+        return replace(others, srtp=srtp)
+    return MediaPolicy(tuple(codecs), order is CodecOrder.OURS, srtp)
 
 
 class LandingCodeSource(StrEnum):

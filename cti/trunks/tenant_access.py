@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from cti.media_policy import MediaPolicy
 from cti.settings import AccessCodeSettings, TrunkSettings
 from cti.trunks.number_lists import CallerPolicy, NumberTable
 from cti.trunks.settings import OutboundSettings
@@ -21,3 +22,5 @@ class TenantAccess:
     callers: CallerPolicy = field(default_factory=CallerPolicy)
     outbound: OutboundSettings = field(default_factory=OutboundSettings)
     home_mobiles: NumberTable | None = None
+    media: MediaPolicy = field(default_factory=MediaPolicy)
+    """Of the tenant's phones; its codecs are those of its trunks, too, unless they name theirs."""

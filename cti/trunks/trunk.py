@@ -7,13 +7,14 @@ import re
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from cti.identity import CallerIdentity
+from cti.media_policy import MediaPolicy
 from cti.numbers import number_of
 from cti.settings import AccessCodeSettings, TrunkSettings
 from cti.sip.messages.message import Request
 from cti.trunks.bounded_pattern import found_by
 from cti.trunks.limits import CallLimit
 from cti.trunks.rewriting import Rewritings
-from cti.trunks.settings import LandingCodeSource, TrunkAuthentication
+from cti.trunks.settings import LandingCodeSource, TrunkAuthentication, media_policy
 from domain.ids import TenantId
 
 _CONTACT_CHARACTERS = 16
@@ -60,6 +61,7 @@ class Trunk:
         "contact_user",
         "landing_code",
         "limit",
+        "media",
         "name",
         "needs_certificate",
         "needs_digest",
@@ -69,12 +71,18 @@ class Trunk:
         "tenant",
     )  # fmt: skip
 
-    def __init__(self, tenant: TenantId, settings: TrunkSettings) -> None:
+    def __init__(
+        self, tenant: TenantId, settings: TrunkSettings, media: MediaPolicy | None = None
+    ) -> None:
+        """`media` are the tenant's rules, for codecs that the trunk does not name."""
         self.tenant = tenant
         self.settings = settings
         self.name = settings.name
         self.needs_digest = settings.authentication is TrunkAuthentication.DIGEST
         self.needs_certificate = settings.authentication is TrunkAuthentication.CERTIFICATE
+        self.media = media_policy(
+            settings.codecs, settings.codec_order, settings.srtp, media or MediaPolicy()
+        )
         self.landing_code: LandingCodeSource = settings.landing_code
         pattern = settings.landing_code_pattern
         self.pattern = re.compile(pattern) if pattern is not None else None

@@ -13,6 +13,7 @@ from cti.admission import Admission, TenantAccess
 from cti.call import Call, CallHandler, CallInfo
 from cti.calls.call_control import CallControl
 from cti.media_engine import RtpEngine
+from cti.media_policy import MediaAddress, MediaAddresses
 from cti.rtp_port import MediaRouter
 from cti.settings import AccessCodeSettings, TrunkSettings
 from cti.shared.contacts import Binding, Way
@@ -80,7 +81,7 @@ class Bench:
             events=EventStamp(NodeId("node-1"), self.sink),
             handler=self._run,
             recording_path=self.recording_path,
-            local_ip="127.0.0.1",
+            addresses=MediaAddresses(MediaAddress("127.0.0.1")),
             domain="cti95598",
             hold_music=lambda: [Path("hold.wav")],
             on_stranger=self.strangers.append,

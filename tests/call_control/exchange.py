@@ -12,6 +12,7 @@ from cti.admission import Admission, TenantAccess
 from cti.calls.call_control import CallControl, PhoneAccess
 from cti.identity import UserToUser
 from cti.media_engine import RtpEngine
+from cti.media_policy import MediaAddress, MediaAddresses
 from cti.sdp import Direction
 from cti.settings import AccessCodeSettings, TrunkSettings
 from cti.shared.contacts import Binding, Way
@@ -146,7 +147,7 @@ class Exchange(Platform):
             events=EventStamp(NodeId("node-1"), self.sink),
             handler=self._run,
             recording_path=lambda _, recording: recordings / f"{recording}.wav",
-            local_ip="127.0.0.1",
+            addresses=MediaAddresses(MediaAddress("127.0.0.1")),
             domain=REALM,
             phones=PhoneAccess(self.directory, authenticator, self.directory.is_phone),
             outbound=cast("OutboundTrunks", self.trunks),

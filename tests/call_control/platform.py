@@ -10,6 +10,7 @@ from cti.admission import Admission
 from cti.call import Call
 from cti.calls.call_control import CallControl
 from cti.media_engine import RtpEngine
+from cti.media_policy import MediaAddress, MediaAddresses
 from cti.shared.contacts import Binding, Way
 from cti.sip.endpoint import SipEndpoint
 from cti.sip.sessions.session import InviteSession
@@ -45,7 +46,7 @@ class Platform:
             events=EventStamp(NodeId("node-1"), self.sink),
             handler=self._run,
             recording_path=lambda _, recording: recordings / f"{recording}.wav",
-            local_ip="127.0.0.1",
+            addresses=MediaAddresses(MediaAddress("127.0.0.1")),
             domain="cti95598",
         )
         self.media.on_event = self.control.on_media

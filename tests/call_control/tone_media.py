@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cti.audio import read_wav, tone_spans
 from cti.media import MediaEvent, PlayEnded, PortClosed
+from cti.media_policy import MediaAddress, PortPlan
 from cti.rtp_port import MediaRouter, RtpPort
 from tests.call_control.party import PartyCall
 
@@ -16,7 +17,7 @@ class ToneMedia:
 
     def __init__(self, router: MediaRouter, heard: Path) -> None:
         self.router = router
-        self.port = RtpPort(router, "127.0.0.1", 0)
+        self.port = RtpPort(router, PortPlan(MediaAddress("127.0.0.1")), 0)
         self.port.listen(self._on_event)
         self.played = asyncio.Event()
         self.closed = asyncio.Event()

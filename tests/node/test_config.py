@@ -85,6 +85,13 @@ def test_the_demo_configuration_is_good() -> None:
         ("node: n1", "grpc: {port: 8095}", 1, ["8095", "2 times"]),
         ("node: n1", "sip: {listen: [{transport: udp, host: 0.0.0.0}]}", 1, ["advertised_host"]),
         ("node: n1", "media: {local_ip: 0.0.0.0}", 1, ["media.local_ip", "wildcard"]),
+        ("node: n1", "media: {local_ip6: 192.0.2.1}", 1, ["media", "IPv6", "in their places"]),
+        ("node: n1", "media: {advertised_ip: '::1'}", 1, ["advertised_ip", "IP version"]),
+        ("node: n1", "media: {advertised_ip6: '::1'}", 1, ["advertised_ip6", "补上本地地址"]),
+        ("id: demo", "id: demo\n    codecs: [PCMA, PCMA]", 5, ["codecs", "PCMA is there twice"]),
+        ("id: demo", "id: demo\n    codecs: [G726]", 5, ["codecs[0]", "'G722'"]),
+        ("id: demo", "id: demo\n    srtp: yes", 5, ["srtp", "'optional'"]),
+        ("name: carrier", "name: carrier, codecs: [x]", 8, ["trunks[0].codecs[0]", "'opus'"]),
     ],
 )
 def test_a_fault_is_named(place: Path, old: str, new: str, line: int, words: list[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from cti.media_policy import MediaAddress, PortPlan
 from cti.rtp_port import MediaRouter, RtpPort
 from cti.sdp import Codec, LocalAudio, answer, build_offer, negotiated, parse_sdp
 from domain.failures import Code, PlatformError
@@ -116,7 +117,7 @@ def version(body: bytes) -> int:
 
 
 def test_a_port_numbers_what_changes() -> None:
-    port = RtpPort(MediaRouter(FakeMedia()), OURS, 60_000)
+    port = RtpPort(MediaRouter(FakeMedia()), PortPlan(MediaAddress(OURS)), 60_000)
     first = port.answer(phone_offer())
     assert port.answer(phone_offer()) == first  # a refresh changes nothing
     held = port.answer(phone_offer("a=sendonly"))
@@ -135,7 +136,7 @@ def test_a_port_numbers_what_changes() -> None:
 
 
 def test_a_port_keeps_the_lines_of_its_session() -> None:
-    port = RtpPort(MediaRouter(FakeMedia()), OURS, 60_000)
+    port = RtpPort(MediaRouter(FakeMedia()), PortPlan(MediaAddress(OURS)), 60_000)
     port.answer(offer("m=video 6000 RTP/AVP 31", AUDIO))
     ours = port.offer()
     assert [(each.kind, each.port > 0) for each in parse_sdp(ours).streams] == [

@@ -88,9 +88,9 @@ def test_we_agree_with_ourselves(
         30000,
         EVERY_CODEC[::-1],
         own_order,
-        far_way,
-        SrtpPolicy.OPTIONAL,
-        LocalSecrets(FINGERPRINT),
+        direction=far_way,
+        srtp=SrtpPolicy.OPTIONAL,
+        secrets=LocalSecrets(FINGERPRINT),
     )
     sent = build_offer(near, session_id=1, version=1, protection=protection, former=former)
     offer = parse_sdp(sent)

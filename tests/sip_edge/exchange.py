@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 from cti.admission import Admission
 from cti.calls.call_control import CallControl, PhoneAccess
 from cti.media_engine import RtpEngine
+from cti.media_policy import MediaAddress, MediaAddresses
 from cti.sip.authentication.digest import Credentials
 from cti.sip.messages.syntax import format_host_port
 from cti.sip.sessions.session import InviteSession
@@ -39,7 +40,7 @@ class Exchange(PlatformNode):
             events=EventStamp(self.name, self.sink),
             handler=idle,
             recording_path=lambda _, recording: recordings / f"{recording}.wav",
-            local_ip="127.0.0.1",
+            addresses=MediaAddresses(MediaAddress("127.0.0.1")),
             domain=REALM,
             phones=PhoneAccess(Directory(), self.authenticator, lambda *_: True),
         )

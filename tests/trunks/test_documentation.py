@@ -10,11 +10,13 @@ import yaml
 from pydantic import BaseModel
 from typer.testing import CliRunner
 
+from cti.sdp import Codec, SrtpPolicy
 from cti.settings import AccessCodeSettings, TrunkSettings
 from cti.trunks.outside_number import dial_form
 from cti.trunks.rewriting import rewritten
 from cti.trunks.settings import (
     CallerPolicySettings,
+    CodecOrder,
     NumberListSettings,
     NumberRule,
     NumberRules,
@@ -75,6 +77,19 @@ def test_the_other_trunks_are_some() -> None:
     ]
     trunks = [TrunkSettings.model_validate(yaml.safe_load(line)[0]) for line in lines]
     assert [trunk.name for trunk in trunks] == ["roaming", "sbc"]
+
+
+def test_the_example_of_codecs() -> None:
+    text = PAGE.partition("## Codecs")[2].partition("    tenants:\n")[2].partition("\n\n")[0]
+    ((tenant,), _) = yaml.safe_load(text), None
+    del tenant["id"]
+    (trunk,) = map(TrunkSettings.model_validate, tenant.pop("trunks"))
+    assert tenant == {
+        "codecs": ["PCMA", "PCMU", "G729"],
+        "codec_order": CodecOrder.OURS,
+        "srtp": SrtpPolicy.OPTIONAL,
+    }
+    assert (trunk.codecs, trunk.srtp) == ([Codec.PCMA], SrtpPolicy.OFF)
 
 
 def test_the_worked_examples_of_rules() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cti.admission import Admitted
-from cti.calls.fork import Fork, TrunkWay
+from cti.calls.fork import Fork, TrunkWay, Way
 from cti.settings import TrunkSettings
 from cti.sip.sessions.session import Referral, SessionEnd, SessionObserverBase
 from cti.sip.transports.transport import Hop
@@ -103,7 +103,7 @@ class Caller:
 
     async def run(self) -> None:
         attempts = await self.platform.trunks.outbound.attempts(TENANT, NUMBER)
-        Fork(self, self._ways(attempts)).ring(b"v=0\r\n")
+        Fork(self, self._ways(attempts)).ring()
 
     def _ways(self, attempts: list[TrunkAttempt]) -> Iterator[TrunkWay]:
         clock = asyncio.get_running_loop().time
@@ -111,6 +111,9 @@ class Caller:
             self.tried.append(attempt.trunk)
             agent, trunks = self.platform.agent, self.platform.trunks.outbound
             yield TrunkWay(agent, trunks, attempt, clock, max_forwards=70)
+
+    def fork_offer(self, fork: Fork, way: Way) -> bytes:
+        return b"v=0\r\n"
 
     def fork_progressed(self, fork: Fork, sdp: bytes) -> None:
         """See ForkOwner."""
