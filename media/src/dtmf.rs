@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::clock::Now;
 use crate::g711::{FRAME_MS, FRAME_SAMPLES};
-use crate::rtp::{Packet, RtpTimestamp};
+use crate::rtp::{Packet, RtpTimestamp, Ssrc};
 
 const KEYS: &[u8; 16] = b"0123456789*#ABCD";
 
@@ -44,6 +44,8 @@ pub struct Receiver {
 
 #[derive(Clone, Copy, Debug)]
 struct Event {
+    /// Not always that of the audio.
+    ssrc: Ssrc,
     code: u8,
     timestamp: RtpTimestamp,
     duration_ticks: u16,
@@ -78,7 +80,10 @@ impl Receiver {
             return Some([None, None]); // flash and the events of other registries
         }
         let duration_ticks = u16::from_be_bytes([high, low]);
-        let mut ended_by_next = None;
+        let mut ended_by_next = self
+            .current
+            .take_if(|event| event.ssrc != packet.ssrc)
+            .and_then(|mut event| event.report());
         let ahead = self.current.map(|event| packet.timestamp.since(event.timestamp));
         match (&mut self.current, ahead) {
             (Some(_), Some(..0)) => return Some([None, None]), // older than what is known
@@ -88,6 +93,7 @@ impl Receiver {
             }
             (current, _) => {
                 let mut event = Event {
+                    ssrc: packet.ssrc,
                     code,
                     timestamp: packet.timestamp,
                     duration_ticks,

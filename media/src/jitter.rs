@@ -1,287 +1,426 @@
-//! Passive jitter buffer: a ring of octets addressed by RTP time, read 20 ms at a time.
+//! Adaptive passive jitter buffer: a ring addressed by RTP time, read 20 ms at a time.
 //!
-//! It has no timer and no list of packets: any packet length fits, reordering and duplicates
-//! resolve themselves, and lost octets are the ones not marked present.
+//! It has no timer and no list of packets, and allocates nothing after it was made. Its time line
+//! runs with the reads: each takes the next 20 ms whether they have come or not. How long before
+//! its turn a packet comes is its margin, and the margins alone steer the delay:
+//!
+//! * A packet that comes after its turn, with nothing newer played, sets the time line back to
+//!   itself: the delay rises at once by what was missing, and nothing is thrown away.
+//! * When for 16 s every packet came more than 20 ms before its turn, 20 ms are left out: the delay
+//!   falls slowly, at most 20 ms a second, and where audio is missing anyway if it can.
+//! * The first packet after a pause is given a fresh place, as far ahead as packets spread.
+//!
+//! A sender whose clock is faster or slower than ours is met by the same rules.
 
-use crate::g711::{FRAME_SAMPLES, Frame, Law};
+use crate::clock::Now;
+use crate::codec::{Codec, MAX_FRAME_LEN};
 use crate::rtp::RtpTimestamp;
 
-/// Octets in the ring, 256 ms.
-const CAPACITY: usize = 2048;
+mod margins;
+mod octets;
+mod packets;
 
-const FRAME_TICKS: u32 = FRAME_SAMPLES as u32;
+use margins::Margins;
+use octets::OctetRing;
+use packets::PacketRing;
 
-/// Buffered time aimed at, at first and at most.
-const MIN_TARGET_TICKS: u32 = 2 * FRAME_TICKS;
-const MAX_TARGET_TICKS: u32 = 5 * FRAME_TICKS;
+/// Frames of 20 ms in a ring: 240 ms, and what a late packet may need.
+const CAPACITY_FRAMES: i32 = 12;
 
 /// More than this is never kept: a burst is cut back to the target.
-const MAX_LEVEL_TICKS: i32 = 10 * FRAME_TICKS.cast_signed();
+const MAX_LEVEL_FRAMES: i32 = 10;
 
-/// A packet this late is not late but a new time line.
-const RESTART_TICKS: i32 = -8000;
+/// The largest delay that is aimed at.
+const MAX_TARGET_FRAMES: i32 = 8;
 
-/// Reads between two checks for surplus delay, 5 s.
-const WINDOW_READS: u32 = 250;
+/// Longest packet, 120 ms, the longest of Opus, RFC 7587 section 4.2.
+const MAX_PACKET_FRAMES: i32 = 6;
 
-/// Windows without starving after which a raised target comes down, 20 s.
-const CALM_WINDOWS: u32 = 4;
+/// Reads without audio after which the next packet begins a new talk spurt, 200 ms.
+const PAUSE_READS: u32 = 10;
 
-/// A packet that comes within this many reads of starving was late; later it ends a pause.
-const LATE_READS: u32 = 10;
+/// Frames in a row worth concealing: then a decoder has faded to silence.
+const MAX_CONCEALED: u32 = 3;
 
-/// Lost frames covered by the fading last one.
-const MAX_CONCEALED: u32 = 2;
-
-/// What a read gave.
+/// What a read of 20 ms gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Read {
-    /// Received audio, perhaps with silence for lost octets.
-    Audio,
-    /// The last frame, fading.
-    Concealed,
-    /// Nothing is known of these 20 ms; the frame was not written.
+    /// Audio of this many octets.
+    Audio(usize),
+    /// Audio that the packet read before holds already: one of Opus longer than 20 ms.
+    Continued,
+    /// Audio was sent, or should have been, and is not here: to be concealed.
+    Lost,
+    /// No audio is due: nothing has come yet, the sender pauses, or the loss lasts too long.
     Nothing,
+}
+
+/// A packet's place among those that came before it, by sequence number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// It is the newest.
+    Newest,
+    /// A newer one has come before it.
+    Overtaken,
+}
+
+/// What the buffer did, counted from its beginning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct JitterFigures {
+    /// Packets that came too late to be played, or that the buffer had no room for.
+    pub discarded: u64,
+    /// Reads that gave `Lost`.
+    pub concealed: u64,
+    /// Times the delay rose by 20 ms.
+    pub raised: u64,
+    /// Times the delay fell by 20 ms.
+    pub lowered: u64,
 }
 
 /// The buffer of one port.
 #[derive(Debug)]
 pub struct JitterBuffer {
-    octets: Box<[u8; CAPACITY]>,
-    present: [u64; CAPACITY / 64],
-    /// Time of the next octet to read; None before the first packet.
+    codec: Codec,
+    store: Store,
+    /// Time of the next frame to read; None before the first packet.
     playout: Option<RtpTimestamp>,
-    /// Time after the newest octet.
+    /// Time after the newest audio.
     end: RtpTimestamp,
-    /// Waiting until enough is buffered; counts the reads of that wait.
-    filling: Option<u32>,
-    /// Reads since the buffer ran empty, until the next packet.
-    starved: Option<u32>,
-    target_ticks: u32,
-    packet_ticks: u32,
-    window: Window,
-    last: Frame,
-    concealed: u32,
+    /// From here on there is silence on purpose, unless audio has come since.
+    silent_from: Option<RtpTimestamp>,
+    /// How far the time line can be set back without playing anything twice.
+    unplayed_ticks: i32,
+    /// Reads in a row that gave no audio.
+    missing: u32,
+    /// The time line waits for one read, so that overtaken packets come in time.
+    waits: bool,
+    margins: Margins,
+    last_read: Now,
+    figures: JitterFigures,
 }
 
-#[derive(Debug, Default)]
-struct Window {
-    reads: u32,
-    lowest_ticks: u32,
-    starved: bool,
-    calm: u32,
+/// What holds the audio; positions are ticks from the next frame to read.
+#[derive(Debug)]
+enum Store {
+    Octets(OctetRing),
+    Packets(PacketRing),
 }
 
-impl Default for JitterBuffer {
-    fn default() -> Self {
-        Self {
-            octets: Box::new([0; CAPACITY]),
-            present: [0; CAPACITY / 64],
-            playout: None,
-            end: RtpTimestamp(0),
-            filling: None,
-            starved: None,
-            target_ticks: MIN_TARGET_TICKS,
-            packet_ticks: FRAME_TICKS,
-            window: Window::default(),
-            last: [0; FRAME_SAMPLES],
-            concealed: MAX_CONCEALED,
-        }
-    }
+/// What a store has of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Load {
+    Audio(usize),
+    Continued,
+    Missing,
 }
 
 impl JitterBuffer {
-    /// Forgets everything, as for a new sender or another law.
-    pub fn reset(&mut self) {
-        self.playout = None;
-        self.starved = None;
-        self.target_ticks = MIN_TARGET_TICKS;
-        self.window = Window::default();
-        self.concealed = MAX_CONCEALED;
+    /// An empty buffer for one codec.
+    #[must_use]
+    pub fn new(codec: Codec) -> Self {
+        let capacity = (CAPACITY_FRAMES * codec.frame_ticks().cast_signed()).cast_unsigned();
+        let store = match codec {
+            Codec::Pcma | Codec::Pcmu | Codec::G722 => Store::Octets(OctetRing::new(capacity, 1)),
+            Codec::G729 => Store::Octets(OctetRing::new(capacity, 8)),
+            Codec::Opus => Store::Packets(PacketRing::new(CAPACITY_FRAMES as usize)),
+        };
+        Self {
+            codec,
+            store,
+            playout: None,
+            end: RtpTimestamp(0),
+            silent_from: None,
+            unplayed_ticks: 0,
+            missing: 0,
+            waits: false,
+            margins: Margins::new(codec.frame_ticks()),
+            last_read: Now::ZERO,
+            figures: JitterFigures::default(),
+        }
     }
 
-    /// Takes in the payload of an audio packet; more than the ring holds is cut off.
-    pub fn write(&mut self, timestamp: RtpTimestamp, payload: &[u8]) {
-        let payload = &payload[..payload.len().min(CAPACITY / 2)];
-        let ticks = payload.len() as u32;
-        if ticks == 0 {
+    /// What it holds.
+    #[must_use]
+    pub fn codec(&self) -> Codec {
+        self.codec
+    }
+
+    /// What was counted.
+    #[must_use]
+    pub fn figures(&self) -> JitterFigures {
+        self.figures
+    }
+
+    /// How long audio waits here, on average over the last second with audio.
+    #[must_use]
+    pub fn delay_ms(&self) -> u32 {
+        self.margins.mean_ticks().max(0).unsigned_abs() * 20 / self.codec.frame_ticks()
+    }
+
+    /// Forgets all audio and how it came, as for a new sender.
+    pub fn reset(&mut self) {
+        self.playout = None;
+        self.margins = Margins::new(self.codec.frame_ticks());
+    }
+
+    /// Takes in the payload of an audio packet that is no duplicate.
+    pub fn write(&mut self, timestamp: RtpTimestamp, payload: &[u8], order: Order, now: Now) {
+        let (payload, silence) = self.split_silence(timestamp, payload);
+        if !payload.is_empty() {
+            self.write_audio(timestamp, payload, order, now);
+        }
+        if let Some(from) = silence {
+            self.silence(from);
+        }
+    }
+
+    fn write_audio(&mut self, timestamp: RtpTimestamp, payload: &[u8], order: Order, now: Now) {
+        let ticks = self.codec.payload_ticks(payload).map_or(0, u32::cast_signed);
+        if !(1..=self.frames(MAX_PACKET_FRAMES)).contains(&ticks) {
+            self.figures.discarded += 1;
             return;
         }
-        self.packet_ticks = ticks;
         let Some(playout) = self.playout else {
-            return self.start(timestamp, payload);
+            return self.start(timestamp, ticks, payload, now);
         };
         let offset = timestamp.since(playout);
-        let packet_end = offset.saturating_add(ticks.cast_signed());
-        let empty = self.level() == 0;
-        if offset < RESTART_TICKS || packet_end > CAPACITY as i32 || (empty && offset > 0) {
-            self.note_arrival();
-            return self.start(timestamp, payload);
+        match order {
+            Order::Newest => self.write_newest(timestamp, offset, ticks, payload, now),
+            Order::Overtaken => self.write_overtaken(offset, ticks, payload, now),
         }
-        if packet_end <= 0 {
-            return; // too late, its place was concealed
+    }
+
+    /// Takes off the silence descriptor that may end a payload of G.729, RFC 3551 section 4.5.6.
+    fn split_silence<'a>(
+        &self,
+        timestamp: RtpTimestamp,
+        payload: &'a [u8],
+    ) -> (&'a [u8], Option<RtpTimestamp>) {
+        let rest = payload.len() % octets::G729_FRAME_LEN;
+        if self.codec != Codec::G729 || rest != octets::G729_SILENCE_LEN {
+            return (payload, None);
         }
-        self.note_arrival();
-        let late = offset.min(0).unsigned_abs();
-        self.store(timestamp.after(late), &payload[late as usize..]);
-        let newest = timestamp.after(ticks);
-        if newest.since(self.end) > 0 {
-            self.end = newest;
-        }
-        let level = self.level();
-        if level > MAX_LEVEL_TICKS {
-            self.skip(level.unsigned_abs() - self.needed_ticks());
+        let audio = &payload[..payload.len() - rest];
+        let ticks = self.codec.payload_ticks(audio).unwrap_or(0);
+        (audio, Some(timestamp.after(ticks)))
+    }
+
+    /// The sender says that no audio follows: comfort noise, or a telephone event in its place.
+    pub fn silence(&mut self, timestamp: RtpTimestamp) {
+        if timestamp.since(self.end) >= 0 {
+            self.silent_from = Some(timestamp);
         }
     }
 
     /// Reads the next 20 ms.
-    pub fn read(&mut self, law: Law, frame: &mut Frame) -> Read {
+    pub fn read(&mut self, out: &mut [u8; MAX_FRAME_LEN], now: Now) -> Read {
+        self.last_read = now;
         let Some(playout) = self.playout else { return Read::Nothing };
-        let level = self.level().unsigned_abs();
-        if let Some(waited) = &mut self.filling {
-            *waited += 1;
-            let waited_ticks = *waited * FRAME_TICKS;
-            let needed = self.needed_ticks();
-            if level < FRAME_TICKS || (level < needed && waited_ticks < needed) {
-                self.starved = self.starved.map(|reads| reads + 1);
-                return self.conceal(law, frame);
-            }
-            self.filling = None;
+        self.margins.tick();
+        let level = self.end.since(playout);
+        let mut load = self.store.load(out);
+        // A frame that is missing while newer ones wait is the best one to leave out.
+        let can_skip = !self.waits && level >= self.frames(2) && load != Load::Continued;
+        if can_skip && self.margins.wants_less(load == Load::Missing) {
+            self.margins.shift(-self.frames(1));
+            self.figures.lowered += 1;
+            self.advance(1);
+            load = self.store.load(out);
         }
-        if level < FRAME_TICKS {
-            self.filling = Some(0);
-            self.starved = Some(0);
-            return self.conceal(law, frame);
+        if std::mem::take(&mut self.waits) {
+            self.margins.shift(self.frames(1));
+            self.figures.raised += 1;
+            return self.missed();
         }
-        let playout = if self.has_surplus(level) {
-            self.skip(FRAME_TICKS);
-            playout.after(FRAME_TICKS)
-        } else {
-            playout
-        };
-        let present = self.load(law, playout, frame);
-        self.skip(FRAME_TICKS);
-        if present == 0 {
-            return self.conceal(law, frame);
+        self.advance(1);
+        if load == Load::Missing {
+            self.unplayed_ticks =
+                (self.unplayed_ticks + self.frames(1)).min(self.frames(MAX_LEVEL_FRAMES));
+            return self.missed();
         }
-        self.last = *frame;
-        self.concealed = 0;
-        Read::Audio
-    }
-
-    fn start(&mut self, timestamp: RtpTimestamp, payload: &[u8]) {
-        self.present.fill(0);
-        self.playout = Some(timestamp);
-        self.end = timestamp.after(payload.len() as u32);
-        self.filling = Some(0);
-        self.store(timestamp, payload);
-    }
-
-    /// Raises the target when the packet comes shortly after it was missed.
-    fn note_arrival(&mut self) {
-        if let Some(reads) = self.starved.take()
-            && reads < LATE_READS
-        {
-            self.window.starved = true;
-            self.target_ticks = (self.target_ticks + FRAME_TICKS).min(MAX_TARGET_TICKS);
+        self.unplayed_ticks = 0;
+        self.missing = 0;
+        match load {
+            Load::Audio(len) => Read::Audio(len),
+            _ => Read::Continued,
         }
     }
 
-    /// Buffered time, never negative.
-    fn level(&self) -> i32 {
-        self.playout.map_or(0, |playout| self.end.since(playout).max(0))
-    }
-
-    /// One packet more than the longest is needed, else every packet is just late.
-    fn needed_ticks(&self) -> u32 {
-        self.target_ticks.max(self.packet_ticks + FRAME_TICKS)
-    }
-
-    /// True once per window when more is buffered than needed all the time: the sender's clock is
-    /// faster than ours, or jitter has gone.
-    fn has_surplus(&mut self, level: u32) -> bool {
-        let needed = self.needed_ticks();
-        let window = &mut self.window;
-        window.lowest_ticks =
-            if window.reads == 0 { level } else { window.lowest_ticks.min(level) };
-        window.reads += 1;
-        if window.reads < WINDOW_READS {
-            return false;
+    fn write_newest(
+        &mut self,
+        timestamp: RtpTimestamp,
+        offset: i32,
+        ticks: i32,
+        payload: &[u8],
+        now: Now,
+    ) {
+        let back = self.round_up((-offset).max(0));
+        // A talk spurt that comes in time on the line needs no other.
+        let in_time = 0..=self.frames(self.target_frames() + 1);
+        let begins_spurt =
+            self.missing >= PAUSE_READS && self.level() <= 0 && !in_time.contains(&offset);
+        let is_off_the_line = offset % self.store.unit_ticks() != 0
+            || back > self.unplayed_ticks
+            || (back > 0 && self.level() > 0)
+            || offset > self.frames(CAPACITY_FRAMES);
+        if begins_spurt || is_off_the_line {
+            return self.start(timestamp, ticks, payload, now);
         }
-        let surplus = window.lowest_ticks > needed;
-        window.calm = if window.starved { 0 } else { window.calm + 1 };
-        if window.calm >= CALM_WINDOWS && self.target_ticks > MIN_TARGET_TICKS {
-            self.target_ticks -= FRAME_TICKS;
-            window.calm = 0;
+        self.margins.note(self.margin(offset, now));
+        let mut offset = offset;
+        if back > 0 {
+            self.set_back(back);
+            offset += back;
         }
-        window.reads = 0;
-        window.starved = false;
-        surplus
+        if offset + ticks > self.frames(MAX_LEVEL_FRAMES) {
+            // Here it would wait too long: what it should have waited decides what is left out.
+            let surplus = self.round_up(offset - self.frames(self.target_frames()));
+            self.margins.shift(-surplus);
+            self.advance(surplus / self.frames(1));
+            self.unplayed_ticks = 0;
+            offset -= surplus;
+        }
+        self.keep(offset, ticks, payload);
     }
 
-    fn conceal(&mut self, law: Law, frame: &mut Frame) -> Read {
-        if self.concealed >= MAX_CONCEALED {
+    fn write_overtaken(&mut self, offset: i32, ticks: i32, payload: &[u8], now: Now) {
+        let is_on_the_line =
+            offset % self.store.unit_ticks() == 0 && offset + ticks <= self.frames(CAPACITY_FRAMES);
+        let margin = self.margin(offset, now);
+        if offset + ticks <= 0 || !is_on_the_line {
+            self.figures.discarded += 1;
+            let can_wait = self.margins.mean_ticks() < self.frames(MAX_TARGET_FRAMES);
+            self.waits |= is_on_the_line && can_wait && self.margins.note_late(margin);
+            return;
+        }
+        self.margins.note(margin);
+        self.keep(offset, ticks, payload);
+    }
+
+    /// Begins a time line so that the packet waits as long as packets spread.
+    fn start(&mut self, timestamp: RtpTimestamp, ticks: i32, payload: &[u8], now: Now) {
+        let wait = self.frames(self.target_frames());
+        self.store.clear();
+        self.playout = Some(timestamp.before(wait.cast_unsigned()));
+        self.end = timestamp;
+        self.silent_from = None;
+        self.unplayed_ticks = 0;
+        self.margins.restart();
+        // Silence and not concealment goes before the first frame.
+        self.missing = self.missing.max(MAX_CONCEALED);
+        self.margins.note(self.margin(wait, now));
+        self.keep(wait, ticks, payload);
+    }
+
+    /// Stores audio that begins `offset` ticks after the next frame, without what is past.
+    fn keep(&mut self, offset: i32, ticks: i32, payload: &[u8]) {
+        let Some(playout) = self.playout else { return };
+        if !self.store.store(offset, payload) {
+            self.figures.discarded += 1;
+            return;
+        }
+        let end = playout.after((offset + ticks).max(0).cast_unsigned());
+        if end.since(self.end) > 0 {
+            self.end = end;
+            self.silent_from = None;
+        }
+    }
+
+    fn missed(&mut self) -> Read {
+        self.missing += 1;
+        let silent = self
+            .silent_from
+            .is_some_and(|from| self.playout.is_some_and(|playout| playout.since(from) > 0));
+        if silent || self.missing > MAX_CONCEALED {
             return Read::Nothing;
         }
-        self.concealed += 1;
-        for (out, octet) in frame.iter_mut().zip(&self.last) {
-            *out = law.encode(law.decode(*octet) >> self.concealed);
-        }
-        Read::Concealed
+        self.figures.concealed += 1;
+        Read::Lost
     }
 
-    fn store(&mut self, timestamp: RtpTimestamp, payload: &[u8]) {
-        let at = ring_index(timestamp);
-        let (head, tail) = payload.split_at(payload.len().min(CAPACITY - at));
-        self.octets[at..at + head.len()].copy_from_slice(head);
-        self.octets[..tail.len()].copy_from_slice(tail);
-        for_words(at, payload.len(), |word, mask| self.present[word] |= mask);
+    /// Moves the time line forward without reading.
+    fn advance(&mut self, frames: i32) {
+        let ticks = self.frames(frames);
+        self.store.advance(ticks);
+        self.playout = self.playout.map(|playout| playout.after(ticks.cast_unsigned()));
     }
 
-    /// Copies a frame out, silence where octets are missing; returns how many are present.
-    fn load(&self, law: Law, timestamp: RtpTimestamp, frame: &mut Frame) -> u32 {
-        let at = ring_index(timestamp);
-        let head = FRAME_SAMPLES.min(CAPACITY - at);
-        frame[..head].copy_from_slice(&self.octets[at..at + head]);
-        frame[head..].copy_from_slice(&self.octets[..FRAME_SAMPLES - head]);
-        let mut present = 0;
-        for_words(at, FRAME_SAMPLES, |word, mask| {
-            present += (self.present[word] & mask).count_ones();
-        });
-        if present != 0 && present != FRAME_TICKS {
-            for (index, octet) in frame.iter_mut().enumerate() {
-                let bit = (at + index) % CAPACITY;
-                if self.present[bit / 64] >> (bit % 64) & 1 == 0 {
-                    *octet = law.silence();
-                }
-            }
-        }
-        present
+    fn set_back(&mut self, ticks: i32) {
+        self.store.set_back(ticks);
+        self.playout = self.playout.map(|playout| playout.before(ticks.cast_unsigned()));
+        self.unplayed_ticks -= ticks;
+        self.margins.shift(ticks);
+        self.figures.raised += u64::from((ticks / self.frames(1)).unsigned_abs());
     }
 
-    /// Moves on by `ticks` without reading them.
-    fn skip(&mut self, ticks: u32) {
-        let Some(playout) = self.playout else { return };
-        let length = (ticks as usize).min(CAPACITY);
-        for_words(ring_index(playout), length, |word, mask| self.present[word] &= !mask);
-        self.playout = Some(playout.after(ticks));
+    fn level(&self) -> i32 {
+        self.playout.map_or(0, |playout| self.end.since(playout))
+    }
+
+    /// How long before its turn audio at `offset` has come.
+    fn margin(&self, offset: i32, now: Now) -> i32 {
+        let waited_us = now.saturating_sub(self.last_read).as_micros().min(20_000) as i32;
+        // The next read comes 20 ms after the last one.
+        offset + (20_000 - waited_us) * self.frames(1) / 20_000
+    }
+
+    fn target_frames(&self) -> i32 {
+        (self.round_up(self.margins.spread_ticks()) / self.frames(1)).clamp(1, MAX_TARGET_FRAMES)
+    }
+
+    fn frames(&self, count: i32) -> i32 {
+        count * self.codec.frame_ticks().cast_signed()
+    }
+
+    fn round_up(&self, ticks: i32) -> i32 {
+        let frame = self.frames(1);
+        (ticks.saturating_add(frame - 1)).div_euclid(frame).saturating_mul(frame)
     }
 }
 
-fn ring_index(timestamp: RtpTimestamp) -> usize {
-    timestamp.0 as usize % CAPACITY
-}
+impl Store {
+    /// Where audio may begin, in ticks from any other.
+    fn unit_ticks(&self) -> i32 {
+        match self {
+            Self::Octets(ring) => ring.unit_ticks(),
+            Self::Packets(_) => packets::HALF_TICKS,
+        }
+    }
 
-/// Calls `apply` with the index and mask of each word that holds bits of the ring's range.
-fn for_words(start: usize, length: usize, mut apply: impl FnMut(usize, u64)) {
-    let mut at = start;
-    let mut remaining = length;
-    while remaining > 0 {
-        let bit = at % 64;
-        let count = (64 - bit).min(remaining);
-        apply(at / 64, (u64::MAX >> (64 - count)) << bit);
-        at = (at + count) % CAPACITY;
-        remaining -= count;
+    /// Stores audio; false when it is all past or does not fit.
+    fn store(&mut self, offset: i32, payload: &[u8]) -> bool {
+        match self {
+            Self::Octets(ring) => ring.store(offset, payload),
+            Self::Packets(ring) => ring.store(offset, payload),
+        }
+    }
+
+    fn load(&self, out: &mut [u8; MAX_FRAME_LEN]) -> Load {
+        match self {
+            Self::Octets(ring) => ring.load(out),
+            Self::Packets(ring) => ring.load(out),
+        }
+    }
+
+    fn advance(&mut self, ticks: i32) {
+        match self {
+            Self::Octets(ring) => ring.advance(ticks),
+            Self::Packets(ring) => ring.advance(ticks),
+        }
+    }
+
+    fn set_back(&mut self, ticks: i32) {
+        match self {
+            Self::Octets(ring) => ring.set_back(ticks),
+            Self::Packets(ring) => ring.set_back(ticks),
+        }
+    }
+
+    fn clear(&mut self) {
+        match self {
+            Self::Octets(ring) => ring.clear(),
+            Self::Packets(ring) => ring.clear(),
+        }
     }
 }
 

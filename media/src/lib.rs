@@ -26,11 +26,15 @@ pub mod outbox;
 pub mod player;
 pub mod port;
 pub mod progress;
+pub mod quality;
 pub mod reactor;
 pub mod reception;
 pub mod recorder;
+pub mod rtcp;
 pub mod rtp;
 pub mod secure;
+#[cfg(test)]
+mod simulator;
 pub mod single_tone;
 pub mod socket;
 pub mod sound;

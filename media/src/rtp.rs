@@ -25,7 +25,7 @@ impl SequenceNumber {
     }
 }
 
-/// Media time in ticks of 1/8000 s, wrapping at 32 bits.
+/// Media time in ticks of the codec's RTP clock, wrapping at 32 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RtpTimestamp(pub u32);
 
@@ -34,6 +34,12 @@ impl RtpTimestamp {
     #[must_use]
     pub fn after(self, ticks: u32) -> Self {
         Self(self.0.wrapping_add(ticks))
+    }
+
+    /// The time `ticks` earlier.
+    #[must_use]
+    pub fn before(self, ticks: u32) -> Self {
+        Self(self.0.wrapping_sub(ticks))
     }
 
     /// Ticks from `earlier` to here; negative when `earlier` is the later one.

@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::clock::Now;
-use crate::codec::{Encoded, PCM_SAMPLES, Pcm};
+use crate::codec::{Codec, Decoder, Encoded, MAX_FRAME_LEN, Pcm};
 use crate::dtmf::{self, Press};
 use crate::event::{Connection, Event, PortId};
-use crate::jitter::{JitterBuffer, Read};
+use crate::jitter::{JitterBuffer, Order, Read};
 use crate::reception::{Arrival, Reception};
 use crate::rtp::{Packet, Pt};
 use crate::sound::Sound;
@@ -18,13 +18,28 @@ pub const MAX_PAYLOAD_LEN: usize = 960;
 /// How long the source of a stream must be quiet before another one may take its place.
 const LATCH_HOLD: Duration = Duration::from_millis(200);
 
+/// The audio of a port that somebody listens to.
+#[derive(Debug)]
+struct Audio {
+    jitter: JitterBuffer,
+    decoder: Decoder,
+}
+
+impl Audio {
+    fn new(codec: Codec) -> Self {
+        Self { jitter: JitterBuffer::new(codec), decoder: Decoder::new(codec) }
+    }
+}
+
 /// The receiving half of a port.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Receiving {
     reception: Reception,
     invalid: u64,
     digits: dtmf::Receiver,
-    jitter: JitterBuffer,
+    codec: Codec,
+    /// Present while somebody listens.
+    audio: Option<Box<Audio>>,
     /// Sinks that use the audio. Without any it is not buffered.
     listeners: usize,
     heard: Sound,
@@ -33,6 +48,24 @@ pub struct Receiving {
     latched: Option<SocketAddr>,
     last_packet: Now,
     timed_out: bool,
+}
+
+impl Default for Receiving {
+    fn default() -> Self {
+        Self {
+            reception: Reception::default(),
+            invalid: 0,
+            digits: dtmf::Receiver::default(),
+            codec: Codec::Pcma,
+            audio: None,
+            listeners: 0,
+            heard: Sound::default(),
+            heard_round: None,
+            latched: None,
+            last_packet: Now::ZERO,
+            timed_out: false,
+        }
+    }
 }
 
 impl Receiving {
@@ -60,7 +93,9 @@ impl Receiving {
             self.latched = None;
         }
         if former.is_none_or(|former| former.codec != connection.codec) {
-            self.jitter.reset();
+            self.codec = connection.codec;
+            self.reception.set_clock_rate(connection.codec.clock_rate_hz());
+            self.audio = self.audio.take().map(|_| Box::new(Audio::new(connection.codec)));
         }
         self.last_packet = now;
         self.timed_out = false;
@@ -69,8 +104,10 @@ impl Receiving {
     /// Says how many sinks use the audio; the first begins with an empty buffer.
     pub fn set_listeners(&mut self, listeners: usize) {
         if self.listeners == 0 && listeners > 0 {
-            self.jitter.reset();
+            self.audio = Some(Box::new(Audio::new(self.codec)));
             self.heard_round = None;
+        } else if listeners == 0 {
+            self.audio = None;
         }
         self.listeners = listeners;
     }
@@ -127,25 +164,43 @@ impl Receiving {
         if !plausible {
             return false;
         }
-        match self.reception.count(&packet) {
-            Arrival::NewSource => {
-                self.jitter.reset();
-                report(port, self.digits.reset(), events);
-            }
-            Arrival::InStream => {}
-            Arrival::Suspect => return true,
+        let arrival = self.reception.count(&packet);
+        if arrival == Arrival::Restart {
+            report(port, self.digits.reset(), events);
         }
-        if is_audio {
-            self.reception.measure(packet.timestamp, now);
-            if connection.receive && self.listeners > 0 {
-                self.jitter.write(packet.timestamp, packet.payload);
-            }
-        } else if is_digit {
+        if is_digit {
+            // Whatever the sequence says: some far ends send digits as a source of its own.
             for press in self.digits.receive(&packet, now).into_iter().flatten() {
                 report(port, press, events);
             }
+            if let Some(audio) = &mut self.audio {
+                audio.jitter.silence(packet.timestamp);
+            }
+        } else if is_audio {
+            self.take_audio(connection, &packet, arrival, now);
         }
         true
+    }
+
+    fn take_audio(
+        &mut self,
+        connection: &Connection,
+        packet: &Packet<'_>,
+        arrival: Arrival,
+        now: Now,
+    ) {
+        let order = match arrival {
+            Arrival::Suspect | Arrival::Duplicate => return,
+            Arrival::Overtaken => Order::Overtaken,
+            Arrival::NewSource | Arrival::Restart | Arrival::Newest => Order::Newest,
+        };
+        self.reception.measure(packet.timestamp, now);
+        let Some(audio) = self.audio.as_mut().filter(|_| connection.receive) else { return };
+        if matches!(arrival, Arrival::NewSource | Arrival::Restart) {
+            audio.jitter.reset();
+            audio.decoder.reset();
+        }
+        audio.jitter.write(packet.timestamp, packet.payload, order, now);
     }
 
     /// Reads the jitter buffer and looks at time limits, once a round.
@@ -158,7 +213,7 @@ impl Receiving {
         events: &mut Vec<Event>,
     ) {
         if self.listeners > 0 && self.heard_round != Some(round) {
-            self.hear(connection);
+            self.hear(now);
             self.heard_round = Some(round);
         }
         report(port, self.digits.poll(now), events);
@@ -173,12 +228,20 @@ impl Receiving {
         }
     }
 
-    fn hear(&mut self, connection: &Connection) {
-        self.heard.clear();
-        let Some(law) = connection.codec.law() else { return };
-        let mut frame = [0; PCM_SAMPLES];
-        if self.jitter.read(law, &mut frame) != Read::Nothing {
-            self.heard.set_encoded(connection.codec, &frame);
+    fn hear(&mut self, now: Now) {
+        let Some(audio) = &mut self.audio else { return self.heard.clear() };
+        let mut octets = [0; MAX_FRAME_LEN];
+        match audio.jitter.read(&mut octets, now) {
+            Read::Audio(len) => self.heard.set_encoded(audio.jitter.codec(), &octets[..len]),
+            Read::Continued => _ = audio.decoder.pull(self.heard.start_pcm()),
+            Read::Lost => {
+                // What was passed on undecoded is what the loss is covered with.
+                self.heard.decoded(|encoded, pcm| {
+                    audio.decoder.decode(encoded.payload(), pcm);
+                });
+                audio.decoder.conceal(self.heard.start_pcm());
+            }
+            Read::Nothing => self.heard.clear(),
         }
     }
 
@@ -193,12 +256,9 @@ impl Receiving {
         if self.heard_round != Some(round) {
             return None;
         }
+        let audio = self.audio.as_mut()?;
         self.heard.decoded(|encoded, pcm| {
-            let Some(law) = encoded.codec().law() else { return };
-            let decoder = law.decoder();
-            for (sample, octet) in pcm.iter_mut().zip(encoded.payload()) {
-                *sample = decoder[usize::from(*octet)];
-            }
+            audio.decoder.decode(encoded.payload(), pcm);
         })
     }
 }
