@@ -12,6 +12,7 @@ mod concealment;
 mod decoder;
 mod encoder;
 mod g722;
+mod g729;
 pub mod level;
 mod opus;
 

@@ -1,7 +1,7 @@
 //! From payloads to PCM at 8 kHz, with what covers losses and silence.
 
 use super::concealment::Concealer;
-use super::{Codec, ComfortNoise, PCM_SAMPLES, Pcm, g722, is_silence, opus};
+use super::{Codec, ComfortNoise, PCM_SAMPLES, Pcm, g722, g729, is_silence, opus};
 use crate::g711::Law;
 
 /// Room for a packet of 120 ms after a rest of less than 20 ms.
@@ -43,6 +43,7 @@ pub struct Decoder {
 enum Coder {
     Law(Law, Box<Concealer>),
     G722(Box<g722::Decoder>, Box<Concealer>),
+    G729(Box<g729::Decoder>),
     Opus(Box<opus::Decoder>),
 }
 
@@ -54,7 +55,7 @@ impl Decoder {
             Codec::Pcma => Coder::Law(Law::A, Box::default()),
             Codec::Pcmu => Coder::Law(Law::Mu, Box::default()),
             Codec::G722 => Coder::G722(Box::default(), Box::default()),
-            Codec::G729 => Coder::Law(Law::A, Box::default()),
+            Codec::G729 => Coder::G729(Box::default()),
             Codec::Opus => Coder::Opus(Box::default()),
         };
         Self {
@@ -87,6 +88,7 @@ impl Decoder {
                 **decoder = g722::Decoder::default();
                 **concealer = Concealer::default();
             }
+            Coder::G729(decoder) => **decoder = g729::Decoder::default(),
             Coder::Opus(decoder) => decoder.reset(),
         }
         self.queue.clear();
@@ -129,6 +131,7 @@ impl Decoder {
                 concealer.receive(&mut pcm[..samples]);
                 samples
             }
+            Coder::G729(decoder) => decode_g729(decoder, payload, &mut pcm),
             Coder::Opus(decoder) => decoder.decode(payload, &mut pcm),
         };
         self.queue.push(&pcm[..samples]);
@@ -170,10 +173,32 @@ impl Decoder {
                     self.concealed = MAX_CONCEALED_SAMPLES;
                 }
             }
+            Coder::G729(decoder) => {
+                for frame in missing.as_chunks_mut().0 {
+                    decoder.conceal(frame);
+                }
+            }
             Coder::Opus(decoder) => decoder.conceal(missing),
         }
         if self.silent { Heard::Noise } else { Heard::Concealed }
     }
+}
+
+/// Decodes frames of 10 ms, the last of which may be a silence descriptor.
+fn decode_g729(decoder: &mut g729::Decoder, payload: &[u8], pcm: &mut [i16]) -> usize {
+    let (speech, rest) = payload.as_chunks();
+    let silence = rest.as_chunks().0.first();
+    let frames = pcm.as_chunks_mut().0;
+    let mut count = 0;
+    for (octets, frame) in speech.iter().zip(frames.iter_mut()) {
+        decoder.decode(octets, frame);
+        count += 1;
+    }
+    if let (Some(octets), Some(frame)) = (silence, frames.get_mut(count)) {
+        decoder.decode_silence(*octets, frame);
+        count += 1;
+    }
+    count * g729::FRAME
 }
 
 /// Decoded samples that were not asked for yet.

@@ -1,6 +1,6 @@
 //! From PCM at 8 kHz to payloads of 20 ms.
 
-use super::{Codec, MAX_FRAME_LEN, PCM_SAMPLES, Pcm, g722, opus};
+use super::{Codec, G729_FRAME_LEN, MAX_FRAME_LEN, PCM_SAMPLES, Pcm, g722, g729, opus};
 use crate::g711::Law;
 
 /// Encodes one stream.
@@ -14,6 +14,7 @@ pub struct Encoder {
 enum Coder {
     Law(Law),
     G722(Box<g722::Encoder>),
+    G729(Box<g729::Encoder>),
     Opus(Box<opus::Encoder>),
 }
 
@@ -25,7 +26,7 @@ impl Encoder {
             Codec::Pcma => Coder::Law(Law::A),
             Codec::Pcmu => Coder::Law(Law::Mu),
             Codec::G722 => Coder::G722(Box::default()),
-            Codec::G729 => Coder::Law(Law::A),
+            Codec::G729 => Coder::G729(Box::default()),
             Codec::Opus => Coder::Opus(Box::default()),
         };
         Self { codec, coder }
@@ -42,6 +43,7 @@ impl Encoder {
         match &mut self.coder {
             Coder::Law(_) => {}
             Coder::G722(encoder) => **encoder = g722::Encoder::default(),
+            Coder::G729(encoder) => **encoder = g729::Encoder::default(),
             Coder::Opus(encoder) => encoder.reset(),
         }
     }
@@ -58,6 +60,14 @@ impl Encoder {
             Coder::G722(encoder) => {
                 encoder.encode(pcm, out);
                 PCM_SAMPLES
+            }
+            Coder::G729(encoder) => {
+                let frames = pcm.as_chunks().0;
+                let octets = out.as_chunks_mut().0;
+                for (octets, frame) in octets.iter_mut().zip(frames) {
+                    *octets = encoder.encode(frame);
+                }
+                frames.len() * G729_FRAME_LEN
             }
             Coder::Opus(encoder) => encoder.encode(pcm, out),
         }
