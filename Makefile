@@ -81,8 +81,9 @@ bench: setup-tests ## Repeat the figures of docs/benchmarks.md
 	$(RUN)/python -m loadtest failover --rate 50 --seconds 20
 	$(RUN)/python -m loadtest failover --rate 50 --seconds 20 --freeze
 
-soak: setup-tests ## What takes minutes: floods of broken messages, one line each
+soak: setup-tests ## What takes minutes or half an hour: broken messages, calls that come and go
 	$(RUN)/python -m loadtest.fuzz_sip --messages 1000000 --seed 1
+	$(RUN)/python -m loadtest media_soak --calls 1000 --minutes 30
 
 clean: ## Remove what set-up and runs have made, but not recordings and records in .data
 	rm -rf $(VENV) cti95598 media/target cti/_media*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis

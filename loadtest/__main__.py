@@ -15,6 +15,7 @@ from rich.table import Table
 from loadtest.concurrent_rtp import concurrent_run
 from loadtest.failover import failover_run
 from loadtest.flood import flood_run
+from loadtest.media_soak import Sample, SoakResult, soak_run
 from loadtest.register_run import Round, register_run
 from loadtest.runs import Result, ivr_run, queue_run
 
@@ -143,6 +144,49 @@ def register(
     _console.print(table)
     if any(each.figures.failed for each in rounds):
         raise typer.Exit(1)
+
+
+@app.command("media_soak")
+def media_soak(
+    calls: Annotated[int, typer.Option(help="Legs up at once.", min=3, max=5000)] = 1000,
+    minutes: Annotated[float, typer.Option(help="How long.", min=0.2, max=1440)] = 30,
+    seed: int = 1,
+) -> None:
+    """Calls that come and go on the media engine alone: nothing may grow, be lost or be late."""
+    with tempfile.TemporaryDirectory(prefix="cti95598-soak-") as data:
+        run = soak_run(Path(data), calls=calls, seconds=60 * minutes, seed=seed)
+        result = asyncio.run(run)
+    _show_soak(result, calls)
+    if result.faults() or not result.is_flat() or not result.is_paced():
+        raise typer.Exit(1)
+
+
+def _show_soak(result: SoakResult, calls: int) -> None:
+    table = Table("figure", "value", title=f"{calls} legs for {result.seconds / 60:.1f} minutes")
+    for name, count in result.counts.items():
+        table.add_row(name, f"{count:,}")
+    pacing = result.pacing
+    sent = max(1, pacing["packets_sent"])
+    table.add_row("packets sent", f"{pacing['packets_sent']:,}")
+    table.add_row("sent within 1 ms of the deadline", f"{pacing['sent_within_1_ms'] / sent:.3%}")
+    table.add_row("sent within 5 ms of the deadline", f"{result.within_5_ms:.3%}")
+    table.add_row("rounds skipped", str(pacing["skipped_rounds"]))
+    table.add_row("CPU of the reactor", f"{pacing['reactor_cpu_us'] / 1e6 / result.seconds:.1%}")
+    columns: dict[str, Callable[[Sample], int]] = {
+        "resident memory, KiB": lambda one: one.resident_kib,
+        "descriptors": lambda one: one.descriptors,
+        "threads": lambda one: one.threads,
+        "ports of both ends": lambda one: one.ports,
+    }
+    held = [result.before, result.steady[0], result.steady[-1], result.after]
+    for name, of in columns.items():
+        values = " / ".join(f"{of(one):,}" for one in held)
+        table.add_row(f"{name}: before / warm / last / after", values)
+    table.add_row("memory's slope", f"{result.kib_per_minute:+.1f} KiB a minute")
+    table.add_row("memory's growth after the warm-up", f"{result.growth:+.2%}")
+    _console.print(table)
+    for fault in result.faults():
+        _console.print(f"fault: {fault}")
 
 
 def _show(run: Callable[[Path], Coroutine[None, None, Result]]) -> None:
