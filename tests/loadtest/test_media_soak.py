@@ -14,4 +14,8 @@ async def test_calls_that_come_and_go_leave_nothing_behind(tmp_path: Path) -> No
     assert result.counts["packets received, ours"] > 0
     assert result.samples
     assert result.steady[-1].ports >= 24
-    assert list(tmp_path.glob("[0-9]*.wav")) == []
+    assert _recordings(tmp_path) == []
+
+
+def _recordings(directory: Path) -> list[Path]:
+    return list(directory.glob("[0-9]*.wav"))
