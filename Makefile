@@ -84,6 +84,7 @@ bench: setup-tests ## Repeat the figures of docs/benchmarks.md
 soak: setup-tests ## What takes minutes or half an hour: broken messages, calls that come and go
 	$(RUN)/python -m loadtest.fuzz_sip --messages 1000000 --seed 1
 	$(RUN)/python -m loadtest media_soak --calls 1000 --minutes 30
+	$(RUN)/python -m loadtest.fuzz_sdp --descriptions 300000 --seed 1
 
 clean: ## Remove what set-up and runs have made, but not recordings and records in .data
 	rm -rf $(VENV) cti95598 media/target cti/_media*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis
