@@ -96,6 +96,9 @@ class Connection:
     receive: bool = True
     media_timeout_ms: int = 0
     """Silence of the far end that is reported; 0 is none."""
+    srtp: SrtpKeys | None = None
+    dtls: DtlsPeer | None = None
+    """How media is protected: at most one of the two. With neither it is plain RTP."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +146,26 @@ class MediaTimedOut:
 
 
 @dataclass(frozen=True, slots=True)
+class SecureMediaReady:
+    """SRTP keys are there: media flows, and what plays begins."""
+
+    port: PortId
+    suite: SrtpSuite
+
+
+@dataclass(frozen=True, slots=True)
+class SecureMediaFailed:
+    """There will be no SRTP keys, so no media; SECURE_MEDIA_FAILED ends the call.
+
+    `reason` is "timeout" (no checks, or no answer), "fingerprint" (another certificate than that
+    of the SDP), "profile" (no common SRTP suite), "handshake" or "closed".
+    """
+
+    port: PortId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class RecordingEnded:
     """A recording is closed, complete on disk, and hashed."""
 
@@ -164,7 +187,16 @@ class PortClosed:
     figures: PortFigures
 
 
-MediaEvent = DigitReceived | PlayEnded | DigitsSent | MediaTimedOut | RecordingEnded | PortClosed
+MediaEvent = (
+    DigitReceived
+    | PlayEnded
+    | DigitsSent
+    | MediaTimedOut
+    | SecureMediaReady
+    | SecureMediaFailed
+    | RecordingEnded
+    | PortClosed
+)
 
 
 class MediaEngine(Protocol):
@@ -175,6 +207,9 @@ class MediaEngine(Protocol):
 
     def open_port(self, local_ip: str) -> tuple[PortId, int]:
         """Bind an RTP port (even number) and return it; PlatformError MEDIA_PORTS_EXHAUSTED."""
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the engine's DTLS certificate as `a=fingerprint` has it; new at each start."""
 
     def connect(self, port: PortId, connection: Connection) -> None:
         """Set or change what was negotiated; PlatformError SDP_MALFORMED when it cannot be."""

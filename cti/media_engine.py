@@ -21,6 +21,9 @@ from cti.media import (
     PortId,
     RecordingEnded,
     RecordingId,
+    SecureMediaFailed,
+    SecureMediaReady,
+    SrtpSuite,
 )
 from domain.failures import Code, PlatformError
 
@@ -33,12 +36,18 @@ def _port_closed(
     return PortClosed(port, PortFigures(sent, received, lost, invalid, jitter_ms))
 
 
+def _secure_media_ready(port: PortId, suite: str) -> SecureMediaReady:
+    return SecureMediaReady(port, SrtpSuite(suite))
+
+
 # The engine names the kind and gives the fields in the order of the class.
 _MAKERS: dict[object, Callable[..., MediaEvent]] = {
     "digit": DigitReceived,
     "play_ended": PlayEnded,
     "digits_sent": DigitsSent,
     "media_timed_out": MediaTimedOut,
+    "secure_media_ready": _secure_media_ready,
+    "secure_media_failed": SecureMediaFailed,
     "recording_ended": RecordingEnded,
     "port_closed": _port_closed,
 }
@@ -89,6 +98,10 @@ class RtpEngine:
             detail = f"media address {local_ip}: {error}"
             raise PlatformError(Code.CONFIG_INVALID, detail) from error
         return PortId(port), number
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the certificate that browsers are shown."""
+        return self._engine.fingerprint()
 
     def connect(self, port: PortId, connection: Connection) -> None:
         """Set what was negotiated; PlatformError SDP_MALFORMED when it is no RTP address."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
+import structlog
 from prometheus_client import Counter
 
 from cti.media import (
@@ -15,6 +16,7 @@ from cti.media import (
     PortId,
     RecordingEnded,
     RecordingId,
+    SecureMediaFailed,
     SrtpSuite,
 )
 from cti.media_policy import PortPlan
@@ -33,6 +35,8 @@ from cti.sdp import (
     parse_sdp,
 )
 from domain.failures import Code, PlatformError
+
+_log = structlog.get_logger(__name__)
 
 MediaListener = Callable[[MediaEvent], None]
 
@@ -61,6 +65,8 @@ class MediaRouter:
             if finished is not None:
                 finished(event)
             return
+        if isinstance(event, SecureMediaFailed):
+            _log.warning("secure_media_failed", port=event.port, reason=event.reason)
         listener = self.ports.get(event.port)
         if isinstance(event, PortClosed):
             self.ports.pop(event.port, None)

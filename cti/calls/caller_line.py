@@ -8,7 +8,7 @@ from typing import Protocol
 
 from cti.calls.digits import info_digit
 from cti.calls.farewell import end_session
-from cti.media import MediaEvent, MediaTimedOut
+from cti.media import MediaEvent, MediaTimedOut, SecureMediaFailed
 from cti.rtp_port import RtpPort
 from cti.sdp import Codec
 from cti.sip.sessions.session import InviteSession, Referral, SessionEnd, SessionObserverBase
@@ -181,5 +181,7 @@ class CallerLine(SessionObserverBase):
     def _on_media(self, event: MediaEvent) -> None:
         if isinstance(event, MediaTimedOut):
             self._session.end(Code.MEDIA_TIMEOUT)
+        elif isinstance(event, SecureMediaFailed):
+            self._session.end(Code.SECURE_MEDIA_FAILED)
         else:
             self.owner.caller_media(event)

@@ -9,7 +9,7 @@ from typing import Protocol
 from cti.call import CallInfo, DialError, DialTarget, HangUpParty
 from cti.calls.call_context import CallContext, media_figures
 from cti.calls.fork import Fork, Way
-from cti.media import MediaEvent, MediaTimedOut, PortClosed
+from cti.media import MediaEvent, MediaTimedOut, PortClosed, SecureMediaFailed
 from cti.media_policy import PortPlan
 from cti.rtp_port import RtpPort
 from cti.sdp import Codec
@@ -373,6 +373,8 @@ class OutgoingLeg:
             self._closed(event)
         elif isinstance(event, MediaTimedOut):
             self.hang_up(Code.MEDIA_TIMEOUT)
+        elif isinstance(event, SecureMediaFailed):
+            self.hang_up(Code.SECURE_MEDIA_FAILED)
         else:
             self.owner.leg_media(self, event)
 

@@ -31,6 +31,7 @@ fn port() -> Port {
         send: true,
         receive: true,
         media_timeout_ms: 0,
+        security: None,
     };
     port.connect(connection, Duration::ZERO);
     port

@@ -44,7 +44,7 @@ fn srtp(criterion: &mut Criterion) {
         });
         let mut sender = Protector::new(&key);
         let mut sequence = 0u16;
-        let protected = || {
+        let mut protected = || {
             sequence = sequence.wrapping_add(1);
             let mut packet = packet(sequence);
             let len = sender.protect_rtp(&mut packet, PACKET_LEN).expect("a packet with room");
@@ -54,7 +54,7 @@ fn srtp(criterion: &mut Criterion) {
             let open = |(mut packet, len): ([u8; PACKET_LEN + MAX_OVERHEAD], usize)| {
                 unprotector.unprotect_rtp(&mut packet[..len])
             };
-            bencher.iter_batched(protected, open, BatchSize::SmallInput);
+            bencher.iter_batched(&mut protected, open, BatchSize::SmallInput);
         });
     }
 }

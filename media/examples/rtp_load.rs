@@ -107,6 +107,7 @@ fn connect(
                 send: true,
                 receive: true,
                 media_timeout_ms: 0,
+                security: None,
             };
             side.connect(id, connection);
         }

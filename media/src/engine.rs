@@ -16,6 +16,10 @@ use crate::g711::FRAME_MS;
 use crate::handle::{EngineHandle, OpenError, PortRange};
 use crate::port::MAX_FRAMES_PER_PACKET;
 use crate::rtp::Pt;
+use crate::secure::certificate::Fingerprint;
+use crate::secure::ice::Credentials;
+use crate::secure::srtp::{MasterKey, Suite};
+use crate::secure::{DtlsPeer, Security, dtls};
 
 pyo3::create_exception!(_media, PortsExhaustedError, PyOSError, "No RTP port is free.");
 
@@ -88,6 +92,10 @@ impl Engine {
         self.handle.send(Command::StopRecording(RecordingId(recording)));
     }
 
+    fn fingerprint(&self) -> String {
+        self.handle.fingerprint()
+    }
+
     fn event_fd(&self) -> i32 {
         self.handle.event_fd().as_raw_fd()
     }
@@ -129,6 +137,48 @@ struct Negotiated {
     send: bool,
     receive: bool,
     media_timeout_ms: u32,
+    srtp: Option<Keys>,
+    dtls: Option<Peer>,
+}
+
+/// `cti.media.SrtpKeys`.
+#[derive(FromPyObject)]
+struct Keys {
+    suite: String,
+    local: Vec<u8>,
+    remote: Vec<u8>,
+}
+
+impl Keys {
+    fn check(&self) -> PyResult<Security> {
+        let suite = Suite::of_name(&self.suite)
+            .ok_or_else(|| PyValueError::new_err(format!("SRTP suite {}", self.suite)))?;
+        let key = |octets: &[u8]| {
+            MasterKey::new(suite, octets)
+                .ok_or_else(|| PyValueError::new_err(format!("SRTP key of {}", octets.len())))
+        };
+        Ok(Security::Sdes(dtls::Keys { local: key(&self.local)?, remote: key(&self.remote)? }))
+    }
+}
+
+/// `cti.media.DtlsPeer`.
+#[derive(FromPyObject)]
+struct Peer {
+    fingerprint: String,
+    local_ufrag: String,
+    local_password: String,
+    remote_ufrag: String,
+    active: bool,
+}
+
+impl Peer {
+    fn check(&self) -> PyResult<Security> {
+        let fingerprint = Fingerprint::parse(&self.fingerprint)
+            .ok_or_else(|| PyValueError::new_err(format!("fingerprint {}", self.fingerprint)))?;
+        let credentials =
+            Credentials::new(&self.local_ufrag, &self.local_password, &self.remote_ufrag);
+        Ok(Security::Dtls(DtlsPeer { fingerprint, active: self.active, credentials }))
+    }
 }
 
 impl Negotiated {
@@ -136,6 +186,12 @@ impl Negotiated {
         let codec = Codec::of_name(&self.codec)
             .filter(|codec| codec.law().is_some())
             .ok_or_else(|| PyValueError::new_err(format!("codec {} is not known", self.codec)))?;
+        let security = match (&self.srtp, &self.dtls) {
+            (None, None) => None,
+            (Some(keys), None) => Some(keys.check()?),
+            (None, Some(peer)) => Some(peer.check()?),
+            (Some(_), Some(_)) => return Err(PyValueError::new_err("both SDES and DTLS")),
+        };
         // A packet time is a wish, RFC 4566 section 6: it is met as far as 20 ms frames allow.
         let frames = (self.packet_time_ms / FRAME_MS).clamp(1, MAX_FRAMES_PER_PACKET.into());
         let port = u16::try_from(self.remote_port)
@@ -149,6 +205,7 @@ impl Negotiated {
             send: self.send,
             receive: self.receive,
             media_timeout_ms: self.media_timeout_ms,
+            security,
         })
     }
 }
@@ -176,6 +233,12 @@ fn as_tuple(py: Python<'_>, event: Event) -> PyResult<Bound<'_, PyTuple>> {
             summary.error,
         )
             .into_pyobject(py),
+        Event::SecureMediaReady(port, suite) => {
+            ("secure_media_ready", port.0, suite.name()).into_pyobject(py)
+        }
+        Event::SecureMediaFailed(port, failure) => {
+            ("secure_media_failed", port.0, failure.name()).into_pyobject(py)
+        }
         Event::PortClosed(port, figures) => (
             "port_closed",
             port.0,

@@ -12,6 +12,9 @@ use rustix::event::{EventfdFlags, eventfd};
 use crate::codec::Codec;
 use crate::player::Clips;
 use crate::rtp::Pt;
+use crate::secure::Security;
+use crate::secure::dtls::Failure;
+use crate::secure::srtp::Suite;
 use crate::socket::RtpSocket;
 
 /// Identifies a port; never used twice.
@@ -73,6 +76,10 @@ pub enum Event {
     MediaTimedOut(PortId),
     /// A recording is complete on disk.
     RecordingEnded(RecordingId, Box<RecordingSummary>),
+    /// SRTP keys are there; media flows.
+    SecureMediaReady(PortId, Suite),
+    /// There will be no keys, and so no media.
+    SecureMediaFailed(PortId, Failure),
     /// The last event of a port.
     PortClosed(PortId, PortFigures),
 }
@@ -96,6 +103,8 @@ pub struct Connection {
     pub receive: bool,
     /// Silence of the far end that is reported; 0 is none.
     pub media_timeout_ms: u32,
+    /// How media is protected; None is plain RTP.
+    pub security: Option<Security>,
 }
 
 impl Connection {

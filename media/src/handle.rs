@@ -15,6 +15,7 @@ use crate::event::{Command, Connection, Event, PlayId, PortId, RecordingId, Waki
 use crate::figures::Figures;
 use crate::loader;
 use crate::reactor::{Reactor, Shared};
+use crate::secure::dtls::Identity;
 use crate::socket::{PortNumbers, RtpSocket};
 
 /// Where RTP ports are taken from.
@@ -57,6 +58,7 @@ impl EngineHandle {
             events: WakingQueue::new()?,
             figures: Arc::new(Figures::default()),
             numbers: Arc::new(Mutex::new(numbers)),
+            identity: Arc::new(Identity::generate()?),
         };
         let (disk, [writing, finishing]) = Disk::start(shared.events.clone())?;
         let (loads, loading) = loader::start(shared.commands.clone())?;
@@ -120,6 +122,12 @@ impl EngineHandle {
         let recording = RecordingId(self.next_id());
         self.send(Command::StartRecording(recording, path, left, right));
         recording
+    }
+
+    /// SHA-256 of the certificate that browsers are shown, as SDP writes it.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        self.shared.identity.fingerprint().to_string()
     }
 
     /// Readable when events wait.

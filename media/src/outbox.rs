@@ -28,6 +28,10 @@ pub struct Outbox {
     capacity: usize,
     used: usize,
     key: usize,
+    /// Room left behind each packet of the port.
+    spare: usize,
+    /// First packet of the port.
+    first: usize,
 }
 
 impl Outbox {
@@ -41,12 +45,36 @@ impl Outbox {
             capacity,
             used: 0,
             key: 0,
+            spare: 0,
+            first: 0,
         }
     }
 
-    /// Names the port whose packets follow.
-    pub fn begin(&mut self, key: usize) {
+    /// Names the port whose packets follow, each with some room left to grow.
+    pub fn begin(&mut self, key: usize, spare: usize) {
         self.key = key;
+        self.spare = spare;
+        self.first = self.packets.len();
+    }
+
+    /// Lets `rewrite` change address and octets of each packet of the port begun last. It is
+    /// given the packet with its spare room and returns the new length, or takes the packet out.
+    pub fn rewrite(
+        &mut self,
+        mut rewrite: impl FnMut(SocketAddr, &mut [u8], usize) -> Option<(SocketAddr, usize)>,
+    ) {
+        let mut kept = self.first;
+        for index in self.first..self.packets.len() {
+            let Outgoing { to, octets, .. } = &mut self.packets[index];
+            let room = octets.start..octets.end + self.spare;
+            if let Some((address, len)) = rewrite(*to, &mut self.octets[room], octets.len()) {
+                *to = address;
+                octets.end = octets.start + len;
+                self.packets.swap(kept, index);
+                kept += 1;
+            }
+        }
+        self.packets.truncate(kept);
     }
 
     /// Lets `write` fill in a packet and say its length; false when there is no more room.
@@ -59,9 +87,9 @@ impl Outbox {
             return false;
         }
         let Some(room) = self.octets[self.used..].first_chunk_mut() else { return false };
-        let end = self.used + write(room).min(MAX_PACKET_LEN);
+        let end = self.used + write(room).min(MAX_PACKET_LEN - self.spare);
         self.packets.push(Outgoing { key: self.key, to, octets: self.used..end });
-        self.used = end;
+        self.used = end + self.spare;
         true
     }
 
@@ -74,6 +102,7 @@ impl Outbox {
     pub fn clear(&mut self) {
         self.packets.clear();
         self.used = 0;
+        self.first = 0;
     }
 }
 
@@ -86,7 +115,7 @@ mod tests {
         let to = SocketAddr::from(([127, 0, 0, 1], 4000));
         let mut outbox = Outbox::new(1);
         for round in 0..2u8 {
-            outbox.begin(7);
+            outbox.begin(7, 0);
             for len in 1..=MAX_PACKETS_PER_TICK {
                 assert!(outbox.push(to, |out| {
                     out[..len].fill(round);
@@ -100,5 +129,30 @@ mod tests {
             assert!(outbox.packets().all(|(_, octets)| octets.iter().all(|o| *o == round)));
             outbox.clear();
         }
+    }
+
+    #[test]
+    fn packets_of_one_port_grow_move_and_go() {
+        let to = SocketAddr::from(([127, 0, 0, 1], 4000));
+        let elsewhere = SocketAddr::from(([127, 0, 0, 1], 4002));
+        let mut outbox = Outbox::new(2);
+        outbox.begin(1, 0);
+        outbox.push(to, |_| 1);
+        outbox.begin(2, 2);
+        for octet in [5, 6, 7] {
+            outbox.push(to, |out| {
+                out[..3].fill(octet);
+                3
+            });
+        }
+        outbox.rewrite(|_, buffer, len| {
+            assert_eq!((buffer.len(), len), (5, 3));
+            buffer[3..].fill(9);
+            (buffer[0] != 6).then_some((elsewhere, 5))
+        });
+        let packets: Vec<_> =
+            outbox.packets().map(|(packet, octets)| (packet.to, octets.to_vec())).collect();
+        let grown = |octet| (elsewhere, vec![octet, octet, octet, 9, 9]);
+        assert_eq!(packets, [(to, vec![0]), grown(5), grown(7)]);
     }
 }

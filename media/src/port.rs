@@ -61,6 +61,17 @@ impl Port {
         latched.or(self.connection.as_ref().map(|connection| connection.remote))
     }
 
+    /// The address negotiated, once connected.
+    #[must_use]
+    pub fn remote(&self) -> Option<SocketAddr> {
+        self.connection.as_ref().map(|connection| connection.remote)
+    }
+
+    /// Counts a datagram that was refused before it came here.
+    pub fn count_invalid(&mut self) {
+        self.receiving.count_invalid();
+    }
+
     /// What was counted.
     #[must_use]
     pub fn figures(&self) -> PortFigures {

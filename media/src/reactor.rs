@@ -24,15 +24,18 @@ use crate::loader;
 use crate::matrix::{Matrix, Sink};
 use crate::mixer;
 use crate::outbox::Outbox;
-use crate::port::Port;
 use crate::recorder::Recorder;
-use crate::socket::{PortNumbers, RtpSocket};
+use crate::secure::dtls::Identity;
+use crate::socket::PortNumbers;
 use crate::sound::Sound;
 use crate::wheel::{SLOTS, Tick, Wheel};
 
 mod control;
+mod entry;
 mod recording;
 mod routing;
+
+use entry::{Entry, Taken};
 
 /// Larger datagrams are no voice and are cut, then refused by their length.
 const RECEIVE_BUFFER_LEN: usize = 1500;
@@ -63,12 +66,8 @@ pub struct Shared {
     pub figures: Arc<Figures>,
     /// Port numbers, given back when a port has closed.
     pub numbers: Arc<Mutex<PortNumbers>>,
-}
-
-struct Entry {
-    port: Port,
-    socket: RtpSocket,
-    slot: usize,
+    /// What browsers see of us.
+    pub identity: Arc<Identity>,
 }
 
 #[derive(Default)]
@@ -170,7 +169,7 @@ impl Reactor {
     /// Reads what has arrived, then obeys commands, so that no key in a batch is stale.
     fn take_in(&mut self, inbox: &mut Inbox) {
         let mut commanded = false;
-        let (mut received, mut invalid) = (0, 0);
+        let (mut received, mut invalid, mut aside) = (0, 0, 0);
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
         // Sockets that had several datagrams, or did not fit in the batch, come up again.
         for _ in 0..MAX_DATAGRAMS_PER_SLOT + self.ports.len() / READY_BATCH {
@@ -180,7 +179,7 @@ impl Reactor {
                 break;
             }
             let now = clock::now();
-            let before = received + invalid;
+            let before = received + invalid + aside;
             for event in &inbox.ready {
                 let key = event.data.u64();
                 if key == COMMANDS {
@@ -188,15 +187,15 @@ impl Reactor {
                 } else if let Some(entry) = self.ports.get_mut(key as usize)
                     && let Ok((len, from)) = entry.socket.receive(&mut inbox.datagram)
                 {
-                    let datagram = &inbox.datagram[..len.min(RECEIVE_BUFFER_LEN)];
-                    if entry.port.receive(datagram, from, now, &mut self.events) {
-                        received += 1;
-                    } else {
-                        invalid += 1;
+                    let datagram = &mut inbox.datagram[..len.min(RECEIVE_BUFFER_LEN)];
+                    match entry.receive(datagram, from, now, &mut self.events) {
+                        Taken::Media => received += 1,
+                        Taken::Invalid => invalid += 1,
+                        Taken::Aside => aside += 1,
                     }
                 }
             }
-            if received + invalid == before {
+            if received + invalid + aside == before {
                 break;
             }
         }
@@ -230,14 +229,14 @@ impl Reactor {
     ) {
         let now = clock::now();
         for key in ports {
-            self.ports[*key].port.tick_receive(round, now, &mut self.events);
+            self.ports[*key].tick_receive(round, now, &mut self.events);
         }
         for key in recordings {
             self.tick_recording(*key, round);
         }
         for batch in ports.chunks(SEND_BATCH) {
             for key in batch {
-                self.tick_send(*key, round);
+                self.tick_send(*key, round, now);
             }
             let sent = self.flush();
             let now = clock::now();
@@ -247,12 +246,11 @@ impl Reactor {
     }
 
     /// Puts what is due on a port into the outbox.
-    fn tick_send(&mut self, key: usize, round: u64) {
-        let Sending { sound, outbox } = &mut self.sending;
+    fn tick_send(&mut self, key: usize, round: u64, now: Now) {
+        let sound = &mut self.sending.sound;
         let codec = self.ports[key].port.codec();
         mixer::hear(self.matrix.sources(Sink::Port(key)), codec, round, &mut self.ports, sound);
-        outbox.begin(key);
-        self.ports[key].port.tick_send(round, sound, outbox, &mut self.events);
+        self.ports[key].tick_send(key, round, now, &mut self.sending, &mut self.events);
     }
 
     /// Sends what is in the outbox; returns how many packets left.

@@ -8,12 +8,16 @@ pub mod srtp;
 pub mod stun;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use self::certificate::Fingerprint;
 use self::dtls::{Association, Failure, Identity, Keys};
 use self::ice::{Agent, Credentials};
 use self::srtp::{Protector, Suite, Unprotector};
 use crate::clock::Now;
+
+/// How long a browser may take to be reached and to shake hands.
+const ESTABLISHED_WITHIN: Duration = Duration::from_secs(20);
 
 /// What was negotiated.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,6 +96,8 @@ struct Session {
 struct Browser {
     agent: Agent,
     association: Association,
+    /// Until when there must be keys.
+    give_up: Option<Now>,
 }
 
 impl SecureMedia {
@@ -112,32 +118,22 @@ impl SecureMedia {
                 self.rekey(*keys);
             }
             Security::Dtls(peer) => {
-                let credentials = peer.credentials.clone();
-                let former = self.browser.take();
-                if former.is_none() {
-                    // Keys of SDP, if there were any, do not serve here.
+                match &mut self.browser {
+                    Some(browser) => browser.agent.restart(peer.credentials.clone()),
+                    none => {
+                        // Keys of SDP, if there were any, do not serve here.
+                        self.session = None;
+                        *none = Some(Browser::new(peer, identity, now));
+                    }
+                }
+                if let Some(browser) = &mut self.browser
+                    && !browser.association.is_with(peer.fingerprint, peer.active)
+                {
+                    browser.associate(peer, identity, now);
                     self.session = None;
                 }
-                let kept = former.map(|former| (former.agent, former.association));
-                let (agent, association) = match kept {
-                    None => (Agent::new(credentials), self.associate(peer, identity, now)),
-                    Some((mut agent, association)) => {
-                        agent.restart(credentials);
-                        let stays = association.is_with(peer.fingerprint, peer.active);
-                        let association =
-                            if stays { association } else { self.associate(peer, identity, now) };
-                        (agent, association)
-                    }
-                };
-                self.browser = Some(Browser { agent, association });
             }
         }
-    }
-
-    /// Begins an association; what flows on older keys ends.
-    fn associate(&mut self, peer: &DtlsPeer, identity: &Identity, now: Now) -> Association {
-        self.session = None;
-        Association::new(identity, peer.fingerprint, peer.active, now)
     }
 
     fn rekey(&mut self, keys: Keys) {
@@ -150,6 +146,12 @@ impl SecureMedia {
             protector: Protector::new(&keys.local),
             unprotector: Unprotector::new(&keys.remote),
         });
+    }
+
+    /// Whether there are keys.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.session.is_some()
     }
 
     /// What is to be told since the last time.
@@ -177,11 +179,12 @@ impl SecureMedia {
         handled.map_or_else(Received::Refused, |()| Received::Handled)
     }
 
-    /// What is due by the time: messages of DTLS that were not answered.
+    /// What is due by the time: messages of DTLS that were not answered, and giving up.
     pub fn poll(&mut self, now: Now, send: Send<'_>) {
-        if let Some(browser) = &mut self.browser
-            && let Some(to) = browser.agent.destination(now)
-        {
+        let Some(browser) = &mut self.browser else { return };
+        if self.session.is_none() && browser.give_up.take_if(|limit| *limit <= now).is_some() {
+            self.outcome = Some(Outcome::Failed(Failure::TimedOut));
+        } else if let Some(to) = browser.agent.destination(now) {
             let progress = browser.association.poll(now, &mut |octets| send(octets, to));
             self.advance(progress);
         }
@@ -193,6 +196,9 @@ impl SecureMedia {
             Ok(Some(keys)) => self.rekey(keys),
             Err(failure) => {
                 self.session = None;
+                if let Some(browser) = &mut self.browser {
+                    browser.give_up = None;
+                }
                 self.outcome = Some(Outcome::Failed(failure));
             }
         }
@@ -244,6 +250,19 @@ impl SecureMedia {
 }
 
 impl Browser {
+    fn new(peer: &DtlsPeer, identity: &Identity, now: Now) -> Self {
+        Self {
+            agent: Agent::new(peer.credentials.clone()),
+            association: Association::new(identity, peer.fingerprint, peer.active, now),
+            give_up: Some(now + ESTABLISHED_WITHIN),
+        }
+    }
+
+    fn associate(&mut self, peer: &DtlsPeer, identity: &Identity, now: Now) {
+        self.association = Association::new(identity, peer.fingerprint, peer.active, now);
+        self.give_up = Some(now + ESTABLISHED_WITHIN);
+    }
+
     fn check(
         &mut self,
         datagram: &[u8],

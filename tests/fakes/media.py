@@ -19,9 +19,11 @@ from cti.media import (
     PortId,
     RecordingEnded,
     RecordingId,
+    SecureMediaFailed,
 )
 from domain.failures import Code, PlatformError
 
+FINGERPRINT = ":".join(["5A"] * 32)
 FIGURES = PortFigures(100, 90, 1, 0, 2.5)
 
 
@@ -60,6 +62,9 @@ class FakeMedia:
     def time_out(self, port: PortId) -> None:
         self.emit(MediaTimedOut(port))
 
+    def fail_security(self, port: PortId, reason: str = "timeout") -> None:
+        self.emit(SecureMediaFailed(port, reason))
+
     def end_play(self, port: PortId, *, error: str = "") -> None:
         state = self.ports[port]
         assert state.play is not None
@@ -74,6 +79,9 @@ class FakeMedia:
         port = PortId(self._new_id())
         self.ports[port] = FakePort(20000 + 2 * port)
         return port, 20000 + 2 * port
+
+    def fingerprint(self) -> str:
+        return FINGERPRINT
 
     def connect(self, port: PortId, connection: Connection) -> None:
         self.log.append(f"connect {port}")

@@ -112,6 +112,11 @@ impl Receiving {
         self.listeners = listeners;
     }
 
+    /// Counts a datagram that is none of this port's.
+    pub fn count_invalid(&mut self) {
+        self.invalid += 1;
+    }
+
     /// Takes in a datagram; false when it is not valid RTP of this port.
     pub fn receive(
         &mut self,

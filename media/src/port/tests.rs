@@ -27,6 +27,7 @@ fn connection() -> Connection {
         send: true,
         receive: true,
         media_timeout_ms: 0,
+        security: None,
     }
 }
 

@@ -26,8 +26,9 @@ impl Reactor {
             Command::Open(id, socket) => self.open(id, socket),
             Command::Close(id) => self.close(id, now),
             Command::Connect(id, connection) => {
-                if let Some(entry) = self.entry(id) {
-                    entry.port.connect(connection, now);
+                if let Some(key) = self.port_keys.get(&id) {
+                    let identity = &self.shared.identity;
+                    self.ports[*key].connect(connection, identity, now, &mut self.events);
                 }
             }
             Command::Play(id, play, paths, looped) => self.play(id, play, paths, looped),
@@ -73,7 +74,7 @@ impl Reactor {
         let slot = emptiest.map_or(0, |(index, _)| index);
         self.slots[slot].ports.push(entry.key());
         self.port_keys.insert(id, entry.key());
-        entry.insert(Entry { port: Port::new(id, stream_start()), socket, slot });
+        entry.insert(Entry::new(Port::new(id, stream_start()), socket, slot));
         self.shared.figures.ports.set(self.ports.len() as u64);
     }
 
@@ -123,6 +124,8 @@ fn stream_start() -> StreamStart {
     StreamStart {
         ssrc: Ssrc(u32::from_ne_bytes([a, b, c, d])),
         timestamp: RtpTimestamp(u32::from_ne_bytes([e, f, g, h])),
-        sequence: SequenceNumber(u16::from_ne_bytes([i, j])),
+        // From the lower half: whoever misses the first packets of SRTP still guesses the right
+        // rollover counter, RFC 3711 section 3.3.1.
+        sequence: SequenceNumber(u16::from_ne_bytes([i, j]) >> 1),
     }
 }

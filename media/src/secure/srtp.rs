@@ -44,12 +44,23 @@ impl Suite {
     /// The suite of a name as SDP has it, RFC 4568 section 6.2 and RFC 7714 section 14.2.
     #[must_use]
     pub fn of_name(name: &str) -> Option<Self> {
-        match name {
-            "AES_CM_128_HMAC_SHA1_80" => Some(Self::AesCm128HmacSha1Tag80),
-            "AES_CM_128_HMAC_SHA1_32" => Some(Self::AesCm128HmacSha1Tag32),
-            "AEAD_AES_128_GCM" => Some(Self::AeadAes128Gcm),
-            "AEAD_AES_256_GCM" => Some(Self::AeadAes256Gcm),
-            _ => None,
+        let suites = [
+            Self::AesCm128HmacSha1Tag80,
+            Self::AesCm128HmacSha1Tag32,
+            Self::AeadAes128Gcm,
+            Self::AeadAes256Gcm,
+        ];
+        suites.into_iter().find(|suite| suite.name() == name)
+    }
+
+    /// Its name in SDP.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AesCm128HmacSha1Tag80 => "AES_CM_128_HMAC_SHA1_80",
+            Self::AesCm128HmacSha1Tag32 => "AES_CM_128_HMAC_SHA1_32",
+            Self::AeadAes128Gcm => "AEAD_AES_128_GCM",
+            Self::AeadAes256Gcm => "AEAD_AES_256_GCM",
         }
     }
 

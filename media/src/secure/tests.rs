@@ -208,6 +208,18 @@ fn without_consent_nothing_is_sent_and_nothing_heard() {
 }
 
 #[test]
+fn a_browser_that_is_never_heard_fails_once() {
+    let (ours, theirs) = (identity(), identity());
+    let mut port = Page::new(&ours, &theirs, theirs.fingerprint()).port;
+    port.poll(ESTABLISHED_WITHIN - MS, &mut nobody());
+    assert_eq!(port.take_outcome(), None);
+    port.poll(ESTABLISHED_WITHIN, &mut nobody());
+    assert_eq!(port.take_outcome(), Some(Outcome::Failed(Failure::TimedOut)));
+    port.poll(2 * ESTABLISHED_WITHIN, &mut nobody());
+    assert_eq!(port.take_outcome(), None);
+}
+
+#[test]
 fn an_active_port_begins_once_it_is_checked() {
     let (ours, theirs) = (identity(), identity());
     let credentials = Credentials::new("port", PASSWORD, "page");

@@ -1,0 +1,141 @@
+//! A port with its socket, and between the two what makes its media secure, if it is.
+
+use std::net::SocketAddr;
+
+use super::Sending;
+use crate::clock::Now;
+use crate::event::{Connection, Event};
+use crate::port::Port;
+use crate::secure::dtls::Identity;
+use crate::secure::srtp::MAX_OVERHEAD;
+use crate::secure::{Outcome, Received, Refusal, SecureMedia};
+use crate::socket::RtpSocket;
+
+/// What became of a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// RTP or RTCP of the port.
+    Media,
+    /// Nothing of this port.
+    Invalid,
+    /// It was for ICE or DTLS, or came before the keys.
+    Aside,
+}
+
+pub(super) struct Entry {
+    pub(super) port: Port,
+    pub(super) socket: RtpSocket,
+    pub(super) slot: usize,
+    /// Boxed, since most ports have none.
+    secure: Option<Box<SecureMedia>>,
+}
+
+impl Entry {
+    pub(super) fn new(port: Port, socket: RtpSocket, slot: usize) -> Self {
+        Self { port, socket, slot, secure: None }
+    }
+
+    /// Takes over what was negotiated.
+    pub(super) fn connect(
+        &mut self,
+        connection: Connection,
+        identity: &Identity,
+        now: Now,
+        events: &mut Vec<Event>,
+    ) {
+        match (&connection.security, &mut self.secure) {
+            (None, secure) => *secure = None,
+            (Some(security), Some(secure)) => secure.connect(security, identity, now),
+            (Some(security), none) => {
+                *none = Some(Box::new(SecureMedia::new(security, identity, now)));
+            }
+        }
+        self.port.connect(connection, now);
+        self.tell_outcome(events);
+    }
+
+    /// Takes in a datagram, which is decrypted in place.
+    pub(super) fn receive(
+        &mut self,
+        datagram: &mut [u8],
+        from: SocketAddr,
+        now: Now,
+        events: &mut Vec<Event>,
+    ) -> Taken {
+        let Some(secure) = &mut self.secure else {
+            return accepted(self.port.receive(datagram, from, now, events));
+        };
+        let socket = &self.socket;
+        // What is lost here is sent again, as if the network had lost it.
+        let mut send = |octets: &[u8], to| {
+            let _sent = socket.send(octets, &to);
+        };
+        // ICE has shown where media comes from; to the port it is what was negotiated.
+        let apparent = if secure.is_routed() { self.port.remote() } else { Some(from) };
+        match secure.receive(datagram, from, now, &mut send) {
+            Received::Media(plain) => {
+                accepted(self.port.receive(plain, apparent.unwrap_or(from), now, events))
+            }
+            Received::Handled => {
+                self.tell_outcome(events);
+                Taken::Aside
+            }
+            Received::Refused(Refusal::Early) => Taken::Aside,
+            Received::Refused(_) => {
+                self.port.count_invalid();
+                Taken::Invalid
+            }
+        }
+    }
+
+    /// The receiving half of a tick.
+    pub(super) fn tick_receive(&mut self, round: u64, now: Now, events: &mut Vec<Event>) {
+        if let Some(secure) = &mut self.secure {
+            let socket = &self.socket;
+            secure.poll(now, &mut |octets, to| {
+                let _sent = socket.send(octets, &to);
+            });
+            self.tell_outcome(events);
+        }
+        self.port.tick_receive(round, now, events);
+    }
+
+    /// The sending half of a tick. A port that waits for its keys says nothing and plays nothing:
+    /// what plays begins when it can be heard.
+    pub(super) fn tick_send(
+        &mut self,
+        key: usize,
+        round: u64,
+        now: Now,
+        sending: &mut Sending,
+        events: &mut Vec<Event>,
+    ) {
+        let Sending { sound, outbox } = sending;
+        let Some(secure) = &mut self.secure else {
+            outbox.begin(key, 0);
+            return self.port.tick_send(round, sound, outbox, events);
+        };
+        if secure.is_ready() {
+            outbox.begin(key, MAX_OVERHEAD);
+            self.port.tick_send(round, sound, outbox, events);
+            let routed = secure.is_routed().then(|| secure.destination(now));
+            outbox.rewrite(|to, buffer, len| {
+                let to = routed.unwrap_or(Some(to))?;
+                Some((to, secure.protect(buffer, len)?))
+            });
+        }
+    }
+
+    fn tell_outcome(&mut self, events: &mut Vec<Event>) {
+        let id = self.port.id();
+        match self.secure.as_mut().and_then(|secure| secure.take_outcome()) {
+            None => {}
+            Some(Outcome::Ready(suite)) => events.push(Event::SecureMediaReady(id, suite)),
+            Some(Outcome::Failed(failure)) => events.push(Event::SecureMediaFailed(id, failure)),
+        }
+    }
+}
+
+fn accepted(accepted: bool) -> Taken {
+    if accepted { Taken::Media } else { Taken::Invalid }
+}
