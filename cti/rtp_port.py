@@ -51,9 +51,9 @@ class MediaRouter:
 
     def __init__(self, engine: MediaEngine) -> None:
         self.engine = engine
-        self.fingerprint = ""
+        self.fingerprint = engine.fingerprint()
         """Of the engine's DTLS certificate, sha-256; empty without DTLS."""
-        self.srtp_suites: tuple[SrtpSuite, ...] = ()
+        self.srtp_suites = tuple(SrtpSuite)
         """What the engine protects media with, the preferred one first."""
         self.ports: dict[PortId, MediaListener] = {}
         self.recordings: dict[RecordingId, Callable[[RecordingEnded], None]] = {}
@@ -214,6 +214,8 @@ class RtpPort:
                 receive=agreed.receive,
                 # Who holds may send music or nothing: silence does not mean that it is gone.
                 media_timeout_ms=timeout_ms if agreed.receive and not self.is_held else 0,
+                srtp=agreed.srtp,
+                dtls=agreed.dtls,
             ),
         )
 
