@@ -14,6 +14,7 @@ from typing import NewType, Protocol
 PortId = NewType("PortId", int)
 PlayId = NewType("PlayId", int)
 RecordingId = NewType("RecordingId", int)
+TapId = NewType("TapId", int)
 
 
 class SrtpSuite(StrEnum):
@@ -176,7 +177,29 @@ class RecordingEnded:
     duration_ms: int
     channels: int
     dropped_frames: int
+    pauses_ms: tuple[tuple[int, int], ...]
+    """Spans of the file that are silence because the recording was paused."""
     error: str
+
+
+@dataclass(frozen=True, slots=True)
+class TapAudio:
+    """200 ms of what a tap hears (less at its end): PCM16, little-endian, 8 kHz, one side each."""
+
+    tap: TapId
+    start_ms: int
+    """Since the tap began; a jump is audio that was dropped because events were taken too late."""
+    left: bytes
+    right: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TapEnded:
+    """The last event of a tap, after `stop_tap`."""
+
+    tap: TapId
+    duration_ms: int
+    dropped_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,8 +218,17 @@ MediaEvent = (
     | SecureMediaReady
     | SecureMediaFailed
     | RecordingEnded
+    | TapAudio
+    | TapEnded
     | PortClosed
 )
+
+
+class RecordingForm(StrEnum):
+    """How a recording is written: A-law is half as large, and all that a G.711 call holds."""
+
+    PCM16 = "pcm16"
+    A_LAW = "a-law"
 
 
 class MediaEngine(Protocol):
@@ -234,14 +266,34 @@ class MediaEngine(Protocol):
         """
 
     def start_recording(
-        self, path: str, left: Sequence[PortId], right: Sequence[PortId] | None
+        self,
+        path: str,
+        left: Sequence[PortId],
+        right: Sequence[PortId] | None,
+        *,
+        form: RecordingForm = RecordingForm.PCM16,
     ) -> RecordingId:
-        """Record what is received, 8 kHz PCM16 WAV: the ports of a side are mixed (None: mono)."""
+        """Record what is received, WAV of 8 kHz: the ports of a side are mixed (None: mono).
+
+        A file keeps the clock's time: who says nothing, is on hold or gone is silence in it.
+        """
 
     def set_recording_sides(
         self, recording: RecordingId, left: Sequence[PortId], right: Sequence[PortId]
     ) -> None:
         """Change who is recorded on which side; the file and its time go on."""
+
+    def pause_recording(self, recording: RecordingId) -> None:
+        """Record silence until `resume_recording`; RecordingEnded tells the span."""
+
+    def resume_recording(self, recording: RecordingId) -> None:
+        """Record again what is said."""
+
+    def start_tap(self, left: Sequence[PortId], right: Sequence[PortId]) -> TapId:
+        """Emit TapAudio with what two sides are heard saying, as a recording would hold it."""
+
+    def stop_tap(self, tap: TapId) -> None:
+        """Emit what is left, then TapEnded."""
 
     def stop_recording(self, recording: RecordingId) -> None:
         """Finish the file; emits RecordingEnded."""

@@ -20,10 +20,14 @@ from cti.media import (
     PortFigures,
     PortId,
     RecordingEnded,
+    RecordingForm,
     RecordingId,
     SecureMediaFailed,
     SecureMediaReady,
     SrtpSuite,
+    TapAudio,
+    TapEnded,
+    TapId,
 )
 from domain.failures import Code, PlatformError
 
@@ -49,6 +53,8 @@ _MAKERS: dict[object, Callable[..., MediaEvent]] = {
     "secure_media_ready": _secure_media_ready,
     "secure_media_failed": SecureMediaFailed,
     "recording_ended": RecordingEnded,
+    "tap_audio": TapAudio,
+    "tap_ended": TapEnded,
     "port_closed": _port_closed,
 }
 
@@ -131,17 +137,39 @@ class RtpEngine:
         self._engine.set_routes({sink: list(sources) for sink, sources in routes.items()})
 
     def start_recording(
-        self, path: str, left: Sequence[PortId], right: Sequence[PortId] | None
+        self,
+        path: str,
+        left: Sequence[PortId],
+        right: Sequence[PortId] | None,
+        *,
+        form: RecordingForm = RecordingForm.PCM16,
     ) -> RecordingId:
         """Record what is received."""
         sides = list(left), None if right is None else list(right)
-        return RecordingId(self._engine.start_recording(path, *sides))
+        a_law = form is RecordingForm.A_LAW
+        return RecordingId(self._engine.start_recording(path, *sides, a_law))
 
     def set_recording_sides(
         self, recording: RecordingId, left: Sequence[PortId], right: Sequence[PortId]
     ) -> None:
         """Change who is recorded on which side."""
         self._engine.set_recording_sides(recording, list(left), list(right))
+
+    def pause_recording(self, recording: RecordingId) -> None:
+        """Record silence for a while."""
+        self._engine.pause_recording(recording, True)
+
+    def resume_recording(self, recording: RecordingId) -> None:
+        """Record again what is said."""
+        self._engine.pause_recording(recording, False)
+
+    def start_tap(self, left: Sequence[PortId], right: Sequence[PortId]) -> TapId:
+        """Emit what two sides are heard saying."""
+        return TapId(self._engine.start_tap(list(left), list(right)))
+
+    def stop_tap(self, tap: TapId) -> None:
+        """End a tap."""
+        self._engine.stop_tap(tap)
 
     def stop_recording(self, recording: RecordingId) -> None:
         """Finish the file."""

@@ -18,6 +18,9 @@ from cti.media import (
     RecordingId,
     SecureMediaFailed,
     SrtpSuite,
+    TapAudio,
+    TapEnded,
+    TapId,
 )
 from cti.media_policy import PortPlan
 from cti.sdp import (
@@ -46,7 +49,7 @@ _MALFORMED = Counter("sdp_malformed_total", "Session descriptions that could not
 class MediaRouter:
     """Hands the events of the media engine to whom they concern.
 
-    A route ends by itself with the last event of its port or recording.
+    A route ends by itself with the last event of its port, recording or tap.
     """
 
     def __init__(self, engine: MediaEngine) -> None:
@@ -57,6 +60,7 @@ class MediaRouter:
         """What the engine protects media with, the preferred one first."""
         self.ports: dict[PortId, MediaListener] = {}
         self.recordings: dict[RecordingId, Callable[[RecordingEnded], None]] = {}
+        self.taps: dict[TapId, Callable[[TapAudio | TapEnded], None]] = {}
 
     def on_event(self, event: MediaEvent) -> None:
         """Take one event of the engine, on the event loop."""
@@ -67,6 +71,13 @@ class MediaRouter:
             return
         if isinstance(event, SecureMediaFailed):
             _log.warning("secure_media_failed", port=event.port, reason=event.reason)
+        if isinstance(event, TapAudio | TapEnded):
+            heard = self.taps.get(event.tap)
+            if isinstance(event, TapEnded):
+                self.taps.pop(event.tap, None)
+            if heard is not None:
+                heard(event)
+            return
         listener = self.ports.get(event.port)
         if isinstance(event, PortClosed):
             self.ports.pop(event.port, None)

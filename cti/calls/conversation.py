@@ -18,6 +18,7 @@ from cti95598.events.v1.events_pb2 import (
     Bridged,
     CallEnded,
     RecordingFinished,
+    RecordingPause,
     RecordingStarted,
     Unbridged,
 )
@@ -218,6 +219,9 @@ class Conversation:
                 channels=event.channels,
                 sample_rate_hz=_SAMPLE_RATE_HZ,
                 dropped_frames=event.dropped_frames,
+                pauses=[
+                    RecordingPause(start_ms=start, end_ms=end) for start, end in event.pauses_ms
+                ],
                 left_party="caller",
                 right_party="agent" if agent else "far_end",
             ),

@@ -56,7 +56,7 @@ fn main() -> Result<()> {
             let (one, other) = (pair[0].0, pair[1].0);
             engine.send(Command::SetRoutes(vec![(one, vec![other]), (other, vec![one])]));
             let path = directory.join(format!("{index}.wav"));
-            engine.start_recording(path, vec![one], Some(vec![other]));
+            engine.start_recording(path, wav::Form::Pcm16, vec![one], Some(vec![other]));
         }
     }
     let settled = clock::now() + SETTLE;

@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 use crate::event::{Event, RecordingId, RecordingSummary, WakingQueue};
 use crate::g711::FRAME_MS;
 use crate::recorder::CHUNK_FRAMES;
-use crate::wav::{self, frame_len};
+use crate::wav::Layout;
 
 /// Chunks that may wait to be written; beyond it they are dropped. About 30 MB of two channels.
 const MAX_WAITING_CHUNKS: usize = 2048;
@@ -30,9 +30,9 @@ const HEADER_EVERY_CHUNKS: u32 = 50 / CHUNK_FRAMES;
 const FILE_MODE: u32 = 0o640;
 
 enum Job {
-    Open(RecordingId, PathBuf, u16),
+    Open(RecordingId, PathBuf, Layout),
     Write(RecordingId, u32, Vec<u8>),
-    Close(RecordingId, u64),
+    Close(RecordingId, u64, Vec<(u64, u64)>),
 }
 
 /// The reactor's end of the disk threads.
@@ -70,8 +70,8 @@ impl Disk {
     }
 
     /// Creates the file; a failure is reported as the recording's end.
-    pub fn open(&self, id: RecordingId, path: PathBuf, channels: u16) {
-        let _sent = self.jobs.send(Job::Open(id, path, channels));
+    pub fn open(&self, id: RecordingId, path: PathBuf, layout: Layout) {
+        let _sent = self.jobs.send(Job::Open(id, path, layout));
     }
 
     /// Whether another chunk may be written.
@@ -86,9 +86,9 @@ impl Disk {
         let _sent = self.jobs.send(Job::Write(id, silent_frames, chunk));
     }
 
-    /// Finishes the file and reports it, with the frames that were dropped.
-    pub fn close(&self, id: RecordingId, dropped_frames: u64) {
-        let _sent = self.jobs.send(Job::Close(id, dropped_frames));
+    /// Finishes the file and reports it, with the frames that were dropped and the pauses.
+    pub fn close(&self, id: RecordingId, dropped_frames: u64, pauses_ms: Vec<(u64, u64)>) {
+        let _sent = self.jobs.send(Job::Close(id, dropped_frames, pauses_ms));
     }
 
     /// A chunk that has been written, to be used again.
@@ -109,8 +109,8 @@ impl Writer {
     fn run(mut self, jobs: &Receiver<Job>) {
         for job in jobs {
             match job {
-                Job::Open(id, path, channels) => {
-                    let recording = RecordingFile::create(path, channels);
+                Job::Open(id, path, layout) => {
+                    let recording = RecordingFile::create(path, layout);
                     if recording.error.is_empty() {
                         self.files.insert(id, recording);
                     } else {
@@ -122,9 +122,10 @@ impl Writer {
                     self.write(id, silent_frames, &chunk);
                     let _kept = self.spare.try_send(chunk);
                 }
-                Job::Close(id, dropped_frames) => {
+                Job::Close(id, dropped_frames, pauses_ms) => {
                     if let Some(mut recording) = self.files.remove(&id) {
                         recording.dropped_frames = dropped_frames;
+                        recording.pauses_ms = pauses_ms;
                         let _sent = self.finish.send((id, recording));
                     }
                 }
@@ -150,25 +151,35 @@ impl Writer {
 struct RecordingFile {
     path: PathBuf,
     file: Option<File>,
-    channels: u16,
+    layout: Layout,
     data_len: u64,
     chunks: u32,
     dropped_frames: u64,
+    pauses_ms: Vec<(u64, u64)>,
     error: String,
 }
 
 impl RecordingFile {
-    fn create(path: PathBuf, channels: u16) -> Self {
-        let (file, error) = match create_file(&path, channels) {
+    fn create(path: PathBuf, layout: Layout) -> Self {
+        let (file, error) = match create_file(&path, layout) {
             Ok(file) => (Some(file), String::new()),
             Err(error) => (None, describe(&path, &error)),
         };
-        Self { path, file, channels, data_len: 0, chunks: 0, dropped_frames: 0, error }
+        Self {
+            path,
+            file,
+            layout,
+            data_len: 0,
+            chunks: 0,
+            dropped_frames: 0,
+            pauses_ms: Vec::new(),
+            error,
+        }
     }
 
     fn write(&mut self, silent_frames: u32, chunk: &[u8]) -> io::Result<()> {
         let Some(file) = &mut self.file else { return Ok(()) };
-        let silence = vec![0; silent_frames as usize * frame_len(self.channels)];
+        let silence = vec![self.layout.silence(); silent_frames as usize * self.layout.frame_len()];
         for octets in [&silence[..], chunk] {
             file.write_all(octets)?;
             self.data_len += octets.len() as u64;
@@ -182,14 +193,15 @@ impl RecordingFile {
 
     fn patch_header(&self) -> io::Result<()> {
         let Some(file) = &self.file else { return Ok(()) };
-        file.write_all_at(&wav::header(self.channels, self.data_len), 0)
+        file.write_all_at(&self.layout.header(self.data_len), 0)
     }
 
     fn finish(mut self) -> RecordingSummary {
         let mut summary = RecordingSummary {
-            channels: self.channels,
-            duration_ms: self.data_len / frame_len(self.channels) as u64 * u64::from(FRAME_MS),
+            channels: self.layout.channels,
+            duration_ms: self.data_len / self.layout.frame_len() as u64 * u64::from(FRAME_MS),
             dropped_frames: self.dropped_frames,
+            pauses_ms: std::mem::take(&mut self.pauses_ms),
             ..RecordingSummary::default()
         };
         if self.file.is_some() {
@@ -221,12 +233,12 @@ impl RecordingFile {
     }
 }
 
-fn create_file(path: &Path, channels: u16) -> io::Result<File> {
+fn create_file(path: &Path, layout: Layout) -> io::Result<File> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)?;
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(path)?;
-    file.write_all(&wav::header(channels, 0))?;
+    file.write_all(&layout.header(0))?;
     Ok(file)
 }
 

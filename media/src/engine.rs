@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
 use crate::codec::Codec;
-use crate::event::{Command, Connection, Event, PortId, RecordingId};
+use crate::event::{Command, Connection, Event, PortId, RecordingId, TapId};
 use crate::g711::FRAME_MS;
 use crate::handle::{EngineHandle, OpenError, PortRange};
 use crate::port::MAX_FRAMES_PER_PACKET;
@@ -20,6 +20,7 @@ use crate::secure::certificate::Fingerprint;
 use crate::secure::ice::Credentials;
 use crate::secure::srtp::{MasterKey, Suite};
 use crate::secure::{DtlsPeer, Security, dtls};
+use crate::wav::Form;
 
 pyo3::create_exception!(_media, PortsExhaustedError, PyOSError, "No RTP port is free.");
 
@@ -79,13 +80,32 @@ impl Engine {
         self.handle.send(Command::SetRoutes(routes.collect()));
     }
 
-    fn start_recording(&self, path: PathBuf, left: Vec<u64>, right: Option<Vec<u64>>) -> u64 {
-        self.handle.start_recording(path, ids(left), right.map(ids)).0
+    fn start_recording(
+        &self,
+        path: PathBuf,
+        left: Vec<u64>,
+        right: Option<Vec<u64>>,
+        a_law: bool,
+    ) -> u64 {
+        let form = if a_law { Form::ALaw } else { Form::Pcm16 };
+        self.handle.start_recording(path, form, ids(left), right.map(ids)).0
     }
 
     fn set_recording_sides(&self, recording: u64, left: Vec<u64>, right: Vec<u64>) {
         let recording = RecordingId(recording);
         self.handle.send(Command::SetRecordingSides(recording, ids(left), ids(right)));
+    }
+
+    fn pause_recording(&self, recording: u64, paused: bool) {
+        self.handle.send(Command::PauseRecording(RecordingId(recording), paused));
+    }
+
+    fn start_tap(&self, left: Vec<u64>, right: Vec<u64>) -> u64 {
+        self.handle.start_tap(ids(left), ids(right)).0
+    }
+
+    fn stop_tap(&self, tap: u64) {
+        self.handle.send(Command::StopTap(TapId(tap)));
     }
 
     fn stop_recording(&self, recording: u64) {
@@ -119,6 +139,10 @@ impl Engine {
     fn shutdown(&self, py: Python<'_>) {
         py.detach(|| self.handle.shutdown());
     }
+}
+
+fn in_ms(frames: u64) -> u64 {
+    frames * u64::from(FRAME_MS)
 }
 
 fn ids(ports: Vec<u64>) -> Vec<PortId> {
@@ -230,6 +254,7 @@ fn as_tuple(py: Python<'_>, event: Event) -> PyResult<Bound<'_, PyTuple>> {
             summary.duration_ms,
             summary.channels,
             summary.dropped_frames,
+            PyTuple::new(py, summary.pauses_ms)?,
             summary.error,
         )
             .into_pyobject(py),
@@ -238,6 +263,18 @@ fn as_tuple(py: Python<'_>, event: Event) -> PyResult<Bound<'_, PyTuple>> {
         }
         Event::SecureMediaFailed(port, failure) => {
             ("secure_media_failed", port.0, failure.name()).into_pyobject(py)
+        }
+        Event::TapAudio(tap, piece) => {
+            let side = |index: usize| {
+                let samples = piece.interleaved.chunks_exact(4);
+                let side: Vec<u8> =
+                    samples.flat_map(|both| [both[index], both[index + 1]]).collect();
+                PyBytes::new(py, &side)
+            };
+            ("tap_audio", tap.0, in_ms(piece.first_frame), side(0), side(2)).into_pyobject(py)
+        }
+        Event::TapEnded(tap, total, dropped) => {
+            ("tap_ended", tap.0, in_ms(total), in_ms(dropped)).into_pyobject(py)
         }
         Event::PortClosed(port, figures) => (
             "port_closed",

@@ -16,6 +16,7 @@ use crate::secure::Security;
 use crate::secure::dtls::Failure;
 use crate::secure::srtp::Suite;
 use crate::socket::RtpSocket;
+use crate::wav::Form;
 
 /// Identifies a port; never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -28,6 +29,10 @@ pub struct PlayId(pub u64);
 /// Identifies a recording; never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RecordingId(pub u64);
+
+/// Identifies a tap; never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TapId(pub u64);
 
 /// What was counted on a port.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -59,8 +64,19 @@ pub struct RecordingSummary {
     pub channels: u16,
     /// Frames of 20 ms replaced by silence because the disk was too slow.
     pub dropped_frames: u64,
+    /// Where it was paused, as spans of the file in ms; what was said then is silence in it.
+    pub pauses_ms: Vec<(u64, u64)>,
     /// Empty when all went well.
     pub error: String,
+}
+
+/// 200 ms of both sides of a tap; less at its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TapPiece {
+    /// Where it begins, in frames of 20 ms since the tap's start; a jump is audio that was dropped.
+    pub first_frame: u64,
+    /// PCM16, little-endian, left and right sample by sample.
+    pub interleaved: Vec<u8>,
 }
 
 /// What the engine reports.
@@ -80,6 +96,11 @@ pub enum Event {
     SecureMediaReady(PortId, Suite),
     /// There will be no keys, and so no media.
     SecureMediaFailed(PortId, Failure),
+    /// A piece of what a tap hears.
+    TapAudio(TapId, TapPiece),
+    /// The last event of a tap: how many frames of 20 ms it heard, and how many of them were
+    /// dropped because nobody took them in time.
+    TapEnded(TapId, u64, u64),
     /// The last event of a port.
     PortClosed(PortId, PortFigures),
 }
@@ -135,9 +156,15 @@ pub enum Command {
     /// Let each of these ports hear the sum of its sources, all from the same frame on.
     SetRoutes(Vec<(PortId, Vec<PortId>)>),
     /// Record what is received, mixed: on one channel, or on the left and the right one.
-    StartRecording(RecordingId, PathBuf, Vec<PortId>, Option<Vec<PortId>>),
+    StartRecording(RecordingId, PathBuf, Form, Vec<PortId>, Option<Vec<PortId>>),
     /// Change who is recorded on the left, or only, and on the right channel.
     SetRecordingSides(RecordingId, Vec<PortId>, Vec<PortId>),
+    /// Record silence from now on, or no more.
+    PauseRecording(RecordingId, bool),
+    /// Give what is received to the application, as on the two sides of a recording.
+    StartTap(TapId, Vec<PortId>, Vec<PortId>),
+    /// End a tap.
+    StopTap(TapId),
     /// Finish a recording.
     StopRecording(RecordingId),
     /// Finish everything and end the thread.

@@ -46,6 +46,10 @@ figures! {
     skipped_rounds,
     /// Recorded frames replaced by silence because the disk was too slow.
     dropped_frames,
+    /// Taps in progress.
+    taps,
+    /// Frames of taps that nobody took in time.
+    dropped_tap_frames,
     /// CPU time of the reactor thread.
     reactor_cpu_us,
 }

@@ -4,19 +4,20 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::clock;
 use crate::disk::Disk;
-use crate::event::{Command, Connection, Event, PlayId, PortId, RecordingId, WakingQueue};
+use crate::event::{Command, Connection, Event, PlayId, PortId, RecordingId, TapId, WakingQueue};
 use crate::figures::Figures;
 use crate::loader;
 use crate::reactor::{Reactor, Shared};
 use crate::secure::dtls::Identity;
 use crate::socket::{PortNumbers, RtpSocket};
+use crate::wav::Form;
 
 /// Where RTP ports are taken from.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +58,7 @@ impl EngineHandle {
             commands: WakingQueue::new()?,
             events: WakingQueue::new()?,
             figures: Arc::new(Figures::default()),
+            waiting_pieces: Arc::new(AtomicUsize::new(0)),
             numbers: Arc::new(Mutex::new(numbers)),
             identity: Arc::new(Identity::generate()?),
         };
@@ -116,11 +118,12 @@ impl EngineHandle {
     pub fn start_recording(
         &self,
         path: PathBuf,
+        form: Form,
         left: Vec<PortId>,
         right: Option<Vec<PortId>>,
     ) -> RecordingId {
         let recording = RecordingId(self.next_id());
-        self.send(Command::StartRecording(recording, path, left, right));
+        self.send(Command::StartRecording(recording, path, form, left, right));
         recording
     }
 
@@ -128,6 +131,13 @@ impl EngineHandle {
     #[must_use]
     pub fn fingerprint(&self) -> String {
         self.shared.identity.fingerprint().to_string()
+    }
+
+    /// Gives what is received on two sides of ports to the application.
+    pub fn start_tap(&self, left: Vec<PortId>, right: Vec<PortId>) -> TapId {
+        let tap = TapId(self.next_id());
+        self.send(Command::StartTap(tap, left, right));
+        tap
     }
 
     /// Readable when events wait.
@@ -139,7 +149,10 @@ impl EngineHandle {
     /// Takes all events that wait.
     #[must_use]
     pub fn drain_events(&self) -> Vec<Event> {
-        self.shared.events.drain().collect()
+        let events: Vec<Event> = self.shared.events.drain().collect();
+        let pieces = events.iter().filter(|event| matches!(event, Event::TapAudio(..))).count();
+        self.shared.waiting_pieces.fetch_sub(pieces, Ordering::Relaxed);
+        events
     }
 
     /// Counts of the whole engine.

@@ -48,15 +48,22 @@ impl Sum {
     }
 }
 
-/// Adds up what `sources` were heard saying.
-pub fn sum(sources: &[usize], round: u64, heard: &mut impl Sources) -> Sum {
+/// Writes the sum of what `sources` were heard saying; false when it is nothing.
+pub fn mix(sources: &[usize], round: u64, heard: &mut impl Sources, out: &mut Pcm) -> bool {
+    if let [only] = sources {
+        let pcm = heard.pcm(*only, round);
+        return pcm.inspect(|pcm| *out = **pcm).is_some();
+    }
     let mut sum = Sum::default();
     for source in sources {
         if let Some(pcm) = heard.pcm(*source, round) {
             sum.add(pcm);
         }
     }
-    sum
+    if !sum.is_nothing() {
+        sum.write(out);
+    }
+    !sum.is_nothing()
 }
 
 /// What a sink that speaks `codec` hears: a single source of the same codec is passed on untouched.
@@ -79,9 +86,8 @@ pub fn hear(
             }
         }
         several => {
-            let sum = sum(several, round, heard);
-            if !sum.is_nothing() {
-                sum.write(out.start_pcm());
+            if !mix(several, round, heard, out.start_pcm()) {
+                out.clear();
             }
         }
     }

@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::Sender;
@@ -18,7 +19,7 @@ use slab::Slab;
 
 use crate::clock::{self, Now};
 use crate::disk::Disk;
-use crate::event::{Command, Event, PortId, RecordingId, WakingQueue};
+use crate::event::{Command, Event, PortId, RecordingId, TapId, WakingQueue};
 use crate::figures::Figures;
 use crate::loader;
 use crate::matrix::{Matrix, Sink};
@@ -64,6 +65,8 @@ pub struct Shared {
     pub events: WakingQueue<Event>,
     /// Counts.
     pub figures: Arc<Figures>,
+    /// Pieces of taps that the application has not taken yet.
+    pub waiting_pieces: Arc<AtomicUsize>,
     /// Port numbers, given back when a port has closed.
     pub numbers: Arc<Mutex<PortNumbers>>,
     /// What browsers see of us.
@@ -73,7 +76,7 @@ pub struct Shared {
 #[derive(Default)]
 struct Slot {
     ports: Vec<usize>,
-    recordings: Vec<usize>,
+    recorders: Vec<usize>,
 }
 
 /// Room for what one wake-up takes in, used again and again.
@@ -95,9 +98,9 @@ pub struct Reactor {
     ports: Slab<Entry>,
     port_keys: HashMap<PortId, usize>,
     matrix: Matrix,
-    recordings: Slab<Recorder>,
+    recorders: Slab<Recorder>,
     recording_keys: HashMap<RecordingId, usize>,
-    dropped: HashMap<RecordingId, u64>,
+    tap_keys: HashMap<TapId, usize>,
     wheel: Wheel,
     next_figures_round: u64,
     slots: [Slot; SLOTS],
@@ -123,9 +126,9 @@ impl Reactor {
             ports: Slab::new(),
             port_keys: HashMap::new(),
             matrix: Matrix::default(),
-            recordings: Slab::new(),
+            recorders: Slab::new(),
             recording_keys: HashMap::new(),
-            dropped: HashMap::new(),
+            tap_keys: HashMap::new(),
             wheel: Wheel::new(clock::now()),
             next_figures_round: 0,
             slots: Default::default(),
@@ -143,7 +146,7 @@ impl Reactor {
         let mut inbox =
             Inbox { ready: Vec::with_capacity(READY_BATCH), datagram: [0; RECEIVE_BUFFER_LEN] };
         while !self.stopping {
-            let idle = self.ports.is_empty() && self.recordings.is_empty();
+            let idle = self.ports.is_empty() && self.recorders.is_empty();
             if idle {
                 self.wait_for_command(&mut inbox);
                 self.wheel.resume(clock::now());
@@ -209,7 +212,7 @@ impl Reactor {
     fn tick(&mut self, tick: &Tick) {
         // Taken out so that ports can be changed while it is walked; put back below.
         let slot = std::mem::take(&mut self.slots[tick.slot]);
-        self.tick_members(&slot.ports, &slot.recordings, tick.round, Some(tick.deadline));
+        self.tick_members(&slot.ports, &slot.recorders, tick.round, Some(tick.deadline));
         self.slots[tick.slot] = slot;
         if tick.round >= self.next_figures_round {
             self.next_figures_round = tick.round + FIGURES_EVERY_ROUNDS;
@@ -223,7 +226,7 @@ impl Reactor {
     fn tick_members(
         &mut self,
         ports: &[usize],
-        recordings: &[usize],
+        recorders: &[usize],
         round: u64,
         deadline: Option<Now>,
     ) {
@@ -231,8 +234,8 @@ impl Reactor {
         for key in ports {
             self.ports[*key].tick_receive(round, now, &mut self.events);
         }
-        for key in recordings {
-            self.tick_recording(*key, round);
+        for key in recorders {
+            self.tick_recorder(*key, round);
         }
         for batch in ports.chunks(SEND_BATCH) {
             for key in batch {

@@ -1,49 +1,65 @@
 //! A recording as the reactor sees it: frames of one or two sides, interleaved into chunks.
 
-use crate::codec::{PCM_SAMPLES, Pcm};
-use crate::event::RecordingId;
-use crate::wav::frame_len;
+use crate::codec::Pcm;
+use crate::event::{RecordingId, TapId, TapPiece};
+use crate::g711::{FRAME_MS, Law};
+use crate::wav::Layout;
 
 /// Frames in a chunk handed to the disk thread, 0.5 s.
 pub const CHUNK_FRAMES: u32 = 25;
 
-/// A recording in progress.
+/// Frames in a piece handed to the application, 200 ms.
+pub const PIECE_FRAMES: u32 = 10;
+
+/// Where the audio goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outlet {
+    /// A file.
+    File(RecordingId),
+    /// The application.
+    Tap(TapId),
+}
+
+/// A recording or a tap in progress.
 #[derive(Debug)]
 pub struct Recorder {
-    /// Its id.
-    pub id: RecordingId,
+    /// Where the audio goes.
+    pub outlet: Outlet,
     /// Keys of the ports heard on the left, or only, and on the right channel.
     pub sides: [Vec<usize>; 2],
     /// Slot of the wheel it is fed in.
     pub slot: usize,
-    channels: u16,
+    /// Frames that were dropped because they were not taken in time.
+    pub dropped_frames: u64,
+    layout: Layout,
     chunk: Vec<u8>,
     frames: u32,
+    total_frames: u64,
     last_round: Option<u64>,
     /// Frames the disk thread has to fill with silence before the next chunk.
     owed_frames: u32,
+    paused_since: Option<u64>,
+    pauses: Vec<(u64, u64)>,
 }
 
 impl Recorder {
-    /// A recording without audio so far, of one or two channels.
+    /// A recording without audio so far.
     #[must_use]
-    pub fn new(id: RecordingId, channels: u16, slot: usize) -> Self {
+    pub fn new(outlet: Outlet, layout: Layout, slot: usize) -> Self {
         Self {
-            id,
+            outlet,
             sides: Default::default(),
             slot,
-            channels,
+            dropped_frames: 0,
+            layout,
             chunk: Vec::new(),
             frames: 0,
+            total_frames: 0,
             last_round: None,
             owed_frames: 0,
+            paused_since: None,
+            pauses: Vec::new(),
         }
-    }
-
-    /// 1 or 2.
-    #[must_use]
-    pub fn channels(&self) -> u16 {
-        self.channels
     }
 
     /// Moves on to a round of the wheel; returns how many were left out since the last one, or
@@ -55,20 +71,64 @@ impl Recorder {
         }
     }
 
+    /// Pauses or resumes: paused time is silence, so that both channels keep the clock's time.
+    pub fn set_paused(&mut self, paused: bool) {
+        match (self.paused_since, paused) {
+            (None, true) => self.paused_since = Some(self.total_frames),
+            (Some(since), false) => {
+                self.pauses.push((since, self.total_frames));
+                self.paused_since = None;
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether it is paused.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.paused_since.is_some()
+    }
+
+    /// The spans it was paused in, in ms from its start; ends a pause.
+    pub fn take_pauses_ms(&mut self) -> Vec<(u64, u64)> {
+        self.set_paused(false);
+        let in_ms = |frames: u64| frames * u64::from(FRAME_MS);
+        self.pauses.drain(..).map(|(since, until)| (in_ms(since), in_ms(until))).collect()
+    }
+
     /// Adds 20 ms of each side, None of which is silence; true when the chunk is full.
     pub fn push(&mut self, sides: [Option<&Pcm>; 2]) -> bool {
         let start = self.chunk.len();
-        self.chunk.resize(start + frame_len(self.channels), 0);
+        self.chunk.resize(start + self.layout.frame_len(), self.layout.silence());
         let frame = &mut self.chunk[start..];
-        for (side, pcm) in sides.into_iter().take(self.channels.into()).enumerate() {
+        let (channels, len) = (usize::from(self.layout.channels), self.layout.sample_len());
+        for (side, pcm) in sides.into_iter().take(channels).enumerate() {
             let Some(pcm) = pcm else { continue };
-            let places = frame.chunks_exact_mut(2).skip(side).step_by(self.channels.into());
+            let places = frame.chunks_exact_mut(len).skip(side).step_by(channels);
             for (place, sample) in places.zip(pcm) {
-                place.copy_from_slice(&sample.to_le_bytes());
+                match place {
+                    [octet] => *octet = Law::A.encode(*sample),
+                    _ => place.copy_from_slice(&sample.to_le_bytes()),
+                }
             }
         }
         self.frames += 1;
-        self.frames >= CHUNK_FRAMES
+        self.total_frames += 1;
+        self.frames >= self.capacity_frames()
+    }
+
+    /// Frames it has taken so far.
+    #[must_use]
+    pub fn total_frames(&self) -> u64 {
+        self.total_frames
+    }
+
+    /// The piece of a tap that waits, leaving nothing in its place; None when there is none.
+    pub fn take_piece(&mut self) -> Option<TapPiece> {
+        let frames = std::mem::take(&mut self.frames);
+        let interleaved = std::mem::take(&mut self.chunk);
+        let first_frame = self.total_frames - u64::from(frames);
+        (frames > 0).then_some(TapPiece { first_frame, interleaved })
     }
 
     /// Takes the chunk, leaving `empty` in its place, and the silence owed before it.
@@ -83,19 +143,33 @@ impl Recorder {
         let frames = std::mem::take(&mut self.frames);
         self.chunk.clear();
         self.owed_frames += frames;
+        self.dropped_frames += u64::from(frames);
         frames
+    }
+
+    fn capacity_frames(&self) -> u32 {
+        match self.outlet {
+            Outlet::File(_) => CHUNK_FRAMES,
+            Outlet::Tap(_) => PIECE_FRAMES,
+        }
     }
 
     /// Octets a full chunk takes.
     #[must_use]
     pub fn chunk_capacity(&self) -> usize {
-        CHUNK_FRAMES as usize * PCM_SAMPLES * 2 * usize::from(self.channels)
+        self.capacity_frames() as usize * self.layout.frame_len()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::PCM_SAMPLES;
+    use crate::wav::Form;
+
+    fn recorder(form: Form, channels: u16) -> Recorder {
+        Recorder::new(Outlet::File(RecordingId(1)), Layout { form, channels }, 0)
+    }
 
     fn samples(chunk: &[u8]) -> Vec<i16> {
         chunk.chunks_exact(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]])).collect()
@@ -104,7 +178,7 @@ mod tests {
     #[test]
     fn sides_are_interleaved_and_absent_ones_are_silent() {
         let (loud, soft) = ([8000; PCM_SAMPLES], [-400; PCM_SAMPLES]);
-        let mut recorder = Recorder::new(RecordingId(1), 2, 0);
+        let mut recorder = recorder(Form::Pcm16, 2);
         recorder.push([Some(&loud), Some(&soft)]);
         recorder.push([None, Some(&soft)]);
         let chunk = samples(&recorder.take(Vec::new()).0);
@@ -116,21 +190,21 @@ mod tests {
     #[test]
     fn mono_holds_one_side() {
         let loud = [8000; PCM_SAMPLES];
-        let mut recorder = Recorder::new(RecordingId(1), 1, 0);
+        let mut recorder = recorder(Form::Pcm16, 1);
         recorder.push([Some(&loud), Some(&loud)]);
         assert_eq!(samples(&recorder.take(Vec::new()).0), loud);
     }
 
     #[test]
     fn rounds_left_out_are_counted_and_none_is_met_twice() {
-        let mut recorder = Recorder::new(RecordingId(1), 1, 0);
+        let mut recorder = recorder(Form::Pcm16, 1);
         let missed: Vec<_> = [7, 8, 8, 12, 13].map(|round| recorder.advance(round)).into();
         assert_eq!(missed, [Some(0), Some(0), None, Some(3), Some(0)]);
     }
 
     #[test]
     fn dropped_chunks_are_owed_as_silence() {
-        let mut recorder = Recorder::new(RecordingId(1), 1, 0);
+        let mut recorder = recorder(Form::Pcm16, 1);
         for _ in 1..CHUNK_FRAMES {
             assert!(!recorder.push([None, None]));
         }
@@ -138,7 +212,43 @@ mod tests {
         assert_eq!(recorder.drop_chunk(), CHUNK_FRAMES);
         recorder.push([None, None]);
         let (chunk, owed) = recorder.take(Vec::new());
-        assert_eq!((chunk.len(), owed), (frame_len(1), CHUNK_FRAMES));
+        assert_eq!((chunk.len(), owed), (PCM_SAMPLES * 2, CHUNK_FRAMES));
         assert_eq!(recorder.take(Vec::new()).1, 0);
+    }
+
+    #[test]
+    fn a_law_takes_an_octet_a_sample() {
+        let mut recorder = recorder(Form::ALaw, 2);
+        recorder.push([Some(&[8000; PCM_SAMPLES]), None]);
+        let chunk = recorder.take(Vec::new()).0;
+        assert_eq!(chunk[..4], [Law::A.encode(8000), 0xd5, Law::A.encode(8000), 0xd5]);
+        assert_eq!(chunk.len(), 2 * PCM_SAMPLES);
+    }
+
+    #[test]
+    fn pauses_are_spans_of_the_file() {
+        let mut recorder = recorder(Form::Pcm16, 1);
+        for frame in 0..10 {
+            recorder.set_paused((2..5).contains(&frame) || frame >= 8);
+            recorder.push([None, None]);
+        }
+        assert!(recorder.is_paused());
+        assert_eq!(recorder.take_pauses_ms(), [(40, 100), (160, 200)]);
+    }
+
+    #[test]
+    fn a_tap_says_where_its_pieces_begin() {
+        let layout = Layout { form: Form::Pcm16, channels: 2 };
+        let mut tap = Recorder::new(Outlet::Tap(TapId(1)), layout, 0);
+        for _ in 0..3 {
+            for frame in 1..=PIECE_FRAMES {
+                assert_eq!(tap.push([None, Some(&[1; PCM_SAMPLES])]), frame == PIECE_FRAMES);
+            }
+            let piece = tap.take_piece().unwrap();
+            assert_eq!(piece.first_frame + u64::from(PIECE_FRAMES), tap.total_frames());
+            assert_eq!(piece.interleaved.len(), tap.chunk_capacity());
+            assert_eq!(piece.interleaved[..4], [0, 0, 1, 0]);
+        }
+        assert_eq!(tap.take_piece(), None);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::g711::FRAME_MS;
+use crate::g711::{FRAME_MS, Law};
 
 /// Sampling rate of everything the engine plays and records.
 pub const SAMPLE_RATE_HZ: u32 = 8000;
@@ -10,7 +10,12 @@ pub const SAMPLE_RATE_HZ: u32 = 8000;
 /// Length of the header `header` makes.
 pub const HEADER_LEN: usize = 44;
 
+/// Length of the header of an A-law file: a format chunk with its extension's length, and a `fact`
+/// chunk, which everything that is not linear has.
+const A_LAW_HEADER_LEN: usize = 58;
+
 const FORMAT_PCM: u16 = 1;
+const FORMAT_A_LAW: u16 = 6;
 const FORMAT_EXTENSIBLE: u16 = 0xfffe;
 
 /// Why a file cannot be played.
@@ -95,10 +100,81 @@ fn check_format(chunk: &[u8]) -> Result<(), Unplayable> {
     Ok(())
 }
 
-/// Octets of PCM16 in a frame of 20 ms.
-#[must_use]
-pub fn frame_len(channels: u16) -> usize {
-    (SAMPLE_RATE_HZ * FRAME_MS / 1000) as usize * 2 * usize::from(channels)
+/// How the samples of a recording are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// Linear, 16 bits.
+    #[default]
+    Pcm16,
+    /// G.711 A-law, half as large.
+    ALaw,
+}
+
+/// What a recording looks like on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// How its samples are written.
+    pub form: Form,
+    /// 1 or 2; the channels are interleaved.
+    pub channels: u16,
+}
+
+impl Layout {
+    /// Octets of a sample.
+    #[must_use]
+    pub fn sample_len(self) -> usize {
+        match self.form {
+            Form::Pcm16 => 2,
+            Form::ALaw => 1,
+        }
+    }
+
+    /// Octets of 20 ms.
+    #[must_use]
+    pub fn frame_len(self) -> usize {
+        let samples = (SAMPLE_RATE_HZ * FRAME_MS / 1000) as usize;
+        samples * self.sample_len() * usize::from(self.channels)
+    }
+
+    /// The octet that silence is made of.
+    #[must_use]
+    pub fn silence(self) -> u8 {
+        match self.form {
+            Form::Pcm16 => 0,
+            Form::ALaw => Law::A.silence(),
+        }
+    }
+
+    /// The header of a file with so much audio.
+    #[must_use]
+    pub fn header(self, data_len: u64) -> Vec<u8> {
+        match self.form {
+            Form::Pcm16 => header(self.channels, data_len).to_vec(),
+            Form::ALaw => a_law_header(self.channels, data_len).to_vec(),
+        }
+    }
+}
+
+fn a_law_header(channels: u16, data_len: u64) -> [u8; A_LAW_HEADER_LEN] {
+    let data_len = u32::try_from(data_len).unwrap_or(u32::MAX);
+    let mut out = [0; A_LAW_HEADER_LEN];
+    out[..4].copy_from_slice(b"RIFF");
+    let rest_len = A_LAW_HEADER_LEN as u32 - 8;
+    out[4..8].copy_from_slice(&data_len.saturating_add(rest_len).to_le_bytes());
+    out[8..16].copy_from_slice(b"WAVEfmt ");
+    out[16..20].copy_from_slice(&18u32.to_le_bytes());
+    out[20..22].copy_from_slice(&FORMAT_A_LAW.to_le_bytes());
+    out[22..24].copy_from_slice(&channels.to_le_bytes());
+    out[24..28].copy_from_slice(&SAMPLE_RATE_HZ.to_le_bytes());
+    out[28..32].copy_from_slice(&(SAMPLE_RATE_HZ * u32::from(channels)).to_le_bytes());
+    out[32..34].copy_from_slice(&channels.to_le_bytes());
+    out[34..36].copy_from_slice(&8u16.to_le_bytes());
+    out[38..42].copy_from_slice(b"fact");
+    out[42..46].copy_from_slice(&4u32.to_le_bytes());
+    out[46..50].copy_from_slice(&(data_len / u32::from(channels.max(1))).to_le_bytes());
+    out[50..54].copy_from_slice(b"data");
+    out[54..58].copy_from_slice(&data_len.to_le_bytes());
+    out
 }
 
 /// Header of a PCM16 file of 8000 Hz; lengths beyond 4 GiB stay at what the format can say.
@@ -135,6 +211,19 @@ mod tests {
     #[test]
     fn our_own_files_are_read() {
         assert_eq!(samples(&file(1, &[1, 2, 3, 4])), Ok(&[1, 2, 3, 4][..]));
+    }
+
+    #[test]
+    fn a_law_files_say_what_they_are() {
+        let layout = Layout { form: Form::ALaw, channels: 2 };
+        let header = layout.header(640);
+        assert_eq!(header.len(), A_LAW_HEADER_LEN);
+        assert_eq!(header[4..8], 690u32.to_le_bytes());
+        assert_eq!(header[20..24], [6, 0, 2, 0]);
+        assert_eq!(header[28..36], [0x80, 0x3e, 0, 0, 2, 0, 8, 0]);
+        assert_eq!(header[46..50], 320u32.to_le_bytes());
+        assert_eq!((layout.frame_len(), layout.silence()), (320, 0xd5));
+        assert_eq!(samples(&header), Err(Unplayable::Format { tag: 6, bits: 8 }));
     }
 
     #[test]

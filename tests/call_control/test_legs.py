@@ -313,7 +313,7 @@ async def test_a_recording_that_failed(bench: Bench) -> None:
     bench.handler = dialling([])
     phone = await bridged(bench)
     (recording,) = bench.media.recordings
-    failed = RecordingEnded(recording, "x.wav", "", 0, 0, 2, 9, "disk full")
+    failed = RecordingEnded(recording, "x.wav", "", 0, 0, 2, 9, (), "disk full")
     bench.control.on_media(failed)
     phone.hang_up()
     await bench.settle()

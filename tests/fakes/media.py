@@ -18,8 +18,11 @@ from cti.media import (
     PortFigures,
     PortId,
     RecordingEnded,
+    RecordingForm,
     RecordingId,
     SecureMediaFailed,
+    TapEnded,
+    TapId,
 )
 from domain.failures import Code, PlatformError
 
@@ -46,6 +49,7 @@ class FakeMedia:
         self.recordings: dict[
             RecordingId, tuple[str, Sequence[PortId], Sequence[PortId] | None]
         ] = {}
+        self.taps: dict[TapId, tuple[Sequence[PortId], Sequence[PortId]]] = {}
         self.log: list[str] = []
         """Commands in order, such as "play 1 greeting.wav", "hear 1: 2"."""
         self.played: list[str] = []
@@ -123,7 +127,12 @@ class FakeMedia:
                 self.ports[sink].hears = list(sources)
 
     def start_recording(
-        self, path: str, left: Sequence[PortId], right: Sequence[PortId] | None
+        self,
+        path: str,
+        left: Sequence[PortId],
+        right: Sequence[PortId] | None,
+        *,
+        form: RecordingForm = RecordingForm.PCM16,
     ) -> RecordingId:
         recording = RecordingId(self._new_id())
         self.recordings[recording] = (path, left, right)
@@ -137,11 +146,28 @@ class FakeMedia:
         self.recordings[recording] = (path, left, right)
         self.log.append(f"record sides {_sides(left, right)}")
 
+    def pause_recording(self, recording: RecordingId) -> None:
+        self.log.append("record pause")
+
+    def resume_recording(self, recording: RecordingId) -> None:
+        self.log.append("record resume")
+
+    def start_tap(self, left: Sequence[PortId], right: Sequence[PortId]) -> TapId:
+        tap = TapId(self._new_id())
+        self.taps[tap] = (left, right)
+        self.log.append(f"tap {_sides(left, right)}")
+        return tap
+
+    def stop_tap(self, tap: TapId) -> None:
+        self.log.append("tap end")
+        if self.taps.pop(tap, None) is not None:
+            self.emit(TapEnded(tap, 0, 0))
+
     def stop_recording(self, recording: RecordingId) -> None:
         self.log.append("record end")
         path, _, right = self.recordings.pop(recording)
         channels = 1 if right is None else 2
-        self.emit(RecordingEnded(recording, path, "ab" * 32, 1044, 20, channels, 0, ""))
+        self.emit(RecordingEnded(recording, path, "ab" * 32, 1044, 20, channels, 0, (), ""))
 
     def _new_id(self) -> int:
         self._last_id += 1

@@ -49,12 +49,15 @@ impl Reactor {
                 }
             }
             Command::SetRoutes(routes) => self.set_routes(&routes),
-            Command::StartRecording(id, path, left, right) => {
-                self.start_recording(id, path, &left, right.as_deref());
+            Command::StartRecording(id, path, form, left, right) => {
+                self.start_recording(id, path, form, &left, right.as_deref());
             }
             Command::SetRecordingSides(id, left, right) => {
                 self.set_recording_sides(id, &left, &right);
             }
+            Command::PauseRecording(id, paused) => self.pause_recording(id, paused),
+            Command::StartTap(id, left, right) => self.start_tap(id, &left, &right),
+            Command::StopTap(id) => self.stop_tap(id),
             Command::StopRecording(id) => self.stop_recording(id),
             Command::Shutdown => self.stopping = true,
         }
@@ -100,11 +103,15 @@ impl Reactor {
         let _sent = self.loads.send(loader::Request { port: id, play, codec, paths });
     }
 
-    /// Finishes recordings and closes ports.
+    /// Finishes recordings, ends taps and closes ports.
     pub(super) fn close_all(&mut self) {
         let recordings: Vec<_> = self.recording_keys.keys().copied().collect();
         for id in recordings {
             self.stop_recording(id);
+        }
+        let taps: Vec<_> = self.tap_keys.keys().copied().collect();
+        for id in taps {
+            self.stop_tap(id);
         }
         let ports: Vec<_> = self.port_keys.keys().copied().collect();
         let now = clock::now();

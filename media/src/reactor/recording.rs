@@ -1,32 +1,49 @@
-//! Recordings in the reactor: from their ports to the disk threads.
+//! Recordings and taps in the reactor: from their ports to the disk threads or the application.
 
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 
 use super::Reactor;
 use crate::codec::{PCM_SAMPLES, Pcm};
-use crate::event::{PortId, RecordingId};
+use crate::event::{Event, PortId, RecordingId, TapId};
 use crate::matrix::Sink;
 use crate::mixer;
-use crate::recorder::Recorder;
+use crate::recorder::{Outlet, Recorder};
+use crate::wav::{Form, Layout};
+
+/// Pieces of all taps that may wait for the application, 6 MB; what comes then is dropped.
+const MAX_WAITING_PIECES: usize = 1024;
 
 impl Reactor {
     pub(super) fn start_recording(
         &mut self,
         id: RecordingId,
         path: PathBuf,
+        form: Form,
         left: &[PortId],
         right: Option<&[PortId]>,
     ) {
-        let channels = if right.is_some() { 2 } else { 1 };
-        self.disk.open(id, path, channels);
-        let entry = self.recordings.vacant_entry();
+        let layout = Layout { form, channels: if right.is_some() { 2 } else { 1 } };
+        self.disk.open(id, path, layout);
+        let key = self.add_recorder(Outlet::File(id), layout);
+        self.recording_keys.insert(id, key);
+        self.set_sides(key, left, right.unwrap_or_default());
+    }
+
+    pub(super) fn start_tap(&mut self, id: TapId, left: &[PortId], right: &[PortId]) {
+        let layout = Layout { form: Form::Pcm16, channels: 2 };
+        let key = self.add_recorder(Outlet::Tap(id), layout);
+        self.tap_keys.insert(id, key);
+        self.set_sides(key, left, right);
+    }
+
+    fn add_recorder(&mut self, outlet: Outlet, layout: Layout) -> usize {
+        let entry = self.recorders.vacant_entry();
         let key = entry.key();
         let slot = key % self.slots.len();
-        entry.insert(Recorder::new(id, channels, slot));
-        self.slots[slot].recordings.push(key);
-        self.recording_keys.insert(id, key);
-        self.shared.figures.recordings.set(self.recordings.len() as u64);
-        self.set_recording_sides(id, left, right.unwrap_or_default());
+        entry.insert(Recorder::new(outlet, layout, slot));
+        self.slots[slot].recorders.push(key);
+        key
     }
 
     /// Changes who is heard on either side, between two frames of the recording.
@@ -36,58 +53,96 @@ impl Reactor {
         left: &[PortId],
         right: &[PortId],
     ) {
-        let Some(key) = self.recording_keys.get(&id).copied() else { return };
+        if let Some(key) = self.recording_keys.get(&id).copied() {
+            self.set_sides(key, left, right);
+        }
+    }
+
+    fn set_sides(&mut self, key: usize, left: &[PortId], right: &[PortId]) {
         let sides = [self.keys(left), self.keys(right)];
         self.route(&[(Sink::Recorder(key), sides.concat())]);
-        self.recordings[key].sides = sides;
+        self.recorders[key].sides = sides;
         self.gather(Sink::Recorder(key));
+        self.count_recorders();
+    }
+
+    pub(super) fn pause_recording(&mut self, id: RecordingId, paused: bool) {
+        if let Some(key) = self.recording_keys.get(&id) {
+            self.recorders[*key].set_paused(paused);
+        }
     }
 
     pub(super) fn stop_recording(&mut self, id: RecordingId) {
         let Some(key) = self.recording_keys.remove(&id) else { return };
-        self.flush_recording(key);
-        self.route(&[(Sink::Recorder(key), Vec::new())]);
-        self.matrix.remove(Sink::Recorder(key));
-        let recorder = self.recordings.remove(key);
-        self.slots[recorder.slot].recordings.retain(|recording| *recording != key);
-        self.disk.close(id, self.dropped.remove(&id).unwrap_or_default());
-        self.shared.figures.recordings.set(self.recordings.len() as u64);
+        let mut recorder = self.remove_recorder(key);
+        self.disk.close(id, recorder.dropped_frames, recorder.take_pauses_ms());
     }
 
-    pub(super) fn tick_recording(&mut self, key: usize, round: u64) {
-        let Some(missed) = self.recordings[key].advance(round) else { return };
+    pub(super) fn stop_tap(&mut self, id: TapId) {
+        let Some(key) = self.tap_keys.remove(&id) else { return };
+        let recorder = self.remove_recorder(key);
+        let (total, dropped) = (recorder.total_frames(), recorder.dropped_frames);
+        self.events.push(Event::TapEnded(id, total, dropped));
+    }
+
+    fn remove_recorder(&mut self, key: usize) -> Recorder {
+        self.flush_recorder(key);
+        self.route(&[(Sink::Recorder(key), Vec::new())]);
+        self.matrix.remove(Sink::Recorder(key));
+        let recorder = self.recorders.remove(key);
+        self.slots[recorder.slot].recorders.retain(|other| *other != key);
+        self.count_recorders();
+        recorder
+    }
+
+    fn count_recorders(&self) {
+        self.shared.figures.recordings.set(self.recording_keys.len() as u64);
+        self.shared.figures.taps.set(self.tap_keys.len() as u64);
+    }
+
+    pub(super) fn tick_recorder(&mut self, key: usize, round: u64) {
+        let Some(missed) = self.recorders[key].advance(round) else { return };
         // Time that the thread has missed is silence: a recording keeps the clock's time.
         for _ in 0..missed {
-            if self.recordings[key].push([None, None]) {
-                self.flush_recording(key);
+            if self.recorders[key].push([None, None]) {
+                self.flush_recorder(key);
             }
         }
         let mut mixed: [Pcm; 2] = [[0; PCM_SAMPLES]; 2];
         let mut is_audible = [false; 2];
-        let recorder = &mut self.recordings[key];
-        for (side, ports) in recorder.sides.iter().enumerate() {
-            let sum = mixer::sum(ports, round, &mut self.ports);
-            if !sum.is_nothing() {
-                sum.write(&mut mixed[side]);
-                is_audible[side] = true;
+        let recorder = &mut self.recorders[key];
+        if !recorder.is_paused() {
+            for (side, ports) in recorder.sides.iter().enumerate() {
+                is_audible[side] = mixer::mix(ports, round, &mut self.ports, &mut mixed[side]);
             }
         }
         let [left, right] = &mixed;
         if recorder.push([is_audible[0].then_some(left), is_audible[1].then_some(right)]) {
-            self.flush_recording(key);
+            self.flush_recorder(key);
         }
     }
 
-    fn flush_recording(&mut self, key: usize) {
-        let recorder = &mut self.recordings[key];
-        if self.disk.has_room() {
-            let empty = self.disk.spare_chunk(recorder.chunk_capacity());
-            let (chunk, owed_frames) = recorder.take(empty);
-            self.disk.write(recorder.id, owed_frames, chunk);
-        } else {
-            let frames = u64::from(recorder.drop_chunk());
-            self.shared.figures.dropped_frames.add(frames);
-            *self.dropped.entry(recorder.id).or_default() += frames;
+    fn flush_recorder(&mut self, key: usize) {
+        let recorder = &mut self.recorders[key];
+        match recorder.outlet {
+            Outlet::File(id) if self.disk.has_room() => {
+                let empty = self.disk.spare_chunk(recorder.chunk_capacity());
+                let (chunk, owed_frames) = recorder.take(empty);
+                self.disk.write(id, owed_frames, chunk);
+            }
+            Outlet::File(_) => {
+                let frames = recorder.drop_chunk();
+                self.shared.figures.dropped_frames.add(frames.into());
+            }
+            Outlet::Tap(id) => {
+                if self.shared.waiting_pieces.load(Ordering::Relaxed) >= MAX_WAITING_PIECES {
+                    let frames = recorder.drop_chunk();
+                    self.shared.figures.dropped_tap_frames.add(frames.into());
+                } else if let Some(piece) = recorder.take_piece() {
+                    self.shared.waiting_pieces.fetch_add(1, Ordering::Relaxed);
+                    self.events.push(Event::TapAudio(id, piece));
+                }
+            }
         }
     }
 }

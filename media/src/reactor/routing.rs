@@ -56,7 +56,7 @@ impl Reactor {
     /// Takes a port that closes out of all routes.
     pub(super) fn leave_routes(&mut self, key: usize) {
         self.route(&[(Sink::Port(key), Vec::new())]);
-        for (_, recorder) in &mut self.recordings {
+        for (_, recorder) in &mut self.recorders {
             for side in &mut recorder.sides {
                 side.retain(|port| *port != key);
             }
@@ -95,7 +95,7 @@ impl Reactor {
     fn slot(&self, sink: Sink) -> Option<usize> {
         match sink {
             Sink::Port(key) => self.ports.get(key).map(|entry| entry.slot),
-            Sink::Recorder(key) => self.recordings.get(key).map(|recorder| recorder.slot),
+            Sink::Recorder(key) => self.recorders.get(key).map(|recorder| recorder.slot),
         }
     }
 
@@ -113,9 +113,9 @@ impl Reactor {
                 (former, &mut self.slots[slot].ports)
             }
             Sink::Recorder(key) => {
-                let former = std::mem::replace(&mut self.recordings[key].slot, slot);
-                self.slots[former].recordings.retain(|recorder| *recorder != key);
-                (former, &mut self.slots[slot].recordings)
+                let former = std::mem::replace(&mut self.recorders[key].slot, slot);
+                self.slots[former].recorders.retain(|recorder| *recorder != key);
+                (former, &mut self.slots[slot].recorders)
             }
         };
         let (Sink::Port(key) | Sink::Recorder(key)) = sink;
