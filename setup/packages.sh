@@ -52,6 +52,7 @@ for group in "$@"; do
       need sip-tester sipp
       need baresip-core baresip
       need linphone-cli linphonec
+      need chromium chromium chromium-browser
       need_kamailio kamailio topoh
       need_kamailio kamailio-tls-modules tls
       need_kamailio kamailio-websocket-modules websocket
