@@ -81,6 +81,63 @@ class Codec(StrEnum):
     OPUS = "opus"
 
 
+class Tone(StrEnum):
+    """Tones the engine can play: those of China's network (GB/T 3380-1982) and of fax machines."""
+
+    DIAL = "dial"
+    SPECIAL_DIAL = "special_dial"
+    RINGBACK = "ringback"
+    BUSY = "busy"
+    CONGESTION = "congestion"
+    UNOBTAINABLE = "unobtainable"
+    TOLL_NOTICE = "toll_notice"
+    CALL_WAITING = "call_waiting"
+    REMINDER = "reminder"
+    HOWLER = "howler"
+    FAX_CALLING = "fax_calling"
+    FAX_ANSWER = "fax_answer"
+
+
+class Detect(StrEnum):
+    """What the engine can listen for in the audio received; each costs CPU."""
+
+    DTMF = "dtmf"  # keys as tones, by ITU-T Q.24
+    FAX = "fax"  # CNG, CED, ANSam
+    PROGRESS = "progress"  # ringback, busy and other tones of the network
+    ANSWER = "answer"  # a person or a machine, from the moment on in which it is asked for
+
+
+class Signal(StrEnum):
+    """Tones the engine recognises."""
+
+    DIAL = "dial"
+    RINGBACK = "ringback"
+    BUSY = "busy"
+    CONGESTION = "congestion"
+    UNOBTAINABLE = "unobtainable"
+    FAX_CALLING = "fax_calling"
+    FAX_ANSWER = "fax_answer"
+    MODEM_ANSWER = "modem_answer"
+
+
+class Answer(StrEnum):
+    """Who has answered; `BEEP` follows when a machine begins to record."""
+
+    PERSON = "person"
+    MACHINE = "machine"
+    SILENCE = "silence"
+    UNSURE = "unsure"
+    BEEP = "beep"
+
+
+class DigitSource(StrEnum):
+    """How a key came."""
+
+    RFC4733 = "rfc4733"
+    INBAND = "inband"
+    INFO = "info"
+
+
 @dataclass(frozen=True, slots=True)
 class Connection:
     """What was negotiated for a port."""
@@ -100,6 +157,7 @@ class Connection:
     srtp: SrtpKeys | None = None
     dtls: DtlsPeer | None = None
     """How media is protected: at most one of the two. With neither it is plain RTP."""
+    detect: frozenset[Detect] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +173,35 @@ class PortFigures:
 
 @dataclass(frozen=True, slots=True)
 class DigitReceived:
-    """A key, once per press (RFC 4733 end or lost end)."""
+    """A key, once per press, when it is released or its end is lost.
+
+    A far end that has once sent a key by RFC 4733 is not listened to in the audio any more.
+    """
 
     port: PortId
     digit: str
     duration_ms: int
+    source: DigitSource = DigitSource.RFC4733
+
+
+@dataclass(frozen=True, slots=True)
+class ToneDetected:
+    """A tone was recognised, once for as long as it lasts."""
+
+    port: PortId
+    signal: Signal
+    at_ms: int
+    """Audio heard since the port began to listen."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerJudged:
+    """It was judged who has answered: once, and then once for every beep of a machine."""
+
+    port: PortId
+    answer: Answer
+    at_ms: int
+    """Audio heard since the port was asked for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +294,8 @@ class PortClosed:
 
 MediaEvent = (
     DigitReceived
+    | ToneDetected
+    | AnswerJudged
     | PlayEnded
     | DigitsSent
     | MediaTimedOut
@@ -252,11 +336,23 @@ class MediaEngine(Protocol):
     def play(self, port: PortId, paths: list[str], *, loop: bool = False) -> PlayId:
         """Play WAV files in order, replacing what plays; emits PlayEnded unless replaced."""
 
+    def play_tone(self, port: PortId, tone: Tone, *, loop: bool = True) -> PlayId:
+        """Play a tone as `play` plays files: its cadence for ever, or one period of it."""
+
     def stop_play(self, port: PortId) -> None:
         """Stop what plays; emits PlayEnded with completed=False."""
 
     def send_digits(self, port: PortId, digits: str, *, tone_ms: int, gap_ms: int) -> None:
-        """Send RFC 4733 events `0-9*#A-D`, one after the other."""
+        """Send keys `0-9*#A-D`, one after the other.
+
+        They go as RFC 4733 events where these were negotiated, else as tones in the audio.
+        """
+
+    def set_key_routes(self, routes: Mapping[PortId, Sequence[PortId]]) -> None:
+        """Let each named port send on the keys that its sources press, while they are held.
+
+        This holds for keys that come by RFC 4733; those in the audio are heard with the audio.
+        """
 
     def set_routes(self, routes: Mapping[PortId, Sequence[PortId]]) -> None:
         """Let each named port hear the sum of its sources, all from the same frame on.

@@ -9,8 +9,11 @@ import structlog
 
 from cti._media import Engine, PortsExhaustedError
 from cti.media import (
+    Answer,
+    AnswerJudged,
     Connection,
     DigitReceived,
+    DigitSource,
     DigitsSent,
     MediaEvent,
     MediaTimedOut,
@@ -24,10 +27,13 @@ from cti.media import (
     RecordingId,
     SecureMediaFailed,
     SecureMediaReady,
+    Signal,
     SrtpSuite,
     TapAudio,
     TapEnded,
     TapId,
+    Tone,
+    ToneDetected,
 )
 from domain.failures import Code, PlatformError
 
@@ -44,9 +50,23 @@ def _secure_media_ready(port: PortId, suite: str) -> SecureMediaReady:
     return SecureMediaReady(port, SrtpSuite(suite))
 
 
+def _digit(port: PortId, digit: str, duration_ms: int, source: str) -> DigitReceived:
+    return DigitReceived(port, digit, duration_ms, DigitSource(source))
+
+
+def _tone(port: PortId, signal: str, at_ms: int) -> ToneDetected:
+    return ToneDetected(port, Signal(signal), at_ms)
+
+
+def _answer(port: PortId, answer: str, at_ms: int) -> AnswerJudged:
+    return AnswerJudged(port, Answer(answer), at_ms)
+
+
 # The engine names the kind and gives the fields in the order of the class.
 _MAKERS: dict[object, Callable[..., MediaEvent]] = {
-    "digit": DigitReceived,
+    "digit": _digit,
+    "tone": _tone,
+    "answer": _answer,
     "play_ended": PlayEnded,
     "digits_sent": DigitsSent,
     "media_timed_out": MediaTimedOut,
@@ -124,13 +144,21 @@ class RtpEngine:
         """Play WAV files in order."""
         return PlayId(self._engine.play(port, paths, loop=loop))
 
+    def play_tone(self, port: PortId, tone: Tone, *, loop: bool = True) -> PlayId:
+        """Play a tone."""
+        return PlayId(self._engine.play_tone(port, tone, loop=loop))
+
     def stop_play(self, port: PortId) -> None:
         """Stop what plays."""
         self._engine.stop_play(port)
 
     def send_digits(self, port: PortId, digits: str, *, tone_ms: int, gap_ms: int) -> None:
-        """Send RFC 4733 events."""
+        """Send keys."""
         self._engine.send_digits(port, digits, tone_ms=tone_ms, gap_ms=gap_ms)
+
+    def set_key_routes(self, routes: Mapping[PortId, Sequence[PortId]]) -> None:
+        """Change who gets whose keys."""
+        self._engine.set_key_routes({sink: list(sources) for sink, sources in routes.items()})
 
     def set_routes(self, routes: Mapping[PortId, Sequence[PortId]]) -> None:
         """Change who hears whom."""

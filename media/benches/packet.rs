@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use _media::codec::Codec;
-use _media::event::{Connection, PlayId, PortId};
+use _media::event::{Connection, Detect, PlayId, PortId};
 use _media::g711::{FRAME_SAMPLES, Law};
 use _media::outbox::Outbox;
 use _media::player::Clips;
@@ -32,6 +32,7 @@ fn port() -> Port {
         receive: true,
         media_timeout_ms: 0,
         security: None,
+        detect: Detect::default(),
     };
     port.connect(connection, Duration::ZERO);
     port

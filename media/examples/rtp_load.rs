@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use _media::clock;
 use _media::codec::Codec;
-use _media::event::{Command, Connection, PortId};
+use _media::event::{Command, Connection, Detect, PortId};
 use _media::handle::{EngineHandle, PortRange};
 use _media::rtp::Pt;
 use _media::socket::RtpSocket;
@@ -108,6 +108,7 @@ fn connect(
                 receive: true,
                 media_timeout_ms: 0,
                 security: None,
+                detect: Detect::default(),
             };
             side.connect(id, connection);
         }

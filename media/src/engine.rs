@@ -1,6 +1,6 @@
 //! The Python face: `cti._media.Engine`. No thread but the caller's ever holds the GIL.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
 use crate::codec::Codec;
-use crate::event::{Command, Connection, Event, PortId, RecordingId, TapId};
+use crate::event::{Command, Connection, Detect, Event, PortId, RecordingId, TapId};
 use crate::g711::FRAME_MS;
 use crate::handle::{EngineHandle, OpenError, PortRange};
 use crate::port::MAX_FRAMES_PER_PACKET;
@@ -20,6 +20,7 @@ use crate::secure::certificate::Fingerprint;
 use crate::secure::ice::Credentials;
 use crate::secure::srtp::{MasterKey, Suite};
 use crate::secure::{DtlsPeer, Security, dtls};
+use crate::tone::Tone;
 use crate::wav::Form;
 
 pyo3::create_exception!(_media, PortsExhaustedError, PyOSError, "No RTP port is free.");
@@ -66,6 +67,13 @@ impl Engine {
         self.handle.play(PortId(port), paths, r#loop).0
     }
 
+    #[pyo3(signature = (port, tone, *, r#loop = true))]
+    fn play_tone(&self, port: u64, tone: &str, r#loop: bool) -> PyResult<u64> {
+        let tone = Tone::named(tone)
+            .ok_or_else(|| PyValueError::new_err(format!("tone {tone} is not known")))?;
+        Ok(self.handle.play_tone(PortId(port), tone, r#loop).0)
+    }
+
     fn stop_play(&self, port: u64) {
         self.handle.send(Command::StopPlay(PortId(port)));
     }
@@ -78,6 +86,11 @@ impl Engine {
     fn set_routes(&self, routes: HashMap<u64, Vec<u64>>) {
         let routes = routes.into_iter().map(|(sink, sources)| (PortId(sink), ids(sources)));
         self.handle.send(Command::SetRoutes(routes.collect()));
+    }
+
+    fn set_key_routes(&self, routes: HashMap<u64, Vec<u64>>) {
+        let routes = routes.into_iter().map(|(sink, sources)| (PortId(sink), ids(sources)));
+        self.handle.send(Command::SetKeyRoutes(routes.collect()));
     }
 
     fn start_recording(
@@ -163,6 +176,7 @@ struct Negotiated {
     media_timeout_ms: u32,
     srtp: Option<Keys>,
     dtls: Option<Peer>,
+    detect: HashSet<String>,
 }
 
 /// `cti.media.SrtpKeys`.
@@ -230,15 +244,36 @@ impl Negotiated {
             receive: self.receive,
             media_timeout_ms: self.media_timeout_ms,
             security,
+            detect: detect(&self.detect)?,
         })
     }
+}
+
+fn detect(names: &HashSet<String>) -> PyResult<Detect> {
+    let mut detect = Detect::default();
+    for name in names {
+        match name.as_str() {
+            "dtmf" => detect.keys = true,
+            "fax" => detect.fax = true,
+            "progress" => detect.progress = true,
+            "answer" => detect.answer = true,
+            _ => return Err(PyValueError::new_err(format!("nothing detects {name}"))),
+        }
+    }
+    Ok(detect)
 }
 
 /// An event as its kind and the fields of its class in `cti.media`, in order.
 fn as_tuple(py: Python<'_>, event: Event) -> PyResult<Bound<'_, PyTuple>> {
     match event {
-        Event::Digit(port, key, duration_ms) => {
-            ("digit", port.0, key, duration_ms).into_pyobject(py)
+        Event::Digit(port, key, duration_ms, source) => {
+            ("digit", port.0, key, duration_ms, source.name()).into_pyobject(py)
+        }
+        Event::Tone(port, signal, at_ms) => {
+            ("tone", port.0, signal.name(), at_ms).into_pyobject(py)
+        }
+        Event::Answer(port, answer, at_ms) => {
+            ("answer", port.0, answer.name(), at_ms).into_pyobject(py)
         }
         Event::PlayEnded(port, play, completed, error) => {
             ("play_ended", port.0, play.0, completed, error).into_pyobject(py)

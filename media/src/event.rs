@@ -9,13 +9,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use rustix::event::{EventfdFlags, eventfd};
 
+use crate::answer::Answer;
 use crate::codec::Codec;
 use crate::player::Clips;
+use crate::progress::Signal;
 use crate::rtp::Pt;
 use crate::secure::Security;
 use crate::secure::dtls::Failure;
 use crate::secure::srtp::Suite;
 use crate::socket::RtpSocket;
+use crate::tone::Tone;
 use crate::wav::Form;
 
 /// Identifies a port; never used twice.
@@ -79,11 +82,48 @@ pub struct TapPiece {
     pub interleaved: Vec<u8>,
 }
 
+/// How a key came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DigitSource {
+    /// As a telephone event, RFC 4733.
+    Rfc4733,
+    /// As a tone in the audio.
+    Inband,
+}
+
+impl DigitSource {
+    /// The name by which the call model knows it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rfc4733 => "rfc4733",
+            Self::Inband => "inband",
+        }
+    }
+}
+
+/// What is listened for in the audio received; each costs CPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Detect {
+    /// Keys as tones.
+    pub keys: bool,
+    /// CNG, CED and ANSam.
+    pub fax: bool,
+    /// Ringback, busy, congestion, no such number, dial tone.
+    pub progress: bool,
+    /// A person or a machine, from the moment on in which it is asked for.
+    pub answer: bool,
+}
+
 /// What the engine reports.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// A key was pressed.
-    Digit(PortId, char, u32),
+    /// A key was pressed, for so many ms.
+    Digit(PortId, char, u32, DigitSource),
+    /// A tone was recognised, so many ms after the port began to listen.
+    Tone(PortId, Signal, u64),
+    /// It was judged who has answered, so many ms after the port was asked for it.
+    Answer(PortId, Answer, u64),
     /// A playlist ended: whether completed, and the error if any.
     PlayEnded(PortId, PlayId, bool, String),
     /// All digits were sent.
@@ -126,6 +166,8 @@ pub struct Connection {
     pub media_timeout_ms: u32,
     /// How media is protected; None is plain RTP.
     pub security: Option<Security>,
+    /// What is listened for in the audio.
+    pub detect: Detect,
 }
 
 impl Connection {
@@ -147,14 +189,19 @@ pub enum Command {
     Close(PortId),
     /// Play files in order, or for ever.
     Play(PortId, PlayId, Vec<PathBuf>, bool),
+    /// Play a tone, once or for ever.
+    PlayTone(PortId, PlayId, Tone, bool),
     /// The loader's answer to a play.
     Loaded(PortId, PlayId, Result<Clips, String>),
     /// Stop what plays.
     StopPlay(PortId),
-    /// Send digits with the lengths of tone and gap in ms.
+    /// Send digits with the lengths of tone and gap in ms; as tones where telephone events were
+    /// not negotiated.
     SendDigits(PortId, String, u32, u32),
     /// Let each of these ports hear the sum of its sources, all from the same frame on.
     SetRoutes(Vec<(PortId, Vec<PortId>)>),
+    /// Let each of these ports send the keys that its sources press, as they do.
+    SetKeyRoutes(Vec<(PortId, Vec<PortId>)>),
     /// Record what is received, mixed: on one channel, or on the left and the right one.
     StartRecording(RecordingId, PathBuf, Form, Vec<PortId>, Option<Vec<PortId>>),
     /// Change who is recorded on the left, or only, and on the right channel.

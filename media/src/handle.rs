@@ -17,6 +17,7 @@ use crate::loader;
 use crate::reactor::{Reactor, Shared};
 use crate::secure::dtls::Identity;
 use crate::socket::{PortNumbers, RtpSocket};
+use crate::tone::Tone;
 use crate::wav::Form;
 
 /// Where RTP ports are taken from.
@@ -111,6 +112,13 @@ impl EngineHandle {
     pub fn play(&self, port: PortId, paths: Vec<PathBuf>, looped: bool) -> PlayId {
         let play = PlayId(self.next_id());
         self.send(Command::Play(port, play, paths, looped));
+        play
+    }
+
+    /// Plays a tone.
+    pub fn play_tone(&self, port: PortId, tone: Tone, looped: bool) -> PlayId {
+        let play = PlayId(self.next_id());
+        self.send(Command::PlayTone(port, play, tone, looped));
         play
     }
 

@@ -17,6 +17,7 @@ use crate::codec::Codec;
 use crate::event::{Command, PlayId, PortId, WakingQueue};
 use crate::g711::Law;
 use crate::player::Clips;
+use crate::tone::Tone;
 use crate::wav;
 
 /// Encoded audio kept, about two and a quarter hours.
@@ -34,8 +35,17 @@ pub struct Request {
     pub play: PlayId,
     /// What the port speaks.
     pub codec: Codec,
+    /// What to play.
+    pub what: Source,
+}
+
+/// Where audio comes from.
+#[derive(Debug)]
+pub enum Source {
     /// Files in order.
-    pub paths: Vec<PathBuf>,
+    Files(Vec<PathBuf>),
+    /// A tone made here.
+    Tone(Tone),
 }
 
 /// Starts the thread; it answers with `Command::Loaded` and ends when the sender is dropped.
@@ -47,7 +57,10 @@ pub fn start(answers: WakingQueue<Command>) -> io::Result<(Sender<Request>, Join
     let thread = thread::Builder::new().name("media-load".into()).spawn(move || {
         let mut cache = Cache::new(CACHE_LIMIT_BYTES);
         for request in queue {
-            let clips = cache.clips(&request.paths, request.codec);
+            let clips = match &request.what {
+                Source::Files(paths) => cache.clips(paths, request.codec),
+                Source::Tone(tone) => Ok(cache.tone(*tone, request.codec)),
+            };
             answers.push(Command::Loaded(request.port, request.play, clips));
         }
     })?;
@@ -62,6 +75,13 @@ enum Clip {
 }
 
 impl Clip {
+    fn of(law: Option<Law>, samples: impl Iterator<Item = i16>) -> Self {
+        match law {
+            Some(law) => Self::Law(samples.map(|sample| law.encode(sample)).collect()),
+            None => Self::Linear(samples.collect()),
+        }
+    }
+
     fn size_bytes(&self) -> usize {
         match self {
             Self::Law(octets) => octets.len(),
@@ -74,6 +94,8 @@ impl Clip {
 #[derive(Debug)]
 pub struct Cache {
     clips: HashMap<(PathBuf, Option<Law>), Entry>,
+    /// All tones together are less than a minute: they stay.
+    tones: HashMap<(Tone, Option<Law>), Clip>,
     limit_bytes: usize,
     used_bytes: usize,
     uses: u64,
@@ -97,7 +119,7 @@ impl Cache {
     /// An empty cache.
     #[must_use]
     pub fn new(limit_bytes: usize) -> Self {
-        Self { clips: HashMap::new(), limit_bytes, used_bytes: 0, uses: 0 }
+        Self { clips: HashMap::new(), tones: HashMap::new(), limit_bytes, used_bytes: 0, uses: 0 }
     }
 
     /// The clips of some files in the form in which a port of `codec` plays them.
@@ -117,6 +139,20 @@ impl Cache {
             Some(law) => Clips::Law(law, octets),
             None => Clips::Linear(samples),
         })
+    }
+
+    /// One period of a tone in the form in which a port of `codec` plays it.
+    pub fn tone(&mut self, tone: Tone, codec: Codec) -> Clips {
+        let law = codec.law();
+        let clip = self
+            .tones
+            .entry((tone, law))
+            .or_insert_with(|| Clip::of(law, tone.period().into_iter()));
+        match (clip.clone(), law) {
+            (Clip::Law(octets), Some(law)) => Clips::Law(law, vec![octets]),
+            (Clip::Law(_), None) => Clips::Linear(Vec::new()),
+            (Clip::Linear(samples), _) => Clips::Linear(vec![samples]),
+        }
     }
 
     /// The clip of a file, from memory when the file has not changed.
@@ -139,10 +175,7 @@ impl Cache {
         let file = fs::read(path).map_err(|error| describe(&error))?;
         let octets = wav::samples(&file).map_err(|error| describe(&error))?;
         let samples = octets.chunks_exact(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]]));
-        let clip = match law {
-            Some(law) => Clip::Law(samples.map(|sample| law.encode(sample)).collect()),
-            None => Clip::Linear(samples.collect()),
-        };
+        let clip = Clip::of(law, samples);
         self.insert(key, Entry { clip: clip.clone(), version, last_use: self.uses });
         Ok(clip)
     }
@@ -220,6 +253,19 @@ mod tests {
         assert_eq!(cache.used_bytes, 200);
         assert!(!cache.clips.contains_key(&(paths[1].clone(), Some(Law::A))));
         fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn a_tone_is_made_once_for_each_law() {
+        let mut cache = Cache::new(0);
+        let Clips::Law(Law::A, first) = cache.tone(Tone::Busy, Codec::Pcma) else { panic!() };
+        assert_eq!(first[0].len(), 700 * 8);
+        let Clips::Law(_, again) = cache.tone(Tone::Busy, Codec::Pcma) else { panic!() };
+        assert!(Arc::ptr_eq(&first[0], &again[0]));
+        assert_eq!(
+            cache.tone(Tone::Busy, Codec::G722),
+            Clips::Linear(vec![Tone::Busy.period().into()])
+        );
     }
 
     #[test]

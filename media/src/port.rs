@@ -4,20 +4,25 @@ use std::net::SocketAddr;
 
 use crate::clock::Now;
 use crate::codec::{Codec, Encoded, Pcm};
-use crate::event::{Connection, Event, PlayId, PortFigures, PortId};
+use crate::dtmf::PressLog;
+use crate::event::{Connection, Detect, Event, PlayId, PortFigures, PortId};
 use crate::outbox::Outbox;
 use crate::player::Clips;
 use crate::sound::Sound;
 
+mod key_route;
+mod listening;
 mod playback;
 mod receiving;
 mod sending;
 
+pub use key_route::KeyRoute;
 pub use sending::{MAX_FRAMES_PER_PACKET, StreamStart};
 
+use listening::Listening;
 use playback::Playback;
 use receiving::Receiving;
-use sending::Sending;
+use sending::{Sending, Turn};
 
 /// State of one port.
 #[derive(Debug)]
@@ -27,6 +32,10 @@ pub struct Port {
     receiving: Receiving,
     sending: Sending,
     playback: Playback,
+    /// Present while something is to be detected in the audio.
+    listening: Option<Box<Listening>>,
+    /// Sinks that use the audio received.
+    sinks: usize,
 }
 
 impl Port {
@@ -39,6 +48,8 @@ impl Port {
             receiving: Receiving::default(),
             sending: Sending::new(start),
             playback: Playback::default(),
+            listening: None,
+            sinks: 0,
         }
     }
 
@@ -92,7 +103,14 @@ impl Port {
         if former.is_none_or(|former| former.codec != connection.codec) {
             self.sending.reset();
         }
+        match &mut self.listening {
+            Some(listening) if connection.detect != Detect::default() => {
+                listening.change(connection.detect);
+            }
+            _ => self.listening = Listening::to(connection.detect),
+        }
         self.connection = Some(connection);
+        self.set_listeners(self.sinks);
     }
 
     /// Begins a play whose files are being loaded; what played before is replaced silently.
@@ -110,8 +128,8 @@ impl Port {
         self.playback.stop(self.id, events);
     }
 
-    /// Appends digits to those being sent. Without a negotiated payload type none can be sent,
-    /// and the wait for them ends at once.
+    /// Appends digits to those being sent: as telephone events where they were negotiated, else as
+    /// tones. An unconnected port sends none, and the wait for them ends at once.
     pub fn send_digits(
         &mut self,
         digits: &str,
@@ -119,7 +137,7 @@ impl Port {
         gap_ms: u32,
         events: &mut Vec<Event>,
     ) {
-        if self.connection.as_ref().is_some_and(|connection| connection.digit_pt.is_some()) {
+        if self.connection.is_some() {
             self.sending.push_digits(digits, tone_ms, gap_ms);
         }
         if self.sending.is_digits_idle() {
@@ -127,9 +145,29 @@ impl Port {
         }
     }
 
+    /// Begins to send a key that the other party holds down.
+    pub fn press_key(&mut self, key: char) {
+        if self.connection.is_some() {
+            self.sending.press_key(key);
+        }
+    }
+
+    /// Ends it, when it was held for so long.
+    pub fn release_key(&mut self, duration_ms: u32) {
+        self.sending.release_key(duration_ms);
+    }
+
+    /// The keys that the far end presses by RFC 4733.
+    #[must_use]
+    pub fn key_log(&self) -> &PressLog {
+        self.receiving.key_log()
+    }
+
     /// Says how many sinks use the audio received: ports, recordings, taps.
     pub fn set_listeners(&mut self, listeners: usize) {
-        self.receiving.set_listeners(listeners);
+        self.sinks = listeners;
+        let detectors = usize::from(self.listening.is_some());
+        self.receiving.set_listeners(listeners + detectors);
     }
 
     /// Takes in a datagram; false when it is not valid RTP of this port.
@@ -142,13 +180,26 @@ impl Port {
     ) -> bool {
         // Before the negotiation is known nothing can be judged: early media is left alone.
         let Some(connection) = &self.connection else { return true };
-        self.receiving.receive(self.id, connection, datagram, from, now, events)
+        let already = events.len();
+        let accepted = self.receiving.receive(self.id, connection, datagram, from, now, events);
+        if let Some(listening) = &self.listening
+            && let Some(Event::Digit(_, key, ..)) = events.get(already)
+            && listening.has_reported(*key, now)
+        {
+            events.remove(already);
+        }
+        accepted
     }
 
     /// The receiving half of a tick: reads the jitter buffer and looks at time limits.
     pub fn tick_receive(&mut self, round: u64, now: Now, events: &mut Vec<Event>) {
         let Some(connection) = &self.connection else { return };
         self.receiving.tick(self.id, connection, round, now, events);
+        if let Some(listening) = &mut self.listening {
+            let has_events = self.receiving.key_log().begun() > 0;
+            let pcm = self.receiving.pcm(round);
+            listening.hear(self.id, round, pcm, has_events, now, events);
+        }
     }
 
     /// The round of the last tick, once there was one.
@@ -180,13 +231,16 @@ impl Port {
     ) {
         let (Some(to), Some(connection)) = (self.destination(), &self.connection) else { return };
         let Some(timestamp) = self.sending.enter(round, connection.codec) else { return };
-        if self.sending.digits(self.id, connection, to, timestamp, out, events) {
-            return;
+        match self.sending.digits(self.id, connection, to, timestamp, sound, out, events) {
+            Turn::Sent => return,
+            Turn::Tone => {}
+            Turn::Audio => self.playback.fill(self.id, connection.codec, sound, events),
         }
-        self.playback.fill(self.id, connection.codec, sound, events);
         self.sending.audio(connection, to, timestamp, sound, out);
     }
 }
 
+#[cfg(test)]
+mod key_tests;
 #[cfg(test)]
 mod tests;

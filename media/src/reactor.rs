@@ -33,6 +33,7 @@ use crate::wheel::{SLOTS, Tick, Wheel};
 
 mod control;
 mod entry;
+mod keys;
 mod recording;
 mod routing;
 
@@ -250,6 +251,7 @@ impl Reactor {
 
     /// Puts what is due on a port into the outbox.
     fn tick_send(&mut self, key: usize, round: u64, now: Now) {
+        self.relay_keys(key);
         let sound = &mut self.sending.sound;
         let codec = self.ports[key].port.codec();
         mixer::hear(self.matrix.sources(Sink::Port(key)), codec, round, &mut self.ports, sound);

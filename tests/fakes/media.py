@@ -23,6 +23,7 @@ from cti.media import (
     SecureMediaFailed,
     TapEnded,
     TapId,
+    Tone,
 )
 from domain.failures import Code, PlatformError
 
@@ -38,6 +39,7 @@ class FakePort:
     paths: list[str] = field(default_factory=list)
     loop: bool = False
     hears: list[PortId] = field(default_factory=list)
+    keys_of: list[PortId] = field(default_factory=list)
 
 
 class FakeMedia:
@@ -109,6 +111,16 @@ class FakeMedia:
                 self.end_play(port)
         return play
 
+    def play_tone(self, port: PortId, tone: Tone, *, loop: bool = True) -> PlayId:
+        play = PlayId(self._new_id())
+        self.log.append(f"tone {port} {tone}")
+        if port in self.ports:
+            state = self.ports[port]
+            state.play, state.paths, state.loop = play, [tone], loop
+            if self.prompts_end_by_themselves and not loop:
+                self.end_play(port)
+        return play
+
     def stop_play(self, port: PortId) -> None:
         self.log.append(f"stop {port}")
         state = self.ports.get(port)
@@ -118,6 +130,11 @@ class FakeMedia:
 
     def send_digits(self, port: PortId, digits: str, *, tone_ms: int, gap_ms: int) -> None:
         self.log.append(f"digits {port} {digits}")
+
+    def set_key_routes(self, routes: Mapping[PortId, Sequence[PortId]]) -> None:
+        for sink, sources in routes.items():
+            if sink in self.ports:
+                self.ports[sink].keys_of = list(sources)
 
     def set_routes(self, routes: Mapping[PortId, Sequence[PortId]]) -> None:
         for sink, sources in routes.items():

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::rtp::{Pt, SequenceNumber, Ssrc};
+use crate::rtp::{Pt, SequenceNumber};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -69,6 +69,86 @@ fn a_press_longer_than_a_segment_is_one_press() {
 }
 
 #[test]
+fn a_segment_whose_predecessor_was_lost_is_the_same_press() {
+    let mut receiver = Receiver::default();
+    receiver.set_clock_rate(48_000);
+    assert_eq!(presses(&mut receiver, [9, 10, 3, 0xc0], 1000, MS), []);
+    assert_eq!(presses(&mut receiver, [9, 10, 3, 0xc0], 1000 + 2 * 0xffff, MS), []);
+    let ended = presses(&mut receiver, [9, 0x8a, 0, 48], 1000 + 3 * 0xffff, MS);
+    assert_eq!(ended, [Press { key: '9', duration_ms: (3 * 0xffff + 48) / 48 }]);
+}
+
+/// Steps until all is sent; what is heard of it, with clocks of 8 and 48 kHz.
+fn over_the_wire(sender: &mut Sender, frame_ticks: u32) -> Vec<Press> {
+    let mut receiver = Receiver::default();
+    receiver.set_clock_rate(frame_ticks * 50);
+    let (mut heard, mut clock, mut now) = (Vec::new(), RtpTimestamp(u32::MAX - 9), Duration::ZERO);
+    while !sender.is_idle() {
+        if let Sending::Packet { timestamp, payload, .. } = sender.step(clock, frame_ticks) {
+            heard.extend(presses(&mut receiver, payload, timestamp.0, now));
+        }
+        heard.extend(receiver.poll(now));
+        clock = clock.after(frame_ticks);
+        now += 20 * MS;
+    }
+    heard
+}
+
+#[test]
+fn long_presses_go_over_any_clock() {
+    for frame_ticks in [160, 960] {
+        for tone_ms in [40, 100, 1360, 1380, 2740, 8200, 20_000] {
+            let mut sender = Sender::default();
+            sender.push("7#", tone_ms, 60);
+            let expected = ['7', '#'].map(|key| Press { key, duration_ms: tone_ms });
+            assert_eq!(over_the_wire(&mut sender, frame_ticks), expected, "{frame_ticks}");
+        }
+    }
+}
+
+#[test]
+fn a_held_key_is_sent_until_it_is_released() {
+    for frame_ticks in [160, 960] {
+        let mut sender = Sender::default();
+        let mut clock = RtpTimestamp(5);
+        sender.press('4');
+        let mut tones = Vec::new();
+        for _ in 0..4 {
+            if let Sending::Packet { payload, tone, .. } = sender.step(clock, frame_ticks) {
+                assert_eq!(payload[1] & 0x80, 0);
+                tones.push(tone);
+            }
+            clock = clock.after(frame_ticks);
+        }
+        assert_eq!(tones, [Tone::First('4'), Tone::On, Tone::On, Tone::On]);
+        // It lasted for 90 ms; 80 ms of it have been sent.
+        sender.release(90);
+        sender.press('5');
+        sender.release(10);
+        let mut rest = over_the_wire(&mut sender, frame_ticks).into_iter();
+        assert_eq!(rest.next(), Some(Press { key: '4', duration_ms: 90 }));
+        assert_eq!(rest.next(), Some(Press { key: '5', duration_ms: 40 }));
+        assert_eq!(rest.next(), None);
+    }
+}
+
+#[test]
+fn presses_are_logged_as_they_go_on() {
+    let mut receiver = Receiver::default();
+    let log = |receiver: &Receiver, from| receiver.log().since(from).collect::<Vec<_>>();
+    presses(&mut receiver, [5, 10, 0, 160], 1000, MS);
+    let first = Ongoing { number: 1, key: '5', duration_ms: 20, ended: false };
+    assert_eq!(log(&receiver, 1), [first]);
+    presses(&mut receiver, [5, 10, 3, 0x20], 1000, MS);
+    assert_eq!(log(&receiver, 1), [Ongoing { duration_ms: 100, ..first }]);
+    presses(&mut receiver, [6, 0x8a, 1, 0x40], 9000, MS);
+    let second = Ongoing { number: 2, key: '6', duration_ms: 40, ended: true };
+    assert_eq!(log(&receiver, 1), [Ongoing { duration_ms: 100, ended: true, ..first }, second]);
+    assert_eq!(log(&receiver, 2), [second]);
+    assert_eq!(receiver.log().begun(), 2);
+}
+
+#[test]
 fn unknown_events_are_ignored_and_short_payloads_are_malformed() {
     let mut receiver = Receiver::default();
     assert_eq!(presses(&mut receiver, [16, 0x8a, 1, 0x40], 1000, MS), []);
@@ -83,8 +163,8 @@ fn presses_are_sent_as_the_rfc_says() {
     let mut clock = RtpTimestamp(u32::MAX - 300);
     let mut steps = 0;
     while !sender.is_idle() {
-        match sender.step(clock) {
-            Sending::Packet { marker, timestamp, payload } => {
+        match sender.step(clock, 160) {
+            Sending::Packet { marker, timestamp, payload, .. } => {
                 packets.push((steps, marker, timestamp, payload));
             }
             Sending::Audio => {}
@@ -117,7 +197,7 @@ fn what_is_sent_is_received() {
     sender.push("159D*#0", 60, 60);
     let (mut heard, mut clock, mut now) = (String::new(), RtpTimestamp(7), Duration::ZERO);
     while !sender.is_idle() {
-        if let Sending::Packet { timestamp, payload, .. } = sender.step(clock) {
+        if let Sending::Packet { timestamp, payload, .. } = sender.step(clock, 160) {
             let ended = presses(&mut receiver, payload, timestamp.0, now);
             heard.extend(ended.iter().map(|press| press.key));
         }
@@ -137,7 +217,7 @@ proptest! {
         let (mut heard, mut sent) = (String::new(), String::new());
         let (mut clock, mut now) = (RtpTimestamp(7), Duration::ZERO);
         for kept in fates {
-            if let Sending::Packet { timestamp, payload, .. } = sender.step(clock) && kept {
+            if let Sending::Packet { timestamp, payload, .. } = sender.step(clock, 160) && kept {
                 let key = char::from(KEYS[usize::from(payload[0])]);
                 if !sent.ends_with(key) {
                     sent.push(key);

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::clock::Now;
 use crate::codec::{Codec, Decoder, Encoded, MAX_FRAME_LEN, Pcm};
-use crate::dtmf::{self, Press};
-use crate::event::{Connection, Event, PortId};
+use crate::dtmf::{self, Press, PressLog};
+use crate::event::{Connection, DigitSource, Event, PortId};
 use crate::jitter::{JitterBuffer, Order, Read};
 use crate::reception::{Arrival, Reception};
 use crate::rtp::{Packet, Pt};
@@ -75,6 +75,12 @@ impl Receiving {
         &self.reception
     }
 
+    /// The keys that came by RFC 4733.
+    #[must_use]
+    pub fn key_log(&self) -> &PressLog {
+        self.digits.log()
+    }
+
     /// Datagrams that were refused.
     #[must_use]
     pub fn invalid(&self) -> u64 {
@@ -97,6 +103,7 @@ impl Receiving {
             self.reception.set_clock_rate(connection.codec.clock_rate_hz());
             self.audio = self.audio.take().map(|_| Box::new(Audio::new(connection.codec)));
         }
+        self.digits.set_clock_rate(connection.codec.clock_rate_hz());
         self.last_packet = now;
         self.timed_out = false;
     }
@@ -270,6 +277,6 @@ impl Receiving {
 
 fn report(port: PortId, press: Option<Press>, events: &mut Vec<Event>) {
     if let Some(press) = press {
-        events.push(Event::Digit(port, press.key, press.duration_ms));
+        events.push(Event::Digit(port, press.key, press.duration_ms, DigitSource::Rfc4733));
     }
 }

@@ -8,6 +8,7 @@ use crate::event::{Connection, Event, PortId};
 use crate::outbox::Outbox;
 use crate::rtp::{Packet, Pt, RtpTimestamp, SequenceNumber, Ssrc};
 use crate::sound::Sound;
+use crate::tone::KeyTone;
 
 /// Most frames in a packet sent, 60 ms.
 pub const MAX_FRAMES_PER_PACKET: u8 = 3;
@@ -23,6 +24,17 @@ pub struct StreamStart {
     pub timestamp: RtpTimestamp,
 }
 
+/// What has become of a turn to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// A telephone event has been sent.
+    Sent,
+    /// The tone of a key is to be sent.
+    Tone,
+    /// It is for the audio.
+    Audio,
+}
+
 /// The sending half of a port.
 #[derive(Debug)]
 pub struct Sending {
@@ -34,6 +46,10 @@ pub struct Sending {
     /// The next audio packet follows a time in which none was sent.
     marker: bool,
     digits: dtmf::Sender,
+    /// Somebody waits for the digits to be sent.
+    asked: bool,
+    /// The tone of the key that is being sent in the audio.
+    key_tone: Option<KeyTone>,
     /// Payload of frames that wait until their packet is full; not used for packets of 20 ms.
     waiting: Vec<u8>,
     waiting_frames: u8,
@@ -52,6 +68,8 @@ impl Sending {
             last_round: None,
             marker: true,
             digits: dtmf::Sender::default(),
+            asked: false,
+            key_tone: None,
             waiting: Vec::new(),
             waiting_frames: 0,
             waiting_since: start.timestamp,
@@ -78,6 +96,17 @@ impl Sending {
     /// Appends digits to those being sent.
     pub fn push_digits(&mut self, digits: &str, tone_ms: u32, gap_ms: u32) {
         self.digits.push(digits, tone_ms, gap_ms);
+        self.asked = !self.digits.is_idle();
+    }
+
+    /// Begins to send a key that is held elsewhere.
+    pub fn press_key(&mut self, key: char) {
+        self.digits.press(key);
+    }
+
+    /// Ends it.
+    pub fn release_key(&mut self, duration_ms: u32) {
+        self.digits.release(duration_ms);
     }
 
     /// Whether no digit is being sent.
@@ -95,30 +124,51 @@ impl Sending {
         Some(self.start.after((round as u32).wrapping_mul(codec.frame_ticks())))
     }
 
-    /// Sends what is due of the digits; false when it is the turn of the audio.
+    /// Sends what is due of the digits. Where telephone events were not negotiated their tones take
+    /// the place of what is in `sound`.
+    #[allow(clippy::too_many_arguments)]
     pub fn digits(
         &mut self,
         port: PortId,
         connection: &Connection,
         to: SocketAddr,
         timestamp: RtpTimestamp,
+        sound: &mut Sound,
         out: &mut Outbox,
         events: &mut Vec<Event>,
-    ) -> bool {
-        match self.digits.step(timestamp) {
-            Digits::Packet { marker, timestamp, payload } => {
+    ) -> Turn {
+        match self.digits.step(timestamp, connection.codec.frame_ticks()) {
+            Digits::Packet { marker, timestamp, payload, tone } => {
+                let Some(pt) = connection.digit_pt else {
+                    self.fill_tone(tone, sound.start_pcm());
+                    return Turn::Tone;
+                };
                 self.drop_waiting();
                 self.marker = true;
-                // Digits pushed before a re-INVITE took telephone events away cannot be sent.
-                if let Some(pt) = connection.digit_pt.filter(|_| connection.send) {
+                if connection.send {
                     self.packet(marker, pt, timestamp, &payload, to, out);
                 }
-                return true;
+                Turn::Sent
             }
-            Digits::Finished => events.push(Event::DigitsSent(port)),
-            Digits::Audio => {}
+            Digits::Finished => {
+                // Keys that are passed on from another port were not asked for.
+                if std::mem::take(&mut self.asked) {
+                    events.push(Event::DigitsSent(port));
+                }
+                Turn::Audio
+            }
+            Digits::Audio => Turn::Audio,
         }
-        false
+    }
+
+    fn fill_tone(&mut self, tone: dtmf::Tone, pcm: &mut Pcm) {
+        if let dtmf::Tone::First(key) = tone {
+            self.key_tone = KeyTone::new(key);
+        }
+        match self.key_tone.as_mut().filter(|_| tone != dtmf::Tone::Over) {
+            Some(generator) => generator.fill(pcm, tone == dtmf::Tone::Last),
+            None => pcm.fill(0),
+        }
     }
 
     /// Sends 20 ms, or keeps them until their packet is full. A connected port that has nothing to

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use super::receiving::MAX_PAYLOAD_LEN;
 use super::*;
+use crate::event::DigitSource;
 use crate::g711::Law;
 use crate::rtp::{Packet, Pt, RtpTimestamp, SequenceNumber, Ssrc};
 
@@ -28,6 +29,7 @@ fn connection() -> Connection {
         receive: true,
         media_timeout_ms: 0,
         security: None,
+        detect: Detect::default(),
     }
 }
 
@@ -236,14 +238,6 @@ fn digits_take_the_place_of_audio() {
 }
 
 #[test]
-fn digits_without_a_payload_type_are_over_at_once() {
-    let mut bench = Bench::new(Connection { digit_pt: None, ..connection() });
-    bench.port.send_digits("5", 60, 60, &mut bench.events);
-    assert_eq!(bench.events, [Event::DigitsSent(PortId(1))]);
-    assert_eq!(bench.tick().unwrap().pt, 8);
-}
-
-#[test]
 fn packets_follow_the_far_end_to_the_port_it_sends_from() {
     let mut bench = Bench::new(connection());
     assert_eq!(bench.port.destination(), Some(far_end(4000)));
@@ -297,7 +291,7 @@ fn keys_are_reported_once() {
     for _ in 0..3 {
         bench.receive(101, 1, &[11, 0x8a, 3, 0x20], far_end(4000));
     }
-    assert_eq!(bench.events, [Event::Digit(PortId(1), '#', 100)]);
+    assert_eq!(bench.events, [Event::Digit(PortId(1), '#', 100, DigitSource::Rfc4733)]);
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! The commands: everything the reactor does that is not moving packets.
 
-use std::path::PathBuf;
-
 use rustix::event::epoll;
 
 use super::{Entry, Reactor};
@@ -31,7 +29,12 @@ impl Reactor {
                     self.ports[*key].connect(connection, identity, now, &mut self.events);
                 }
             }
-            Command::Play(id, play, paths, looped) => self.play(id, play, paths, looped),
+            Command::Play(id, play, paths, looped) => {
+                self.play(id, play, loader::Source::Files(paths), looped);
+            }
+            Command::PlayTone(id, play, tone, looped) => {
+                self.play(id, play, loader::Source::Tone(tone), looped);
+            }
             Command::Loaded(id, play, clips) => {
                 if let Some(key) = self.port_keys.get(&id) {
                     self.ports[*key].port.loaded(play, clips, &mut self.events);
@@ -49,6 +52,7 @@ impl Reactor {
                 }
             }
             Command::SetRoutes(routes) => self.set_routes(&routes),
+            Command::SetKeyRoutes(routes) => self.set_key_routes(&routes),
             Command::StartRecording(id, path, form, left, right) => {
                 self.start_recording(id, path, form, &left, right.as_deref());
             }
@@ -84,6 +88,7 @@ impl Reactor {
     fn close(&mut self, id: PortId, now: Now) {
         let Some(key) = self.port_keys.remove(&id) else { return };
         self.leave_routes(key);
+        self.leave_key_routes(key);
         let mut entry = self.ports.remove(key);
         self.slots[entry.slot].ports.retain(|port| *port != key);
         entry.port.stop_play(&mut self.events);
@@ -96,11 +101,11 @@ impl Reactor {
         self.shared.figures.ports.set(self.ports.len() as u64);
     }
 
-    fn play(&mut self, id: PortId, play: PlayId, paths: Vec<PathBuf>, looped: bool) {
+    fn play(&mut self, id: PortId, play: PlayId, what: loader::Source, looped: bool) {
         let Some(entry) = self.entry(id) else { return };
         entry.port.play(play, looped);
         let codec = entry.port.codec();
-        let _sent = self.loads.send(loader::Request { port: id, play, codec, paths });
+        let _sent = self.loads.send(loader::Request { port: id, play, codec, what });
     }
 
     /// Finishes recordings, ends taps and closes ports.

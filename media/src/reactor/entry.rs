@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::Sending;
 use crate::clock::Now;
 use crate::event::{Connection, Event};
-use crate::port::Port;
+use crate::port::{KeyRoute, Port};
 use crate::secure::dtls::Identity;
 use crate::secure::srtp::MAX_OVERHEAD;
 use crate::secure::{Outcome, Received, Refusal, SecureMedia};
@@ -26,13 +26,15 @@ pub(super) struct Entry {
     pub(super) port: Port,
     pub(super) socket: RtpSocket,
     pub(super) slot: usize,
+    /// Whose keys its far end gets.
+    pub(super) key_routes: Vec<KeyRoute>,
     /// Boxed, since most ports have none.
     secure: Option<Box<SecureMedia>>,
 }
 
 impl Entry {
     pub(super) fn new(port: Port, socket: RtpSocket, slot: usize) -> Self {
-        Self { port, socket, slot, secure: None }
+        Self { port, socket, slot, key_routes: Vec::new(), secure: None }
     }
 
     /// Takes over what was negotiated.

@@ -28,8 +28,8 @@ fn dialled(digits: &str) -> Vec<Option<Sent>> {
     sender.push(digits, 100, 100);
     let (mut sent, mut clock, mut press) = (Vec::new(), RtpTimestamp(u32::MAX - 4000), 0);
     while !sender.is_idle() {
-        sent.push(match sender.step(clock) {
-            Sending::Packet { marker, timestamp, payload } => {
+        sent.push(match sender.step(clock, 160) {
+            Sending::Packet { marker, timestamp, payload, .. } => {
                 press += usize::from(marker);
                 Some(Sent { timestamp, payload, marker, press })
             }
