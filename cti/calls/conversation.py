@@ -1,4 +1,4 @@
-"""Caller and far end connected: bridge, hold, dual-channel recording, and the events of all."""
+"""Caller and far end connected, and who joins them: hold, recording, and the events of all."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import structlog
 
 from cti.call import BridgeEnd, CallInfo, HangUpParty
 from cti.calls.call_context import CallContext
+from cti.calls.parties import Part, Parties
 from cti.calls.parts import OpenParts
 from cti.media import PortId, RecordingEnded, RecordingId
 from cti.rtp_port import RtpPort
@@ -57,7 +58,12 @@ class FarParty(Protocol):
 
 
 class Conversation:
-    """One bridge of a call, from its first frame to its end; transfers change its parties."""
+    """What a caller talks, from the first frame to the last; transfers change its parties.
+
+    Its two main parties are the caller and the far end (an agent, an expert, another caller).
+    Others may join: a consultant, a supervisor who listens, whispers or speaks. It is recorded in
+    one file, whatever happens in it.
+    """
 
     def __init__(
         self,
@@ -78,8 +84,8 @@ class Conversation:
         self._is_recorded = agent is not None
         self._agent = agent or ""
         self._recording: RecordingId | None = None
-        self._hears_music: set[PortId] = set()
-        self._is_paused = False
+        self._parties = Parties()
+        self._ports: dict[PortId, RtpPort] = {}
         self._is_over = False
         loop = asyncio.get_running_loop()
         self._clock = loop.time
@@ -89,116 +95,155 @@ class Conversation:
 
     def begin(self) -> None:
         """Record and connect both, in place of whatever they heard."""
-        self._record()
-        self._join()
+        parties = self._put(Parties(), self._caller, Part.CUSTOMER)
+        parties = self._put(parties, self.leg.port, Part.AGENT)
+        recording = self._record(parties)
+        self._become(parties)
+        self._recording = recording
+        self._stop_play(*self._ports)
         self._tell_bridged()
 
     def hold_changed(self) -> None:
-        """A party was put on hold or resumed: the other one hears music, or the party again."""
-        if self._is_paused or self._is_over:
-            return
-        for listener, other in self._ways():
-            if other.is_held and listener.port_id not in self._hears_music:
-                self._play_music(listener)
-            elif not other.is_held and listener.port_id in self._hears_music:
-                self._stop_music(listener)
+        """A party's phone holds or resumes: who is alone with it hears music, or it again."""
+        if not self._is_over:
+            parties = self._parties
+            for port in self._ports.values():
+                parties = parties.away(port.port_id, is_away=port.is_held)
+            self._become(parties)
 
     def pause(self, waiting: RtpPort) -> None:
         """Let one party wait while the other one's place is being filled."""
-        self._is_paused = True
-        self._disconnect()
-        self._play_music(waiting)
+        self.hold(waiting, waits=True)
 
     def resume(self) -> None:
-        """Connect both again: the place was not filled."""
+        """Connect all again: the place was not filled."""
         if not self._is_over:
-            self._is_paused = False
-            self._join()
+            parties = self._parties
+            for port in self._ports:
+                parties = parties.hold(port, waits=False)
+            self._become(parties)
 
     def go_on(self, *, caller: RtpPort | None = None, leg: FarParty | None = None) -> None:
-        """Go on with somebody else in a party's place; a recording goes on in a file of its own."""
-        self._stop_recording()
-        self._disconnect()
-        self._is_paused = False
-        self._caller = caller or self._caller
+        """Go on with somebody else in a main party's place; the recording goes on."""
+        parties = self._parties
+        if caller is not None:
+            parties = self._leave(parties, self._caller)
+            self._caller = caller
         if leg is not None:
+            parties = self._leave(parties, self.leg.port)
             self._tell_unbridged(HangUpParty.FAR_END)
             self._joined_s = self._clock()
             self.leg = leg
             self._agent = ""  # whoever it is, it is not the agent that the handler asked for
-        self._record()
-        self._join()
+        parties = self._put(parties, self._caller, Part.CUSTOMER)
+        parties = self._put(parties, self.leg.port, Part.AGENT)
+        self._become(parties)
         if leg is not None:
             self._tell_bridged()
 
     def finish(self, by: HangUpParty) -> None:
-        """Disconnect both and finish the recording; does nothing the second time."""
+        """Disconnect all and finish the recording; does nothing the second time."""
         if self._is_over:
             return
         self._is_over = True
-        self._disconnect()
         self._stop_recording()
+        self._become(Parties())
         if not self.ended.done():  # a cancelled handler has cancelled it
             self.ended.set_result(BridgeEnd(by, round((self._clock() - self._begun_s) * 1000)))
         self._tell_unbridged(by)
         if self.on_finished is not None:
             self.on_finished()
 
-    # What both hear
+    # Who else joins, and what they are
 
-    def _ways(self) -> tuple[tuple[RtpPort, RtpPort], tuple[RtpPort, RtpPort]]:
-        return (self._caller, self.leg.port), (self.leg.port, self._caller)
+    @property
+    def parties(self) -> Parties:
+        """Who takes part, and as what."""
+        return self._parties
 
-    def _join(self) -> None:
-        """Let both hear each other in place of what played."""
-        self._hears_music.clear()
+    def join(self, port: RtpPort, part: Part) -> None:
+        """Let somebody in, or give who is in another part: one change that nobody else hears."""
+        if not self._is_over:
+            is_new = port.port_id not in self._ports
+            self._become(self._put(self._parties, port, part))
+            if is_new:
+                self._stop_play(port.port_id)
+
+    def leave(self, port: RtpPort) -> None:
+        """Let somebody go who joined; the main parties leave by `go_on` and `finish`."""
+        if port.port_id in self._ports:
+            self._become(self._leave(self._parties, port))
+
+    def hold(self, port: RtpPort, *, waits: bool) -> None:
+        """Let a party wait with music, or bring it back."""
+        if not self._is_over:
+            self._become(self._parties.hold(port.port_id, waits=waits))
+
+    # What they hear
+
+    def _put(self, parties: Parties, port: RtpPort, part: Part) -> Parties:
+        self._ports[port.port_id] = port
+        put = parties.put(port.port_id, part)
+        return put.away(port.port_id, is_away=port.is_held)
+
+    def _leave(self, parties: Parties, port: RtpPort) -> Parties:
+        self._ports.pop(port.port_id, None)
+        return parties.remove(port.port_id)
+
+    def _stop_play(self, *newcomers: PortId) -> None:
+        """End what they heard before they came, but not the music that they hear now."""
+        for port in newcomers:
+            if port not in self._parties.hear_music():
+                self._context.router.engine.stop_play(port)
+
+    def _become(self, parties: Parties) -> None:
+        """Tell the engine what changes: routes first, so that nobody hears a gap."""
+        changes, self._parties = parties.changes(self._parties), parties
         engine = self._context.router.engine
-        engine.set_routes({one.port_id: [other.port_id] for one, other in self._ways()})
-        for listener, _ in self._ways():
-            engine.stop_play(listener.port_id)
-        self.hold_changed()
-
-    def _disconnect(self) -> None:
-        for listener, _ in self._ways():
-            if listener.port_id in self._hears_music:
-                self._stop_music(listener)
-        self._context.router.engine.set_routes({each.port_id: [] for each, _ in self._ways()})
-
-    def _play_music(self, listener: RtpPort) -> None:
-        clips = self._context.hold_music()
-        if clips:
-            self._hears_music.add(listener.port_id)
-            paths = [str(clip) for clip in clips]
-            self._context.router.engine.play(listener.port_id, paths, loop=True)
-
-    def _stop_music(self, listener: RtpPort) -> None:
-        self._hears_music.discard(listener.port_id)
-        self._context.router.engine.stop_play(listener.port_id)
+        if changes.routes:
+            engine.set_routes(changes.routes)
+        if changes.sides is not None and self._recording is not None:
+            engine.set_recording_sides(self._recording, *changes.sides)
+        music = [str(clip) for clip in self._context.hold_music()]
+        for port in changes.music_starts:
+            if music:
+                engine.play(port, music, loop=True)
+        for port in changes.music_ends:
+            engine.stop_play(port)
 
     # Recording
 
-    def _record(self) -> None:
+    def pause_recording(self) -> None:
+        """Record silence, as while a card number is read out; the file tells when."""
+        if self._recording is not None:
+            self._context.router.engine.pause_recording(self._recording)
+
+    def resume_recording(self) -> None:
+        """Record again what is said."""
+        if self._recording is not None:
+            self._context.router.engine.resume_recording(self._recording)
+
+    def _record(self, parties: Parties) -> RecordingId | None:
         """Start recording; an alarm tells where there is no place for it."""
         if not self._is_recorded:
-            return
+            return None
         recording_id = time_ordered_id()
         try:
             path = str(self._context.recording_path(self._info, recording_id))
         except (OSError, PlatformError) as error:
             self._alarm(f"录音无法开始 recording cannot start: {error}")
-            return
+            return None
         agent, router = self._agent, self._context.router
-        self._recording = router.engine.start_recording(
-            path, [self._caller.port_id], [self.leg.port.port_id]
-        )
+        recording = router.engine.start_recording(path, *parties.sides())
 
         def finished(event: RecordingEnded) -> None:
             self._recorded(recording_id, agent, event)
             self._parts.close()
 
         self._parts.open()
-        router.recordings[self._recording] = finished
+        router.recordings[recording] = finished
         self._publish(RecordingStarted(recording=recording_id, path=path, agent=agent))
+        return recording
 
     def _stop_recording(self) -> None:
         recording, self._recording = self._recording, None

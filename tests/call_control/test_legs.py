@@ -74,7 +74,7 @@ async def test_a_conversation_is_recorded_from_its_first_frame(bench: Bench) -> 
     phone.hang_up()
     await bench.settle()
     assert outcome == [HangUpParty.FAR_END]
-    assert bench.media.log[8:] == ["hear 1:", "hear 3:", "record end", "close 3", "close 1"]
+    assert bench.media.log[8:] == ["record end", "hear 1:", "hear 3:", "close 3", "close 1"]
     names = bench.sink.names
     assert names == [
         "call_arrived",
