@@ -81,6 +81,17 @@ class Voice {
     return loudest;
   }
 
+  // The loudest there is, once it is loud: words have no one frequency.
+  async speech(patienceMs) {
+    const until = performance.now() + patienceMs;
+    let loudest = { hz: 0, db: -Infinity };
+    while (performance.now() < until && loudest.db < -50) {
+      const now = await this.heard(0, 60);
+      if (now.db > loudest.db) loudest = now;
+    }
+    return loudest;
+  }
+
   press(keys) {
     this.sender.dtmf.insertDTMF(keys, 120, 80);
   }
