@@ -27,7 +27,7 @@ fn port() -> Port {
         codec: Codec::Pcma,
         payload_type: Pt(8),
         digit_pt: Some(Pt(101)),
-        frames_per_packet: 1,
+        packet_time_ms: 20,
         send: true,
         receive: true,
         media_timeout_ms: 0,

@@ -14,7 +14,6 @@ use crate::codec::Codec;
 use crate::event::{Command, Connection, Detect, Event, PortId, RecordingId, TapId};
 use crate::g711::FRAME_MS;
 use crate::handle::{EngineHandle, OpenError, PortRange};
-use crate::port::MAX_FRAMES_PER_PACKET;
 use crate::rtp::Pt;
 use crate::secure::certificate::Fingerprint;
 use crate::secure::ice::Credentials;
@@ -222,7 +221,6 @@ impl Peer {
 impl Negotiated {
     fn check(self) -> PyResult<Connection> {
         let codec = Codec::of_name(&self.codec)
-            .filter(|codec| codec.law().is_some())
             .ok_or_else(|| PyValueError::new_err(format!("codec {} is not known", self.codec)))?;
         let security = match (&self.srtp, &self.dtls) {
             (None, None) => None,
@@ -230,8 +228,8 @@ impl Negotiated {
             (None, Some(peer)) => Some(peer.check()?),
             (Some(_), Some(_)) => return Err(PyValueError::new_err("both SDES and DTLS")),
         };
-        // A packet time is a wish, RFC 4566 section 6: it is met as far as 20 ms frames allow.
-        let frames = (self.packet_time_ms / FRAME_MS).clamp(1, MAX_FRAMES_PER_PACKET.into());
+        // A packet time is a wish, RFC 8866 section 6.4: it is met in steps of 10 ms.
+        let packet_time_ms = (self.packet_time_ms / 10 * 10).clamp(10, 60) as u8;
         let port = u16::try_from(self.remote_port)
             .map_err(|_| PyValueError::new_err(format!("not a port: {}", self.remote_port)))?;
         Ok(Connection {
@@ -239,7 +237,7 @@ impl Negotiated {
             codec,
             payload_type: Pt(self.payload_type),
             digit_pt: self.digit_payload_type.map(Pt),
-            frames_per_packet: frames as u8,
+            packet_time_ms,
             send: self.send,
             receive: self.receive,
             media_timeout_ms: self.media_timeout_ms,

@@ -156,8 +156,8 @@ pub struct Connection {
     pub payload_type: Pt,
     /// Telephone events, when negotiated.
     pub digit_pt: Option<Pt>,
-    /// Frames of 20 ms in a packet.
-    pub frames_per_packet: u8,
+    /// Audio in a packet sent: 10 to 60 in steps of 10.
+    pub packet_time_ms: u8,
     /// Whether audio is sent.
     pub send: bool,
     /// Whether audio is taken in.

@@ -12,12 +12,13 @@ use crate::sound::Sound;
 
 mod key_route;
 mod listening;
+mod packetizer;
 mod playback;
 mod receiving;
 mod sending;
 
 pub use key_route::KeyRoute;
-pub use sending::{MAX_FRAMES_PER_PACKET, StreamStart};
+pub use sending::StreamStart;
 
 use listening::Listening;
 use playback::Playback;
@@ -101,7 +102,7 @@ impl Port {
         let former = self.connection.as_ref();
         self.receiving.connect(former, &connection, now);
         if former.is_none_or(|former| former.codec != connection.codec) {
-            self.sending.reset();
+            self.sending.reset(connection.codec);
         }
         match &mut self.listening {
             Some(listening) if connection.detect != Detect::default() => {

@@ -10,6 +10,9 @@ const QUEUE_SAMPLES: usize = 7 * PCM_SAMPLES;
 /// After this much of concealment a stream has ended rather than lost packets, 100 ms.
 const MAX_CONCEALED_SAMPLES: usize = 5 * PCM_SAMPLES;
 
+/// Octets of G.711 that were passed on undecoded and are kept to cover a loss after them, 60 ms.
+const MAX_SKIPPED: usize = 3 * PCM_SAMPLES;
+
 /// What 20 ms of decoded audio are made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Heard {
@@ -37,14 +40,17 @@ pub struct Decoder {
     /// The last thing heard of the far end was that it is silent.
     silent: bool,
     noise: Option<ComfortNoise>,
+    /// Payloads were left out, so that the coder's state is another one than the sender's.
+    stale: bool,
 }
 
 #[derive(Debug)]
 enum Coder {
-    Law(Law, Box<Concealer>),
+    Law(Law, Box<Concealer>, Box<Skipped>),
     G722(Box<g722::Decoder>, Box<Concealer>),
     G729(Box<g729::Decoder>),
-    Opus(Box<opus::Decoder>),
+    /// Made when it is first needed: it is large, and like legs need none.
+    Opus(Option<Box<opus::Decoder>>),
 }
 
 impl Decoder {
@@ -52,11 +58,11 @@ impl Decoder {
     #[must_use]
     pub fn new(codec: Codec) -> Self {
         let coder = match codec {
-            Codec::Pcma => Coder::Law(Law::A, Box::default()),
-            Codec::Pcmu => Coder::Law(Law::Mu, Box::default()),
+            Codec::Pcma => Coder::Law(Law::A, Box::default(), Box::default()),
+            Codec::Pcmu => Coder::Law(Law::Mu, Box::default(), Box::default()),
             Codec::G722 => Coder::G722(Box::default(), Box::default()),
             Codec::G729 => Coder::G729(Box::default()),
-            Codec::Opus => Coder::Opus(Box::default()),
+            Codec::Opus => Coder::Opus(None),
         };
         Self {
             codec,
@@ -65,6 +71,7 @@ impl Decoder {
             concealed: MAX_CONCEALED_SAMPLES,
             silent: false,
             noise: None,
+            stale: false,
         }
     }
 
@@ -82,19 +89,60 @@ impl Decoder {
 
     /// Forgets the stream, as for another source.
     pub fn reset(&mut self) {
+        self.reset_coder();
+        self.queue.clear();
+        self.concealed = MAX_CONCEALED_SAMPLES;
+        self.silent = false;
+        self.noise = None;
+    }
+
+    fn reset_coder(&mut self) {
+        self.stale = false;
         match &mut self.coder {
-            Coder::Law(_, concealer) => **concealer = Concealer::default(),
+            Coder::Law(_, concealer, skipped) => {
+                **concealer = Concealer::default();
+                skipped.len = 0;
+            }
             Coder::G722(decoder, concealer) => {
                 **decoder = g722::Decoder::default();
                 **concealer = Concealer::default();
             }
             Coder::G729(decoder) => **decoder = g729::Decoder::default(),
-            Coder::Opus(decoder) => decoder.reset(),
+            Coder::Opus(decoder) => {
+                if let Some(decoder) = decoder {
+                    decoder.reset();
+                }
+            }
+        }
+    }
+
+    /// Notes a payload that nobody needs decoded, or, when it is empty, one that is lost: like legs
+    /// pass it on as it is. What a loss after it is covered with, is decoded only then.
+    pub fn skip(&mut self, payload: &[u8]) {
+        match &mut self.coder {
+            Coder::Law(_, _, skipped) => skipped.push(payload),
+            Coder::G722(..) | Coder::G729(_) | Coder::Opus(_) => self.stale = true,
         }
         self.queue.clear();
-        self.concealed = MAX_CONCEALED_SAMPLES;
-        self.silent = false;
-        self.noise = None;
+        self.concealed = 0;
+        if !payload.is_empty() {
+            self.silent = is_silence(self.codec, payload);
+            self.noise = None;
+        }
+    }
+
+    /// Takes what was skipped into account before anything is decoded.
+    fn catch_up(&mut self) {
+        if self.stale {
+            self.reset_coder();
+        }
+        if let Coder::Law(law, concealer, skipped) = &mut self.coder
+            && skipped.len > 0
+        {
+            let mut pcm = [0; MAX_SKIPPED];
+            let len = skipped.take(*law, &mut pcm);
+            concealer.receive(&mut pcm[..len]);
+        }
     }
 
     /// Decodes 20 ms, or the first 20 ms of more.
@@ -114,9 +162,10 @@ impl Decoder {
         if self.codec.payload_ticks(payload).is_none() {
             return;
         }
+        self.catch_up();
         let mut pcm = [0; opus::MAX_PACKET_SAMPLES];
         let samples = match &mut self.coder {
-            Coder::Law(law, concealer) => {
+            Coder::Law(law, concealer, _) => {
                 let table = law.decoder();
                 for (sample, octet) in pcm.iter_mut().zip(payload) {
                     *sample = table[usize::from(*octet)];
@@ -132,7 +181,7 @@ impl Decoder {
                 samples
             }
             Coder::G729(decoder) => decode_g729(decoder, payload, &mut pcm),
-            Coder::Opus(decoder) => decoder.decode(payload, &mut pcm),
+            Coder::Opus(decoder) => decoder.get_or_insert_default().decode(payload, &mut pcm),
         };
         self.queue.push(&pcm[..samples]);
         self.concealed = 0;
@@ -167,8 +216,9 @@ impl Decoder {
             return Heard::Nothing;
         }
         self.concealed += missing.len();
+        self.catch_up();
         match &mut self.coder {
-            Coder::Law(_, concealer) | Coder::G722(_, concealer) => {
+            Coder::Law(_, concealer, _) | Coder::G722(_, concealer) => {
                 if !concealer.conceal(missing) {
                     self.concealed = MAX_CONCEALED_SAMPLES;
                 }
@@ -178,7 +228,7 @@ impl Decoder {
                     decoder.conceal(frame);
                 }
             }
-            Coder::Opus(decoder) => decoder.conceal(missing),
+            Coder::Opus(decoder) => decoder.get_or_insert_default().conceal(missing),
         }
         if self.silent { Heard::Noise } else { Heard::Concealed }
     }
@@ -199,6 +249,41 @@ fn decode_g729(decoder: &mut g729::Decoder, payload: &[u8], pcm: &mut [i16]) -> 
         count += 1;
     }
     count * g729::FRAME
+}
+
+/// The last octets of G.711 that were not decoded.
+#[derive(Debug)]
+struct Skipped {
+    octets: [u8; MAX_SKIPPED],
+    len: usize,
+}
+
+impl Default for Skipped {
+    fn default() -> Self {
+        Self { octets: [0; MAX_SKIPPED], len: 0 }
+    }
+}
+
+impl Skipped {
+    /// Appends octets; what does not fit is dropped at the front.
+    fn push(&mut self, payload: &[u8]) {
+        let payload = &payload[payload.len().saturating_sub(MAX_SKIPPED)..];
+        let surplus = (self.len + payload.len()).saturating_sub(MAX_SKIPPED);
+        self.octets.copy_within(surplus..self.len, 0);
+        self.len -= surplus;
+        self.octets[self.len..self.len + payload.len()].copy_from_slice(payload);
+        self.len += payload.len();
+    }
+
+    /// Decodes and forgets them; returns how many there were.
+    fn take(&mut self, law: Law, pcm: &mut [i16; MAX_SKIPPED]) -> usize {
+        let table = law.decoder();
+        let len = std::mem::take(&mut self.len);
+        for (sample, octet) in pcm.iter_mut().zip(&self.octets[..len]) {
+            *sample = table[usize::from(*octet)];
+        }
+        len
+    }
 }
 
 /// Decoded samples that were not asked for yet.

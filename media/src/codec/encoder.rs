@@ -15,7 +15,8 @@ enum Coder {
     Law(Law),
     G722(Box<g722::Encoder>),
     G729(Box<g729::Encoder>),
-    Opus(Box<opus::Encoder>),
+    /// Made when it is first needed: it is large, and like legs need none.
+    Opus(Option<Box<opus::Encoder>>),
 }
 
 impl Encoder {
@@ -27,7 +28,7 @@ impl Encoder {
             Codec::Pcmu => Coder::Law(Law::Mu),
             Codec::G722 => Coder::G722(Box::default()),
             Codec::G729 => Coder::G729(Box::default()),
-            Codec::Opus => Coder::Opus(Box::default()),
+            Codec::Opus => Coder::Opus(None),
         };
         Self { codec, coder }
     }
@@ -44,7 +45,11 @@ impl Encoder {
             Coder::Law(_) => {}
             Coder::G722(encoder) => **encoder = g722::Encoder::default(),
             Coder::G729(encoder) => **encoder = g729::Encoder::default(),
-            Coder::Opus(encoder) => encoder.reset(),
+            Coder::Opus(encoder) => {
+                if let Some(encoder) = encoder {
+                    encoder.reset();
+                }
+            }
         }
     }
 
@@ -69,7 +74,16 @@ impl Encoder {
                 }
                 frames.len() * G729_FRAME_LEN
             }
-            Coder::Opus(encoder) => encoder.encode(pcm, out),
+            Coder::Opus(encoder) => encoder.get_or_insert_default().encode(pcm, out),
         }
+    }
+
+    /// Encodes 20 ms of silence; returns the octets written.
+    pub fn encode_silence(&mut self, out: &mut [u8; MAX_FRAME_LEN]) -> usize {
+        if let Coder::Law(law) = &self.coder {
+            out[..PCM_SAMPLES].fill(law.silence());
+            return PCM_SAMPLES;
+        }
+        self.encode(&[0; PCM_SAMPLES], out)
     }
 }

@@ -32,7 +32,7 @@ fn port(id: u64, digit_pt: Option<Pt>, detect: Detect) -> Port {
         codec: Codec::Pcma,
         payload_type: Pt(8),
         digit_pt,
-        frames_per_packet: 1,
+        packet_time_ms: 20,
         send: true,
         receive: true,
         media_timeout_ms: 0,

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::clock::Now;
-use crate::codec::{Codec, Decoder, Encoded, MAX_FRAME_LEN, Pcm};
+use crate::codec::{Codec, Decoder, Encoded, MAX_FRAME_LEN, Pcm, is_silence};
 use crate::dtmf::{self, Press, PressLog};
 use crate::event::{Connection, DigitSource, Event, PortId};
 use crate::jitter::{JitterBuffer, Order, Read};
@@ -18,16 +18,81 @@ pub const MAX_PAYLOAD_LEN: usize = 960;
 /// How long the source of a stream must be quiet before another one may take its place.
 const LATCH_HOLD: Duration = Duration::from_millis(200);
 
+/// A far end that has said that it is silent is given this much more time before its silence is
+/// reported: comfort noise need not be repeated (RFC 3389 section 4, G.729 annex B).
+const SILENCE_PATIENCE: u32 = 4;
+
 /// The audio of a port that somebody listens to.
 #[derive(Debug)]
 struct Audio {
     jitter: JitterBuffer,
     decoder: Decoder,
+    silence: Option<Silence>,
+    /// The frame read last was one of discontinuous transmission.
+    is_discontinuous: bool,
+}
+
+/// What the far end has said of its silence, to be heard when the buffer has run empty.
+#[derive(Clone, Copy, Debug)]
+enum Silence {
+    /// A descriptor of RFC 3389, and how many octets of it there are.
+    Noise([u8; MAX_DESCRIPTOR_LEN], usize),
+    /// A descriptor of G.729 annex B.
+    G729([u8; 2]),
+}
+
+/// More reflection coefficients than this are not used.
+const MAX_DESCRIPTOR_LEN: usize = 11;
+
+impl Silence {
+    fn noise(payload: &[u8]) -> Self {
+        let mut descriptor = [0; MAX_DESCRIPTOR_LEN];
+        let len = payload.len().min(MAX_DESCRIPTOR_LEN);
+        descriptor[..len].copy_from_slice(&payload[..len]);
+        Self::Noise(descriptor, len)
+    }
 }
 
 impl Audio {
     fn new(codec: Codec) -> Self {
-        Self { jitter: JitterBuffer::new(codec), decoder: Decoder::new(codec) }
+        Self {
+            jitter: JitterBuffer::new(codec),
+            decoder: Decoder::new(codec),
+            silence: None,
+            is_discontinuous: false,
+        }
+    }
+
+    /// Notes what an audio packet says of silence after it.
+    fn note_silence(&mut self, packet: &Packet<'_>) {
+        let codec = self.jitter.codec();
+        self.silence = None;
+        if !is_silence(codec, packet.payload) {
+            return;
+        }
+        if let Some(descriptor) = packet.payload.last_chunk().filter(|_| codec == Codec::G729) {
+            self.silence = Some(Silence::G729(*descriptor));
+        }
+        let ticks = codec.payload_ticks(packet.payload).unwrap_or_default();
+        self.jitter.silence(packet.timestamp.after(ticks));
+    }
+
+    /// Gives what there is in a round without audio.
+    fn pause(&mut self, heard: &mut Sound) {
+        match self.silence.take() {
+            Some(Silence::Noise(descriptor, len)) => {
+                self.decoder.comfort_noise(&descriptor[..len]);
+            }
+            Some(Silence::G729(descriptor)) => self.decoder.push(&descriptor),
+            None => {}
+        }
+        if self.is_discontinuous {
+            heard.set_encoded(self.jitter.codec(), &[]);
+        } else if self.decoder.is_silent() {
+            self.decoder.conceal(heard.start_pcm());
+        } else {
+            heard.clear();
+        }
     }
 }
 
@@ -47,6 +112,8 @@ pub struct Receiving {
     /// Where the far end was last heard from.
     latched: Option<SocketAddr>,
     last_packet: Now,
+    /// The far end has said that it is silent.
+    silent: bool,
     timed_out: bool,
 }
 
@@ -63,6 +130,7 @@ impl Default for Receiving {
             heard_round: None,
             latched: None,
             last_packet: Now::ZERO,
+            silent: false,
             timed_out: false,
         }
     }
@@ -105,6 +173,7 @@ impl Receiving {
         }
         self.digits.set_clock_rate(connection.codec.clock_rate_hz());
         self.last_packet = now;
+        self.silent = false;
         self.timed_out = false;
     }
 
@@ -189,7 +258,14 @@ impl Receiving {
                 audio.jitter.silence(packet.timestamp);
             }
         } else if is_audio {
+            self.silent = is_silence(connection.codec, packet.payload);
             self.take_audio(connection, &packet, arrival, now);
+        } else {
+            self.silent = true;
+            if let Some(audio) = self.audio.as_mut().filter(|_| connection.receive) {
+                audio.jitter.silence(packet.timestamp);
+                audio.silence = Some(Silence::noise(packet.payload));
+            }
         }
         true
     }
@@ -213,6 +289,9 @@ impl Receiving {
             audio.decoder.reset();
         }
         audio.jitter.write(packet.timestamp, packet.payload, order, now);
+        if order == Order::Newest {
+            audio.note_silence(packet);
+        }
     }
 
     /// Reads the jitter buffer and looks at time limits, once a round.
@@ -229,7 +308,8 @@ impl Receiving {
             self.heard_round = Some(round);
         }
         report(port, self.digits.poll(now), events);
-        let timeout = Duration::from_millis(connection.media_timeout_ms.into());
+        let patience = if self.silent { SILENCE_PATIENCE } else { 1 };
+        let timeout = Duration::from_millis(connection.media_timeout_ms.into()) * patience;
         if !timeout.is_zero()
             && connection.receive
             && !self.timed_out
@@ -242,18 +322,23 @@ impl Receiving {
 
     fn hear(&mut self, now: Now) {
         let Some(audio) = &mut self.audio else { return self.heard.clear() };
+        if let (Some(encoded), None) = (self.heard.encoded(), self.heard.pcm()) {
+            audio.decoder.skip(encoded.payload());
+        }
+        let codec = audio.jitter.codec();
         let mut octets = [0; MAX_FRAME_LEN];
         match audio.jitter.read(&mut octets, now) {
-            Read::Audio(len) => self.heard.set_encoded(audio.jitter.codec(), &octets[..len]),
-            Read::Continued => _ = audio.decoder.pull(self.heard.start_pcm()),
-            Read::Lost => {
-                // What was passed on undecoded is what the loss is covered with.
-                self.heard.decoded(|encoded, pcm| {
-                    audio.decoder.decode(encoded.payload(), pcm);
-                });
-                audio.decoder.conceal(self.heard.start_pcm());
+            Read::Audio(len) => {
+                audio.is_discontinuous = codec == Codec::Opus && is_silence(codec, &octets[..len]);
+                self.heard.set_encoded(codec, &octets[..len]);
             }
-            Read::Nothing => self.heard.clear(),
+            // An empty frame: whoever needs it decoded hears what the packet before it held, or
+            // what covers the loss, and whoever is passed it on sends nothing, so that the far end
+            // covers the loss from its own state.
+            Read::Continued => self.heard.set_encoded(codec, &[]),
+            Read::Lost if codec.law().is_none() => self.heard.set_encoded(codec, &[]),
+            Read::Lost => _ = audio.decoder.conceal(self.heard.start_pcm()),
+            Read::Nothing => audio.pause(&mut self.heard),
         }
     }
 

@@ -2,16 +2,14 @@
 
 use std::net::SocketAddr;
 
-use crate::codec::{Codec, PCM_SAMPLES, Pcm};
+use crate::codec::{Codec, Encoder, MAX_FRAME_LEN, Pcm};
 use crate::dtmf::{self, Sending as Digits};
 use crate::event::{Connection, Event, PortId};
 use crate::outbox::Outbox;
+use crate::port::packetizer::Packetizer;
 use crate::rtp::{Packet, Pt, RtpTimestamp, SequenceNumber, Ssrc};
 use crate::sound::Sound;
 use crate::tone::KeyTone;
-
-/// Most frames in a packet sent, 60 ms.
-pub const MAX_FRAMES_PER_PACKET: u8 = 3;
 
 /// Start values of the stream sent, unpredictable as RFC 3550 section 5.1 asks.
 #[derive(Clone, Copy, Debug)]
@@ -38,22 +36,28 @@ pub enum Turn {
 /// The sending half of a port.
 #[derive(Debug)]
 pub struct Sending {
-    ssrc: Ssrc,
-    sequence: SequenceNumber,
+    stream: Stream,
     start: RtpTimestamp,
-    packets: u64,
     last_round: Option<u64>,
-    /// The next audio packet follows a time in which none was sent.
-    marker: bool,
     digits: dtmf::Sender,
     /// Somebody waits for the digits to be sent.
     asked: bool,
     /// The tone of the key that is being sent in the audio.
     key_tone: Option<KeyTone>,
-    /// Payload of frames that wait until their packet is full; not used for packets of 20 ms.
-    waiting: Vec<u8>,
-    waiting_frames: u8,
-    waiting_since: RtpTimestamp,
+    encoder: Encoder,
+    /// The last frame was passed on as it came, so that the encoder knows nothing of it.
+    passed: bool,
+    packetizer: Packetizer,
+}
+
+/// What numbers the packets.
+#[derive(Debug)]
+struct Stream {
+    ssrc: Ssrc,
+    sequence: SequenceNumber,
+    packets: u64,
+    /// The next audio packet follows a time in which none was sent.
+    marker: bool,
 }
 
 impl Sending {
@@ -61,25 +65,22 @@ impl Sending {
     #[must_use]
     pub fn new(start: StreamStart) -> Self {
         Self {
-            ssrc: start.ssrc,
-            sequence: start.sequence,
+            stream: Stream { ssrc: start.ssrc, sequence: start.sequence, packets: 0, marker: true },
             start: start.timestamp,
-            packets: 0,
             last_round: None,
-            marker: true,
             digits: dtmf::Sender::default(),
             asked: false,
             key_tone: None,
-            waiting: Vec::new(),
-            waiting_frames: 0,
-            waiting_since: start.timestamp,
+            encoder: Encoder::new(Codec::Pcma),
+            passed: false,
+            packetizer: Packetizer::default(),
         }
     }
 
     /// Packets handed over for sending.
     #[must_use]
     pub fn packets(&self) -> u64 {
-        self.packets
+        self.stream.packets
     }
 
     /// The round it was last asked to send in.
@@ -89,8 +90,10 @@ impl Sending {
     }
 
     /// Another codec follows: what waits cannot be sent any more.
-    pub fn reset(&mut self) {
-        self.drop_waiting();
+    pub fn reset(&mut self, codec: Codec) {
+        self.encoder = Encoder::new(codec);
+        self.passed = false;
+        self.packetizer.clear();
     }
 
     /// Appends digits to those being sent.
@@ -143,10 +146,10 @@ impl Sending {
                     self.fill_tone(tone, sound.start_pcm());
                     return Turn::Tone;
                 };
-                self.drop_waiting();
-                self.marker = true;
+                self.packetizer.clear();
+                self.stream.marker = true;
                 if connection.send {
-                    self.packet(marker, pt, timestamp, &payload, to, out);
+                    self.stream.packet(marker, pt, timestamp, &payload, to, out);
                 }
                 Turn::Sent
             }
@@ -182,43 +185,41 @@ impl Sending {
         out: &mut Outbox,
     ) {
         if !connection.send {
-            self.marker = true;
-            self.drop_waiting();
+            self.stream.marker = true;
+            self.packetizer.clear();
             return;
         }
-        let mut octets = [0; PCM_SAMPLES];
-        let frame = match sound.encoded() {
-            Some(encoded) if encoded.codec() == connection.codec => encoded.payload(),
-            _ => {
-                encode(connection.codec, sound.pcm(), &mut octets);
-                &octets
+        let mut octets = [0; MAX_FRAME_LEN];
+        let frame = match sound.encoded().filter(|encoded| encoded.codec() == connection.codec) {
+            Some(encoded) => {
+                self.passed = true;
+                encoded.payload()
+            }
+            None => {
+                if std::mem::take(&mut self.passed) {
+                    self.encoder.reset();
+                }
+                let len = match sound.pcm() {
+                    Some(pcm) => self.encoder.encode(pcm, &mut octets),
+                    None => self.encoder.encode_silence(&mut octets),
+                };
+                &octets[..len]
             }
         };
-        let marker = self.marker;
-        let pt = connection.payload_type;
-        if connection.frames_per_packet <= 1 {
-            self.marker = false;
-            return self.packet(marker, pt, timestamp, frame, to, out);
+        // Lost on its way to us, or part of the packet of Opus before it.
+        if frame.is_empty() {
+            return;
         }
-        if self.waiting_frames == 0 {
-            self.waiting_since = timestamp;
-        }
-        self.waiting.extend_from_slice(frame);
-        self.waiting_frames += 1;
-        if self.waiting_frames >= connection.frames_per_packet.min(MAX_FRAMES_PER_PACKET) {
-            self.marker = false;
-            let waiting = std::mem::take(&mut self.waiting);
-            self.packet(marker, pt, self.waiting_since, &waiting, to, out);
-            self.waiting = waiting;
-            self.drop_waiting();
-        }
+        let stream = &mut self.stream;
+        let (codec, time_ms) = (connection.codec, connection.packet_time_ms);
+        self.packetizer.push(codec, time_ms, timestamp, frame, |timestamp, payload| {
+            let marker = std::mem::take(&mut stream.marker);
+            stream.packet(marker, connection.payload_type, timestamp, payload, to, out);
+        });
     }
+}
 
-    fn drop_waiting(&mut self) {
-        self.waiting.clear();
-        self.waiting_frames = 0;
-    }
-
+impl Stream {
     fn packet(
         &mut self,
         marker: bool,
@@ -234,18 +235,5 @@ impl Sending {
             self.sequence = self.sequence.next();
             self.packets += 1;
         }
-    }
-}
-
-/// Encodes 20 ms in G.711; nothing is silence.
-fn encode(codec: Codec, pcm: Option<&Pcm>, out: &mut [u8; PCM_SAMPLES]) {
-    let Some(law) = codec.law() else { return };
-    match pcm {
-        Some(pcm) => {
-            for (octet, sample) in out.iter_mut().zip(pcm) {
-                *octet = law.encode(*sample);
-            }
-        }
-        None => out.fill(law.silence()),
     }
 }

@@ -24,7 +24,7 @@ fn connection() -> Connection {
         codec: Codec::Pcma,
         payload_type: Pt(8),
         digit_pt: Some(Pt(101)),
-        frames_per_packet: 1,
+        packet_time_ms: 20,
         send: true,
         receive: true,
         media_timeout_ms: 0,
@@ -200,7 +200,7 @@ fn a_prompt_goes_on_in_time_while_sending_is_off() {
 
 #[test]
 fn packets_of_40_ms_hold_two_frames() {
-    let mut bench = Bench::new(Connection { frames_per_packet: 2, ..connection() });
+    let mut bench = Bench::new(Connection { packet_time_ms: 40, ..connection() });
     bench.play(1, &[&[1; 160], &[2; 160]], false);
     assert_eq!(bench.tick(), None);
     let sent = bench.tick().unwrap();
