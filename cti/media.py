@@ -315,6 +315,15 @@ class RecordingForm(StrEnum):
     A_LAW = "a-law"
 
 
+@dataclass(frozen=True, slots=True)
+class RelayEnd:
+    """One side of a relay: a port, and its far end; remote_port 0 is one that takes nothing."""
+
+    port: PortId
+    remote_ip: str
+    remote_port: int
+
+
 class MediaEngine(Protocol):
     """Commands. None blocks; all but `open_port` are queued to the reactor and never fail.
 
@@ -329,6 +338,13 @@ class MediaEngine(Protocol):
 
     def connect(self, port: PortId, connection: Connection) -> None:
         """Set or change what was negotiated; PlatformError SDP_MALFORMED when it cannot be."""
+
+    def relay(self, one: RelayEnd, other: RelayEnd, *, media_timeout_ms: int = 0) -> None:
+        """Hand what comes at either port to the far end of the other, as it is.
+
+        Video and fax (T.38) pass so. Ports in a relay do nothing else; a later relay of a port
+        takes the place of the earlier one. The silence of a far end is a MediaTimedOut.
+        """
 
     def close_port(self, port: PortId) -> None:
         """Stop everything on the port, then emit PortClosed."""

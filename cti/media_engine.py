@@ -25,6 +25,7 @@ from cti.media import (
     RecordingEnded,
     RecordingForm,
     RecordingId,
+    RelayEnd,
     SecureMediaFailed,
     SecureMediaReady,
     Signal,
@@ -134,6 +135,14 @@ class RtpEngine:
         try:
             self._engine.connect(port, connection)
         except ValueError as error:
+            raise PlatformError(Code.SDP_MALFORMED, str(error)) from error
+
+    def relay(self, one: RelayEnd, other: RelayEnd, *, media_timeout_ms: int = 0) -> None:
+        """Hand datagrams on; PlatformError SDP_MALFORMED for what is no address."""
+        ends = [(each.port, each.remote_ip, each.remote_port) for each in (one, other)]
+        try:
+            self._engine.relay(ends[0], ends[1], media_timeout_ms)
+        except (OverflowError, ValueError) as error:
             raise PlatformError(Code.SDP_MALFORMED, str(error)) from error
 
     def close_port(self, port: PortId) -> None:

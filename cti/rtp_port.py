@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import structlog
 from prometheus_client import Counter
@@ -12,6 +13,7 @@ from cti.media import (
     Connection,
     MediaEngine,
     MediaEvent,
+    MediaTimedOut,
     PortClosed,
     PortId,
     RecordingEnded,
@@ -28,6 +30,7 @@ from cti.sdp import (
     LocalAudio,
     LocalSecrets,
     Negotiated,
+    PassedLines,
     Protection,
     Sdp,
     SrtpPolicy,
@@ -37,6 +40,8 @@ from cti.sdp import (
     negotiated,
     parse_sdp,
 )
+from cti.sdp.description import network_of
+from cti.sdp.passing import NOTHING_PASSED, passed_by, passed_lines
 from domain.failures import Code, PlatformError
 
 _log = structlog.get_logger(__name__)
@@ -85,23 +90,37 @@ class MediaRouter:
             listener(event)
 
 
+@dataclass(slots=True)
+class RelayPorts:
+    """The engine's ports for one stream that is carried on, and their numbers."""
+
+    port: PortId
+    number: int
+    rtcp_port: PortId | None = None
+    rtcp_number: int = 0
+
+
 class RtpPort:
     """An open RTP port with the offer/answer state of its party (RFC 3264)."""
 
     __slots__ = (
+        "_before",
         "_engine",
         "_local",
         "_media_timeout_ms",
         "_number",
         "_plan",
         "_preferred",
+        "_relays",
         "_router",
         "_secrets",
         "_session_id",
         "_streams",
         "_version",
         "agreed",
+        "passing",
         "port_id",
+        "theirs",
     )
 
     def __init__(self, router: MediaRouter, plan: PortPlan, media_timeout_ms: int) -> None:
@@ -115,8 +134,14 @@ class RtpPort:
         self._session_id = int.from_bytes(os.urandom(4))
         self._version = 1
         self._local = b""  # our last description, offer or answer
+        self._before = b""  # the last one that was agreed on
         self._streams: list[Stream] = []  # of the party's last one
+        self._relays: dict[str, RelayPorts] = {}
         self.agreed: Negotiated | None = None
+        self.passing = NOTHING_PASSED
+        """What the party is told of the other one's video and fax."""
+        self.theirs = NOTHING_PASSED
+        """What it described of its own, last."""
         self.port_id, self._number = self._engine.open_port(plan.address.local_ip)
 
     @property
@@ -144,9 +169,12 @@ class RtpPort:
             session_id=self._session_id,
             version=self._version,
             before=self.agreed,
+            passed=self._passed_lines(),
         )
         self._streams = parsed.streams
-        return self._described(body)
+        self.theirs = passed_by(parsed)
+        self._before = self._described(body)
+        return self._before
 
     def offer(self) -> bytes:
         """Return an offer of ours; its answer goes to `take_answer`.
@@ -161,6 +189,8 @@ class RtpPort:
             version=self._version,
             protection=self._protection_of_offer(),
             former=self._streams,
+            has_audio=self.passing.has_audio,
+            passed=self._passed_lines(),
         )
         return self._described(body)
 
@@ -202,9 +232,57 @@ class RtpPort:
 
         PlatformError SDP_MALFORMED, NO_COMMON_CODEC or NO_COMMON_PROTECTION.
         """
-        parsed = _read(body)
-        self.agreed = negotiated(parse_sdp(self._local), parsed, self._plan.policy.srtp)
+        parsed, sent = _read(body), parse_sdp(self._local)
+        rests = self.agreed is not None and not self.passing.has_audio
+        if rests and self.agreed is not None and len(parsed.streams) == len(sent.streams):
+            self.agreed = replace(self.agreed, send=False, receive=False)
+        else:
+            self.agreed = negotiated(sent, parsed, self._plan.policy.srtp)
         self._streams = parsed.streams
+        self.theirs = passed_by(parsed)
+        self._before = self._local
+
+    def roll_back(self) -> None:
+        """Forget an offer of ours that was refused: what was agreed before it holds."""
+        self._local = self._before
+
+    def relay_ports(self, kind: str) -> RelayPorts:
+        """Return the ports for a stream besides the audio; PlatformError MEDIA_PORTS_EXHAUSTED."""
+        found = self._relays.get(kind)
+        if found is None:
+            ip = self._plan.address.local_ip
+            stream = self._engine.open_port(ip)
+            found = self._relays[kind] = RelayPorts(*stream)
+            self._router.ports[found.port] = self._on_relay
+            if kind != "image":
+                # Ours are pairs of an even number and its odd one; RTCP has an even one, too.
+                found.rtcp_port, found.rtcp_number = self._engine.open_port(ip)
+        return found
+
+    def close_relays(self) -> None:
+        """Carry no other stream any more."""
+        self.passing = NOTHING_PASSED
+        relays, self._relays = self._relays, {}
+        for each in relays.values():
+            self._engine.close_port(each.port)
+            if each.rtcp_port is not None:
+                self._engine.close_port(each.rtcp_port)
+
+    def _on_relay(self, event: MediaEvent) -> None:
+        """Take the silence of a fax for that of its party."""
+        listener = self._router.ports.get(self.port_id)
+        if isinstance(event, MediaTimedOut) and listener is not None:
+            listener(MediaTimedOut(self.port_id))
+
+    def _passed_lines(self) -> list[PassedLines]:
+        told_ip, found = self._plan.address.told_ip, []
+        for stream in self.passing.streams:
+            ports = self.relay_ports(stream.kind)
+            rtcp = f"{ports.rtcp_number} {network_of(told_ip)}"
+            lines = [*passed_lines(stream, ports.number, rtcp)]
+            in_place = self.passing.in_place and stream.kind == "image"
+            found.append(PassedLines(stream.kind, lines, in_place))
+        return found
 
     def connect(self) -> None:
         """Let media flow as last agreed; PlatformError SDP_MALFORMED when there is no such way."""
@@ -232,6 +310,7 @@ class RtpPort:
 
     def close(self) -> None:
         """Close the port; PortClosed follows."""
+        self.close_relays()
         self._engine.close_port(self.port_id)
 
 

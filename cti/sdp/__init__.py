@@ -3,7 +3,7 @@
 from cti.media import Codec
 from cti.sdp.codecs import DEFAULT_CODECS
 from cti.sdp.description import Direction, Sdp, Stream, parse_sdp
-from cti.sdp.negotiation import LocalAudio, Negotiated, answer, build_offer, negotiated
+from cti.sdp.negotiation import LocalAudio, Negotiated, PassedLines, answer, build_offer, negotiated
 from cti.sdp.security import LocalSecrets, Protection, SrtpPolicy
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "LocalAudio",
     "LocalSecrets",
     "Negotiated",
+    "PassedLines",
     "Protection",
     "Sdp",
     "SrtpPolicy",

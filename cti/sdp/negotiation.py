@@ -104,6 +104,16 @@ class _Protected:
 
 
 @dataclass(frozen=True, slots=True)
+class PassedLines:
+    """A stream of another kind as we describe it."""
+
+    kind: str
+    lines: Sequence[str]
+    in_place: bool = False
+    """Whether an offer has it in the line of the audio."""
+
+
+@dataclass(frozen=True, slots=True)
 class LocalAudio:
     """What we offer, and answer with, on one port."""
 
@@ -140,25 +150,52 @@ def build_offer(
     version: int,
     protection: Protection = Protection.NONE,
     former: Sequence[Stream] = (),
+    has_audio: bool = True,
+    passed: Sequence[PassedLines] = (),
 ) -> bytes:
-    """Return an offer of one audio stream.
+    """Return an offer of one audio stream, and of others that are carried on as they are.
 
     `version` grows by one with every changed description of the session (RFC 3264 section 8).
     `former` are the streams of the last description of either side: a session that had more of
-    them keeps their lines, and what their payload types mean.
+    them keeps their lines, and what their payload types mean. Without `has_audio` the audio rests.
     """
-    index = next((at for at, each in enumerate(former) if is_audio(each)), None)
-    before = former[index] if index is not None else None
+    index = _audio_place(former)
+    before = former[index] if index is not None and is_audio(former[index]) else None
     mid = (_mid_of(before) if before is not None else "") or _MID
     is_dtls = protection is Protection.DTLS
     attributes = [f"group:BUNDLE {mid}", "ice-lite"] if is_dtls else []
     lines = session_lines(local.ip, session_id, version, ["0 0"], attributes)
     audio = list(_offered(local, protection, before, mid))
-    if index is None:
-        return to_bytes(lines + audio)
+    if not has_audio:
+        audio = [audio[0].replace(f"m=audio {local.port}", "m=audio 0", 1)]
+    waiting = list(passed)
+    replacement = next((each for each in waiting if each.in_place), None)
+    if replacement is not None:
+        waiting.remove(replacement)
+        audio = list(replacement.lines)
     for position, stream in enumerate(former):
-        lines += audio if position == index else [refused_line(stream)]
+        same = next((each for each in waiting if each.kind == stream.kind), None)
+        if position == index:
+            lines += audio
+        elif same is not None:
+            waiting.remove(same)
+            lines += same.lines
+        else:
+            lines.append(refused_line(stream))
+    if index is None:
+        lines += audio
+    for each in waiting:
+        lines += each.lines
     return to_bytes(lines)
+
+
+def _audio_place(former: Sequence[Stream]) -> int | None:
+    """Return the line of the audio, or that of the fax which took its place."""
+    for is_it in (is_audio, lambda each: each.kind == "image"):
+        found = next((at for at, each in enumerate(former) if is_it(each)), None)
+        if found is not None:
+            return found
+    return None
 
 
 def _offered(
@@ -189,16 +226,19 @@ def answer(
     session_id: int,
     version: int,
     before: Negotiated | None = None,
+    passed: Sequence[PassedLines] = (),
 ) -> tuple[bytes, Negotiated]:
-    """Answer an offer with one codec.
+    """Answer an offer with one codec, and what it has of the kinds in `passed` with these.
 
     PlatformError NO_COMMON_CODEC when no stream will do, NO_COMMON_PROTECTION when one would but
     for `local.srtp`. What was agreed `before` may be held by port 0, which takes the stream away
     until a later offer (RFC 3264 section 8.2).
     """
-    if before is not None and _takes_audio_away(offer):
+    others = {each.kind: each.lines for each in passed}
+    if before is not None and _takes_audio_away(offer, others):
         lines = session_lines(local.ip, session_id, version, offer.times or ["0 0"])
-        lines += map(refused_line, offer.streams)
+        for each in offer.streams:
+            lines += _other(each, others)
         return to_bytes(lines), replace(before, send=False, receive=False)
     index, chosen, how = _choose(offer, local)
     stream = offer.streams[index]
@@ -216,8 +256,15 @@ def answer(
         if position == index:
             lines += _answer_lines(each, chosen, how, agreed, local)
         else:
-            lines.append(refused_line(each))
+            lines += _other(each, others)
     return to_bytes(lines), agreed
+
+
+def _other(stream: Stream, others: dict[str, Sequence[str]]) -> Sequence[str]:
+    """Return the answer to a stream besides the audio: of several of a kind the first counts."""
+    if not stream.port:
+        return [refused_line(stream)]
+    return others.pop(stream.kind, [refused_line(stream)])
 
 
 def _answered(
@@ -284,7 +331,9 @@ def negotiated(
     if len(answer_received.streams) != len(offer_sent.streams):
         raise malformed("the answer has another number of m= lines than the offer")
     pairs = zip(offer_sent.streams, answer_received.streams, strict=True)
-    ours, theirs = next((pair for pair in pairs if pair[0].port), (None, None))
+    ours, theirs = next(
+        (pair for pair in pairs if pair[0].port and pair[0].kind == "audio"), (None, None)
+    )
     if ours is None or theirs is None:
         raise PlatformError(Code.NO_COMMON_CODEC, _REMOVED)
     way = ours.direction or offer_sent.direction
@@ -353,9 +402,10 @@ def _accepted_as(stream: Stream) -> set[Protection]:
     return found
 
 
-def _takes_audio_away(offer: Sdp) -> bool:
+def _takes_audio_away(offer: Sdp, others: dict[str, Sequence[str]]) -> bool:
     audio = [each for each in offer.streams if is_audio(each)]
-    return bool(audio) and not any(each.port for each in audio)
+    has_fax = "image" in others and any(each.kind == "image" for each in offer.streams)
+    return (bool(audio) or has_fax) and not any(each.port for each in audio)
 
 
 def _choose(offer: Sdp, local: LocalAudio) -> tuple[int, Format, _Protected]:

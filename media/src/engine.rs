@@ -82,6 +82,20 @@ impl Engine {
         self.handle.send(Command::SendDigits(PortId(port), digits, tone_ms, gap_ms));
     }
 
+    fn relay(
+        &self,
+        one: (u64, String, u16),
+        other: (u64, String, u16),
+        media_timeout_ms: u32,
+    ) -> PyResult<()> {
+        let end = |(port, ip, number): (u64, String, u16)| -> PyResult<_> {
+            Ok((PortId(port), SocketAddr::new(parse_ip(&ip)?, number)))
+        };
+        let timeout = Duration::from_millis(media_timeout_ms.into());
+        self.handle.send(Command::Relay([end(one)?, end(other)?], timeout));
+        Ok(())
+    }
+
     fn set_routes(&self, routes: HashMap<u64, Vec<u64>>) {
         let routes = routes.into_iter().map(|(sink, sources)| (PortId(sink), ids(sources)));
         self.handle.send(Command::SetRoutes(routes.collect()));

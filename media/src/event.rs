@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use rustix::event::{EventfdFlags, eventfd};
@@ -198,6 +199,9 @@ pub enum Command {
     /// Send digits with the lengths of tone and gap in ms; as tones where telephone events were
     /// not negotiated.
     SendDigits(PortId, String, u32, u32),
+    /// Hand what comes at either port on to the far end of the other, as it is; a silence of so
+    /// long is told.
+    Relay([(PortId, SocketAddr); 2], Duration),
     /// Let each of these ports hear the sum of its sources, all from the same frame on.
     SetRoutes(Vec<(PortId, Vec<PortId>)>),
     /// Let each of these ports send the keys that its sources press, as they do.

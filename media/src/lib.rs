@@ -30,6 +30,7 @@ pub mod quality;
 pub mod reactor;
 pub mod reception;
 pub mod recorder;
+pub mod relay;
 pub mod rtcp;
 pub mod rtp;
 pub mod secure;

@@ -35,6 +35,7 @@ mod control;
 mod entry;
 mod keys;
 mod recording;
+mod relaying;
 mod routing;
 
 use entry::{Entry, Taken};
@@ -191,8 +192,14 @@ impl Reactor {
                 } else if let Some(entry) = self.ports.get_mut(key as usize)
                     && let Ok((len, from)) = entry.socket.receive(&mut inbox.datagram)
                 {
+                    let whole = len <= RECEIVE_BUFFER_LEN;
                     let datagram = &mut inbox.datagram[..len.min(RECEIVE_BUFFER_LEN)];
-                    match entry.receive(datagram, from, now, &mut self.events) {
+                    let taken = if entry.relay.is_some() {
+                        self.relay(key as usize, datagram, whole, from, now)
+                    } else {
+                        entry.receive(datagram, from, now, &mut self.events)
+                    };
+                    match taken {
                         Taken::Media => received += 1,
                         Taken::Invalid => invalid += 1,
                         Taken::Aside => aside += 1,

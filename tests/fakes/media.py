@@ -20,6 +20,7 @@ from cti.media import (
     RecordingEnded,
     RecordingForm,
     RecordingId,
+    RelayEnd,
     SecureMediaFailed,
     TapEnded,
     TapId,
@@ -52,6 +53,7 @@ class FakeMedia:
             RecordingId, tuple[str, Sequence[PortId], Sequence[PortId] | None]
         ] = {}
         self.taps: dict[TapId, tuple[Sequence[PortId], Sequence[PortId]]] = {}
+        self.relays: list[tuple[RelayEnd, RelayEnd]] = []
         self.log: list[str] = []
         """Commands in order, such as "play 1 greeting.wav", "hear 1: 2"."""
         self.played: list[str] = []
@@ -93,6 +95,10 @@ class FakeMedia:
         self.log.append(f"connect {port}")
         if port in self.ports:
             self.ports[port].connected = connection
+
+    def relay(self, one: RelayEnd, other: RelayEnd, *, media_timeout_ms: int = 0) -> None:
+        self.log.append(f"relay {one.port} {other.port}")
+        self.relays += [(one, other)]
 
     def close_port(self, port: PortId) -> None:
         if self.ports.pop(port, None) is not None:

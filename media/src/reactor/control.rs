@@ -51,6 +51,7 @@ impl Reactor {
                     port.send_digits(&digits, tone_ms, gap_ms, &mut self.events);
                 }
             }
+            Command::Relay(ends, timeout) => self.set_relay(ends, timeout, now),
             Command::SetRoutes(routes) => self.set_routes(&routes),
             Command::SetKeyRoutes(routes) => self.set_key_routes(&routes),
             Command::StartRecording(id, path, form, left, right) => {
@@ -89,10 +90,13 @@ impl Reactor {
         let Some(key) = self.port_keys.remove(&id) else { return };
         self.leave_routes(key);
         self.leave_key_routes(key);
+        let relayed = self.ports[key].relay.as_ref().map(|relay| relay.figures());
+        self.end_relay(key, None);
         let mut entry = self.ports.remove(key);
         self.slots[entry.slot].ports.retain(|port| *port != key);
         entry.port.stop_play(&mut self.events);
-        self.events.push(Event::PortClosed(id, entry.port.figures()));
+        let figures = relayed.unwrap_or_else(|| entry.port.figures());
+        self.events.push(Event::PortClosed(id, figures));
         // A forked child may hold the socket, and then closing it alone would not do.
         let _removed = epoll::delete(&self.epoll, &entry.socket);
         if let Ok(mut numbers) = self.shared.numbers.lock() {

@@ -6,6 +6,7 @@ use super::Sending;
 use crate::clock::Now;
 use crate::event::{Connection, Event};
 use crate::port::{KeyRoute, Port};
+use crate::relay::Relay;
 use crate::secure::dtls::Identity;
 use crate::secure::srtp::MAX_OVERHEAD;
 use crate::secure::{Outcome, Received, Refusal, SecureMedia};
@@ -30,11 +31,13 @@ pub(super) struct Entry {
     pub(super) key_routes: Vec<KeyRoute>,
     /// Boxed, since most ports have none.
     secure: Option<Box<SecureMedia>>,
+    /// Whether datagrams are handed on as they are; then the port itself does nothing.
+    pub(super) relay: Option<Box<Relay>>,
 }
 
 impl Entry {
     pub(super) fn new(port: Port, socket: RtpSocket, slot: usize) -> Self {
-        Self { port, socket, slot, key_routes: Vec::new(), secure: None }
+        Self { port, socket, slot, key_routes: Vec::new(), secure: None, relay: None }
     }
 
     /// Takes over what was negotiated.
@@ -98,6 +101,9 @@ impl Entry {
                 let _sent = socket.send(octets, &to);
             });
             self.tell_outcome(events);
+        }
+        if self.relay.as_mut().is_some_and(|relay| relay.times_out(now)) {
+            events.push(Event::MediaTimedOut(self.port.id()));
         }
         self.port.tick_receive(round, now, events);
     }
