@@ -36,6 +36,7 @@ module g711.so
 module aufile.so
 module aubridge.so
 module sndfile.so
+module srtp.so
 snd_path {directory}
 module_tmp uuid.so
 module_tmp account.so
@@ -68,10 +69,12 @@ class Baresip:
         transport: str = "udp",
         authority: Path | None = None,
         outbound: bool = False,
+        encryption: str = "",
     ) -> None:
         """Start; with a password it registers at `server` (host:port).
 
-        `outbound` has it ask for a flow (RFC 5626). It knows the `authority` of certificates,
+        `outbound` has it ask for a flow (RFC 5626); `encryption` is `srtp`, or `srtp-mand` where
+        it refuses plain media. It knows the `authority` of certificates,
         but baresip 1.0 goes on when one is of another.
         """
         sip_port = free_port()
@@ -99,6 +102,7 @@ class Baresip:
                 if outbound
                 else ""
             )
+            + (f";mediaenc={encryption}" if encryption else "")
             + ";audio_codecs=PCMA/8000/1,PCMU/8000/1\n"
         )
         await self._process.start(["/usr/bin/baresip", "-f", str(self._directory)])
@@ -135,6 +139,10 @@ class Baresip:
         It registers as it starts, maybe before we listen to its events: only its words are sure.
         """
         await self._process.printed(r"200 OK .*\[\d+ bindings?\]", timeout_s=15)
+
+    async def secured(self) -> None:
+        """Wait until its media is encrypted."""
+        await self._process.printed("SRTP is Enabled")
 
     def heard(self) -> audio.Sound:
         """What the last call heard."""

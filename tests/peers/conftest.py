@@ -30,6 +30,9 @@ async def bench(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bench
         {"code": "96000", "flow": "straight"},
         {"code": "96001", "flow": "keys"},
     ]
+    # Carriers may encrypt here, or not.
+    for trunk in tenant["trunks"]:
+        trunk["srtp"] = "optional"
     authority = Authority(root)
     tls_port = free_port()
     config["sip"]["listen"].append({"transport": "tls", "host": "127.0.0.1", "port": tls_port})
