@@ -17,8 +17,23 @@ pub enum Sink {
 struct Node {
     /// Ports that are heard here; of a recorder, those of both sides.
     sources: Vec<usize>,
-    /// Who hears it; empty for a recorder.
+    /// Who hears it, or hears it fade away; empty for a recorder.
     sinks: Vec<Sink>,
+    /// Sources that were not heard in the last frame: they are faded in.
+    joining: Vec<usize>,
+    /// Ports that are sources no more but were heard in the last frame: they are faded out.
+    leaving: Vec<usize>,
+}
+
+/// What a sink hears in the next frame.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Hearing<'a> {
+    /// Its sources.
+    pub sources: &'a [usize],
+    /// Those of them that are new.
+    pub joining: &'a [usize],
+    /// Who was a source in the last frame.
+    pub leaving: &'a [usize],
 }
 
 /// Routes from ports to sinks.
@@ -35,6 +50,27 @@ impl Matrix {
         self.known(sink).map_or(&[], |node| &node.sources)
     }
 
+    /// What a port hears in the next frame, a change of its sources included.
+    #[must_use]
+    pub fn hearing(&self, port: usize) -> Hearing<'_> {
+        self.ports.get(port).map_or_else(Hearing::default, |node| Hearing {
+            sources: &node.sources,
+            joining: &node.joining,
+            leaving: &node.leaving,
+        })
+    }
+
+    /// Ends a change of a port's sources, one frame after it was made; returns who left.
+    pub fn settle(&mut self, port: usize) -> Vec<usize> {
+        let Some(node) = self.ports.get_mut(port) else { return Vec::new() };
+        node.joining.clear();
+        let gone = std::mem::take(&mut node.leaving);
+        for source in &gone {
+            self.ports[*source].sinks.retain(|sink| *sink != Sink::Port(port));
+        }
+        gone
+    }
+
     /// How many hear a port.
     #[must_use]
     pub fn listeners(&self, port: usize) -> usize {
@@ -49,25 +85,40 @@ impl Matrix {
                 wanted.push(*source);
             }
         }
+        let mut heard = std::mem::take(&mut self.node(sink).leaving);
+        let never_heard = std::mem::take(&mut self.node(sink).joining);
         let former = std::mem::take(&mut self.node(sink).sources);
+        for source in &former {
+            if never_heard.contains(source) || matches!(sink, Sink::Recorder(_)) {
+                self.node(Sink::Port(*source)).sinks.retain(|other| *other != sink);
+            } else {
+                heard.push(*source);
+            }
+        }
         for source in &wanted {
             let sinks = &mut self.node(Sink::Port(*source)).sinks;
             if !sinks.contains(&sink) {
                 sinks.push(sink);
             }
         }
-        for source in former.iter().filter(|source| !wanted.contains(source)) {
-            self.node(Sink::Port(*source)).sinks.retain(|other| *other != sink);
-        }
-        self.node(sink).sources = wanted;
+        let fades = matches!(sink, Sink::Port(_));
+        let node = self.node(sink);
+        node.joining = wanted.iter().filter(|source| !heard.contains(source)).copied().collect();
+        node.joining.retain(|_| fades);
+        node.leaving = heard.into_iter().filter(|source| !wanted.contains(source)).collect();
+        node.sources = wanted;
     }
 
     /// Forgets a sink that is gone, and, of a port, that anybody heard it.
     pub fn remove(&mut self, sink: Sink) {
         self.set(sink, &[]);
         if let Sink::Port(port) = sink {
+            self.settle(port);
             for listener in std::mem::take(&mut self.node(sink).sinks) {
-                self.node(listener).sources.retain(|source| *source != port);
+                let node = self.node(listener);
+                for ports in [&mut node.sources, &mut node.joining, &mut node.leaving] {
+                    ports.retain(|source| *source != port);
+                }
             }
         }
     }
@@ -81,7 +132,11 @@ impl Matrix {
             seen += 1;
             let Some(node) = self.known(sink) else { continue };
             let sources = node.sources.iter().map(|source| Sink::Port(*source));
-            for other in sources.chain(node.sinks.iter().copied()) {
+            let sinks = node.sinks.iter().copied().filter(|other| {
+                // Who only fades away here does not belong to the group any more.
+                matches!(sink, Sink::Port(port) if self.sources(*other).contains(&port))
+            });
+            for other in sources.chain(sinks) {
                 if !group.contains(&other) {
                     group.push(other);
                 }
@@ -126,10 +181,33 @@ mod tests {
         let mut matrix = Matrix::default();
         matrix.set(Sink::Port(1), &[2, 3, 2, 1]);
         assert_eq!(matrix.sources(Sink::Port(1)), [2, 3]);
+        matrix.settle(1);
         matrix.set(Sink::Port(1), &[3, 4]);
         assert_eq!(matrix.sources(Sink::Port(1)), [3, 4]);
+        let hearing = matrix.hearing(1);
+        assert_eq!((hearing.joining, hearing.leaving), (&[4][..], &[2][..]));
+        assert_eq!(matrix.listeners(2), 1);
+        assert_eq!(matrix.settle(1), [2]);
         let listeners: Vec<_> = (0..6).map(|port| matrix.listeners(port)).collect();
         assert_eq!(listeners, [0, 0, 0, 1, 1, 0]);
+    }
+
+    #[test]
+    fn changes_within_a_frame_fade_what_was_heard_to_what_will_be() {
+        let mut matrix = Matrix::default();
+        matrix.set(Sink::Port(1), &[2]);
+        matrix.settle(1);
+        matrix.set(Sink::Port(1), &[3]);
+        matrix.set(Sink::Port(1), &[4, 2]);
+        let hearing = matrix.hearing(1);
+        assert_eq!((hearing.joining, hearing.leaving), (&[4][..], &[][..]));
+        assert_eq!(matrix.listeners(3), 0);
+        matrix.set(Sink::Port(1), &[]);
+        let hearing = matrix.hearing(1);
+        assert_eq!((hearing.joining, hearing.leaving), (&[][..], &[2][..]));
+        assert_eq!(group(&matrix, 2), [Sink::Port(2)]);
+        matrix.remove(Sink::Port(2));
+        assert!(matrix.hearing(1).leaving.is_empty());
     }
 
     #[test]
@@ -156,7 +234,10 @@ mod tests {
             ),
         ) {
             let mut matrix = Matrix::default();
-            for (key, sources) in steps {
+            for (step, (key, sources)) in steps.into_iter().enumerate() {
+                if step % 3 == 0 {
+                    matrix.settle(key);
+                }
                 let sink = if key % 3 == 0 { Sink::Recorder(key) } else { Sink::Port(key) };
                 match sources {
                     Some(sources) => matrix.set(sink, &sources),
@@ -164,7 +245,10 @@ mod tests {
                 }
                 for port in 0..6 {
                     prop_assert!(!matrix.sources(Sink::Port(port)).contains(&port));
-                    let heard_by = (0..6).filter(|sink| matrix.sources(Sink::Port(*sink)).contains(&port));
+                    let heard_by = (0..6).filter(|sink| {
+                        let hearing = matrix.hearing(*sink);
+                        hearing.sources.contains(&port) || hearing.leaving.contains(&port)
+                    });
                     let recorders = matrix.recorders.iter();
                     let recorded = recorders.filter(|node| node.sources.contains(&port)).count();
                     prop_assert_eq!(matrix.listeners(port), heard_by.count() + recorded);

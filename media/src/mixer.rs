@@ -1,6 +1,7 @@
 //! What a sink hears of its sources: one frame as it is, or the sum of several.
 
 use crate::codec::{Codec, Encoded, PCM_SAMPLES, Pcm};
+use crate::matrix::Hearing;
 use crate::sound::Sound;
 
 /// Ports as the mixer sees them: what each was heard saying in the present round.
@@ -10,6 +11,25 @@ pub trait Sources {
 
     /// The samples, decoded at most once a round.
     fn pcm(&mut self, source: usize, round: u64) -> Option<&Pcm>;
+}
+
+/// A straight line of gain over one frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fade {
+    /// From nothing.
+    In,
+    /// To nothing.
+    Out,
+}
+
+impl Fade {
+    /// The gain of a sample, in parts of a frame; both directions add up to a whole.
+    fn gain(self, index: usize) -> i32 {
+        match self {
+            Self::In => index as i32,
+            Self::Out => (PCM_SAMPLES - index) as i32,
+        }
+    }
 }
 
 /// A sum of frames, clamped once at its end so that loud voices do not distort each other.
@@ -31,6 +51,14 @@ impl Sum {
         self.is_nothing = false;
         for (sum, sample) in self.samples.iter_mut().zip(pcm) {
             *sum += i32::from(*sample);
+        }
+    }
+
+    /// Adds 20 ms that swell from nothing, or die away to nothing.
+    pub fn add_fading(&mut self, pcm: &Pcm, fade: Fade) {
+        self.is_nothing = false;
+        for (index, (sum, sample)) in self.samples.iter_mut().zip(pcm).enumerate() {
+            *sum += i32::from(*sample) * fade.gain(index) / PCM_SAMPLES as i32;
         }
     }
 
@@ -67,15 +95,21 @@ pub fn mix(sources: &[usize], round: u64, heard: &mut impl Sources, out: &mut Pc
 }
 
 /// What a sink that speaks `codec` hears: a single source of the same codec is passed on untouched.
+///
+/// In the frame after a change who is new is faded in and who has gone is faded out, so that
+/// nothing clicks; those who stay are added as ever.
 pub fn hear(
-    sources: &[usize],
+    hearing: Hearing<'_>,
     codec: Codec,
     round: u64,
     heard: &mut impl Sources,
     out: &mut Sound,
 ) {
     out.clear();
-    match sources {
+    if !hearing.joining.is_empty() || !hearing.leaving.is_empty() {
+        return hear_change(hearing, round, heard, out);
+    }
+    match hearing.sources {
         [] => {}
         [only] => {
             let encoded = heard.encoded(*only, round);
@@ -90,6 +124,23 @@ pub fn hear(
                 out.clear();
             }
         }
+    }
+}
+
+fn hear_change(hearing: Hearing<'_>, round: u64, heard: &mut impl Sources, out: &mut Sound) {
+    let mut sum = Sum::default();
+    for source in hearing.sources.iter().chain(hearing.leaving) {
+        let Some(pcm) = heard.pcm(*source, round) else { continue };
+        if hearing.leaving.contains(source) {
+            sum.add_fading(pcm, Fade::Out);
+        } else if hearing.joining.contains(source) {
+            sum.add_fading(pcm, Fade::In);
+        } else {
+            sum.add(pcm);
+        }
+    }
+    if !sum.is_nothing() {
+        sum.write(out.start_pcm());
     }
 }
 
@@ -122,7 +173,8 @@ mod tests {
 
     fn heard(sources: &[usize], codec: Codec, levels: &[Option<i16>]) -> Sound {
         let mut out = Sound::default();
-        hear(sources, codec, 0, &mut Levels::new(levels), &mut out);
+        let hearing = Hearing { sources, ..Hearing::default() };
+        hear(hearing, codec, 0, &mut Levels::new(levels), &mut out);
         out
     }
 
@@ -141,6 +193,18 @@ mod tests {
         assert_eq!(heard(&[0, 1, 2], Codec::Pcma, &levels).pcm(), Some(&[20_000; PCM_SAMPLES]));
         assert_eq!(heard(&[0, 1], Codec::Pcma, &levels).pcm(), Some(&[i16::MAX; PCM_SAMPLES]));
         assert_eq!(heard(&[1, 3], Codec::Pcma, &levels).pcm(), Some(&[20_000; PCM_SAMPLES]));
+    }
+
+    #[test]
+    fn a_change_fades_and_leaves_alone_who_stays() {
+        let mut levels = Levels::new(&[Some(1000), Some(1600), Some(3200)]);
+        let hearing = Hearing { sources: &[0, 1], joining: &[1], leaving: &[2] };
+        let mut out = Sound::default();
+        hear(hearing, Codec::Pcma, 0, &mut levels, &mut out);
+        let pcm = out.pcm().unwrap();
+        assert_eq!((pcm[0], pcm[80], pcm[159]), (4200, 3400, 1000 + 1590 + 20));
+        let steps = pcm.windows(2).map(|pair| pair[0] - pair[1]);
+        assert!(steps.into_iter().all(|step| (9..=11).contains(&step)));
     }
 
     #[test]

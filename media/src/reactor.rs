@@ -22,7 +22,7 @@ use crate::disk::Disk;
 use crate::event::{Command, Event, PortId, RecordingId, TapId, WakingQueue};
 use crate::figures::Figures;
 use crate::loader;
-use crate::matrix::{Matrix, Sink};
+use crate::matrix::Matrix;
 use crate::mixer;
 use crate::outbox::Outbox;
 use crate::recorder::Recorder;
@@ -261,7 +261,12 @@ impl Reactor {
         self.relay_keys(key);
         let sound = &mut self.sending.sound;
         let codec = self.ports[key].port.codec();
-        mixer::hear(self.matrix.sources(Sink::Port(key)), codec, round, &mut self.ports, sound);
+        let hearing = self.matrix.hearing(key);
+        let changed = !hearing.joining.is_empty() || !hearing.leaving.is_empty();
+        mixer::hear(hearing, codec, round, &mut self.ports, sound);
+        if changed {
+            self.settle_routes(key);
+        }
         self.ports[key].tick_send(key, round, now, &mut self.sending, &mut self.events);
     }
 

@@ -1,7 +1,8 @@
 //! What plays on a port: files that are being loaded, then the clips they hold.
 
-use crate::codec::Codec;
+use crate::codec::{Codec, PCM_SAMPLES, Pcm};
 use crate::event::{Event, PlayId, PortId};
+use crate::mixer::{Fade, Sum};
 use crate::player::{Clips, Playlist};
 use crate::sound::Sound;
 
@@ -23,6 +24,13 @@ pub enum Playback {
         /// The play.
         play: PlayId,
         /// Where it has got to.
+        playlist: Playlist,
+        /// Whether it has been heard: its first frame takes over from what is heard without it.
+        is_heard: bool,
+    },
+    /// It was stopped, and dies away in the next frame.
+    Stopped {
+        /// Where it had got to.
         playlist: Playlist,
     },
 }
@@ -46,7 +54,10 @@ impl Playback {
             return;
         }
         *self = match clips {
-            Ok(clips) => Self::Playing { play, playlist: Playlist::new(clips, looped) },
+            Ok(clips) => {
+                let playlist = Playlist::new(clips, looped);
+                Self::Playing { play, playlist, is_heard: false }
+            }
             Err(error) => {
                 events.push(Event::PlayEnded(port, play, false, error));
                 Self::Idle
@@ -56,20 +67,71 @@ impl Playback {
 
     /// Stops what plays.
     pub fn stop(&mut self, port: PortId, events: &mut Vec<Event>) {
-        match std::mem::take(self) {
-            Self::Idle => {}
-            Self::Loading { play, .. } | Self::Playing { play, .. } => {
-                events.push(Event::PlayEnded(port, play, false, String::new()));
+        let play = match std::mem::take(self) {
+            Self::Idle => return,
+            stopped @ Self::Stopped { .. } => {
+                *self = stopped;
+                return;
             }
-        }
+            Self::Loading { play, .. } => play,
+            Self::Playing { play, playlist, .. } => {
+                *self = Self::Stopped { playlist };
+                play
+            }
+        };
+        events.push(Event::PlayEnded(port, play, false, String::new()));
     }
 
     /// Puts the next 20 ms of what plays in place of what the port would hear otherwise.
+    ///
+    /// Where one takes over from the other in the middle of a sound they are faded into each other.
     pub fn fill(&mut self, port: PortId, codec: Codec, sound: &mut Sound, events: &mut Vec<Event>) {
-        let Self::Playing { play, playlist } = self else { return };
-        if !playlist.fill(codec, sound) {
-            events.push(Event::PlayEnded(port, *play, true, String::new()));
-            *self = Self::Idle;
+        match self {
+            Self::Idle | Self::Loading { .. } => {}
+            Self::Playing { play, playlist, is_heard } => {
+                let before = if *is_heard { None } else { linear(sound) };
+                *is_heard = true;
+                if !playlist.fill(codec, sound) {
+                    events.push(Event::PlayEnded(port, *play, true, String::new()));
+                    *self = Self::Idle;
+                } else if let Some(before) = before {
+                    cross_fade(&before, sound);
+                }
+            }
+            Self::Stopped { playlist } => {
+                let mut stopped = Sound::default();
+                let was_heard = playlist.fill(codec, &mut stopped);
+                *self = Self::Idle;
+                // Only linear audio and G.711 can be mixed here; other codecs change at once.
+                let is_mixable = sound.is_nothing() || linear(sound).is_some();
+                if let Some(stopped) = linear(&stopped).filter(|_| was_heard && is_mixable) {
+                    cross_fade(&stopped, sound);
+                }
+            }
         }
     }
+}
+
+/// The samples of what is linear or G.711.
+fn linear(sound: &Sound) -> Option<Pcm> {
+    if let Some(pcm) = sound.pcm() {
+        return Some(*pcm);
+    }
+    let encoded = sound.encoded()?;
+    let decoder = encoded.codec().law()?.decoder();
+    let mut pcm = [0; PCM_SAMPLES];
+    for (sample, octet) in pcm.iter_mut().zip(encoded.payload()) {
+        *sample = decoder[usize::from(*octet)];
+    }
+    Some(pcm)
+}
+
+/// Lets `former` die away while `sound` swells.
+fn cross_fade(former: &Pcm, sound: &mut Sound) {
+    let mut sum = Sum::default();
+    if let Some(pcm) = linear(sound) {
+        sum.add_fading(&pcm, Fade::In);
+    }
+    sum.add_fading(former, Fade::Out);
+    sum.write(sound.start_pcm());
 }

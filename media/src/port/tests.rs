@@ -346,3 +346,36 @@ fn missing_media_is_reported_once_until_it_comes_again() {
     }
     assert_eq!(bench.events.len(), 2);
 }
+
+/// The samples of a frame of PCMA.
+fn pcma_samples(sent: &Sent) -> Vec<i16> {
+    sent.payload.iter().map(|octet| Law::A.decode(*octet)).collect()
+}
+
+#[test]
+fn what_plays_and_what_is_heard_fade_into_each_other() {
+    let mut bench = Bench::new(connection());
+    let (loud, other) = (Law::A.encode(8000), Law::A.encode(-8000));
+    let heard = Some((Codec::Pcma, loud));
+    assert_eq!(bench.tick_all(heard)[0].payload, [loud; 160]);
+    bench.play(1, &[&[other; 400]], true);
+    let falls = pcma_samples(&bench.tick_all(heard)[0]);
+    assert!(falls[0] > 7500 && falls[159] < -7500 && falls[80].abs() < 300, "{falls:?}");
+    assert_eq!(bench.tick_all(heard)[0].payload, [other; 160]);
+    bench.port.stop_play(&mut bench.events);
+    let rises = pcma_samples(&bench.tick_all(heard)[0]);
+    assert!(rises[0] < -7500 && rises[159] > 7500, "{rises:?}");
+    assert_eq!(bench.tick_all(heard)[0].payload, [loud; 160]);
+}
+
+#[test]
+fn a_prompt_that_is_stopped_dies_away_and_begins_at_once() {
+    let mut bench = Bench::new(connection());
+    let loud = Law::A.encode(8000);
+    bench.play(1, &[&[loud; 400]], true);
+    assert_eq!(bench.tick().unwrap().payload, [loud; 160]);
+    bench.port.stop_play(&mut bench.events);
+    let falls = pcma_samples(&bench.tick().unwrap());
+    assert!(falls[0] > 7500 && falls[159].abs() < 200, "{falls:?}");
+    assert_eq!(bench.tick().unwrap().payload, [Law::A.silence(); 160]);
+}

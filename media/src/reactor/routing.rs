@@ -53,6 +53,14 @@ impl Reactor {
         }
     }
 
+    /// Ends a change of what a port hears, after the frame in which it was made.
+    pub(super) fn settle_routes(&mut self, key: usize) {
+        for port in self.matrix.settle(key) {
+            let listeners = self.matrix.listeners(port);
+            self.ports[port].port.set_listeners(listeners);
+        }
+    }
+
     /// Takes a port that closes out of all routes.
     pub(super) fn leave_routes(&mut self, key: usize) {
         self.route(&[(Sink::Port(key), Vec::new())]);
@@ -61,6 +69,7 @@ impl Reactor {
                 side.retain(|port| *port != key);
             }
         }
+        self.settle_routes(key);
         self.matrix.remove(Sink::Port(key));
     }
 
