@@ -195,8 +195,12 @@ class QueueVisit:
                 agent=offer.agent, queue=offer.queue, ticket=offer.ticket, fence=offer.fence
             )
         )
+        if not self._request.music:
+            call.start_ringback()
         leg = await self._dial(offer, line)
         if leg is None:
+            if not self._request.music:
+                call.stop_music()
             return None
         if keys is not None:
             keys.cancel()  # what is pressed from now on is meant for others

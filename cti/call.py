@@ -13,6 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from cti.media import Answer, Signal
 from domain.failures import Code, PlatformError
 from domain.ids import CallId, LegId, NodeId, TenantId
 
@@ -184,8 +185,11 @@ class Call(Protocol):
     def start_music(self, clips: Sequence[Clip]) -> None:
         """Play clips in a loop in the background until another media method or `stop_music`."""
 
+    def start_ringback(self) -> None:
+        """Let the caller hear that somebody is being rung, as `start_music` lets it hear music."""
+
     def stop_music(self) -> None:
-        """Stop what `start_music` began."""
+        """Stop what `start_music` or `start_ringback` began."""
 
     async def next_digit(self) -> str:
         """Wait for one key while music plays; takes buffered keys first."""
@@ -197,6 +201,7 @@ class Call(Protocol):
         timeout_ms: int,
         on_ringing: Callable[[RingingLeg], None] | None = None,
         on_progress: Callable[[ProgressingLeg], None] | None = None,
+        on_heard: Callable[[Signal | Answer], None] | None = None,
     ) -> Leg:
         """Ring a phone and return its answered leg, not yet connected to the caller.
 
@@ -204,7 +209,9 @@ class Call(Protocol):
         one trunk after the other. Raises DialError with PHONE_NOT_REGISTERED, PHONE_UNREACHABLE,
         NO_ANSWER, BUSY, DECLINED or FAR_END_REFUSED, and PlatformError where it cannot begin.
         `on_ringing` is called once, when the INVITE has been sent, `on_progress` each time that
-        the far end tells that it rings. A cancelled dial stops ringing.
+        the far end tells that it rings. With `on_heard` the far end's audio is listened to: it is
+        told of tones of the network in early media, of fax machines, and once answered whether a
+        person or a machine has answered. A cancelled dial stops ringing.
         """
 
     async def bridge(

@@ -3,10 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from cti.sdp import DEFAULT_CODECS, Codec, Protection, SrtpPolicy
 
 _OF_BROWSERS = frozenset({"ws", "wss"})
+
+
+class DigitWay(StrEnum):
+    """How keys go to and come from a trunk or phone."""
+
+    AUTO = "auto"
+    """By RFC 4733 where it is negotiated, else as tones in the audio."""
+    RFC4733 = "rfc4733"
+    """By RFC 4733; tones in the audio are not listened for."""
+    INFO = "info"
+    """In SIP INFO (application/dtmf-relay); telephone events are not negotiated."""
+    INBAND = "inband"
+    """As tones in the audio; telephone events are not negotiated."""
+
+    @property
+    def has_events(self) -> bool:
+        """Whether telephone events (RFC 4733) are negotiated."""
+        return self in {DigitWay.AUTO, DigitWay.RFC4733}
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +37,7 @@ class MediaPolicy:
     own_order: bool = False
     """Whether that order chooses among the codecs of an offer; else the order of the offer does."""
     srtp: SrtpPolicy = SrtpPolicy.OFF
+    digits: DigitWay = DigitWay.AUTO
 
     def protection_over(self, transport: str) -> Protection:
         """Return how an offer is protected that goes out by a SIP transport.

@@ -11,6 +11,7 @@ from prometheus_client import Counter
 
 from cti.media import (
     Connection,
+    Detect,
     MediaEngine,
     MediaEvent,
     MediaTimedOut,
@@ -24,7 +25,7 @@ from cti.media import (
     TapEnded,
     TapId,
 )
-from cti.media_policy import PortPlan
+from cti.media_policy import DigitWay, PortPlan
 from cti.sdp import (
     Codec,
     LocalAudio,
@@ -118,8 +119,10 @@ class RtpPort:
         "_streams",
         "_version",
         "agreed",
+        "detect",
         "passing",
         "port_id",
+        "send_key",
         "theirs",
     )
 
@@ -142,12 +145,21 @@ class RtpPort:
         """What the party is told of the other one's video and fax."""
         self.theirs = NOTHING_PASSED
         """What it described of its own, last."""
+        self.detect: frozenset[Detect] = frozenset()
+        """What to listen for in the audio, besides keys; counts from the next `connect` on."""
+        self.send_key: Callable[[str, int], None] | None = None
+        """Sends a key, held for so many ms, by signalling; the party's session sets it."""
         self.port_id, self._number = self._engine.open_port(plan.address.local_ip)
 
     @property
     def is_held(self) -> bool:
         """Whether the party wants to hear nothing: it has put the other one on hold."""
         return self.agreed is not None and self.agreed.is_held
+
+    @property
+    def wants_info(self) -> bool:
+        """Whether keys go to the party by SIP INFO."""
+        return self._plan.policy.digits is DigitWay.INFO
 
     def listen(self, listener: MediaListener) -> None:
         """Send the port's events to `listener`, until PortClosed."""
@@ -215,6 +227,7 @@ class RtpPort:
             preferred,
             srtp=policy.srtp,
             secrets=self._secrets,
+            has_events=policy.digits.has_events,
         )
 
     def _described(self, body: bytes) -> bytes:
@@ -305,8 +318,16 @@ class RtpPort:
                 media_timeout_ms=timeout_ms if agreed.receive and not self.is_held else 0,
                 srtp=agreed.srtp,
                 dtls=agreed.dtls,
+                detect=self.detect | self._heard_keys(agreed),
             ),
         )
+
+    def _heard_keys(self, agreed: Negotiated) -> frozenset[Detect]:
+        """Listen for keys in the audio where they come in no other way: it costs CPU."""
+        way = self._plan.policy.digits
+        has_events = agreed.digit_payload_type is not None
+        wanted = way is DigitWay.INBAND or (way is DigitWay.AUTO and not has_events)
+        return frozenset({Detect.DTMF}) if wanted else frozenset()
 
     def close(self) -> None:
         """Close the port; PortClosed follows."""

@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from cti.media_policy import MediaAddress, MediaAddresses
+from cti.media_policy import DigitWay, MediaAddress, MediaAddresses
 from cti.sdp import SrtpPolicy
 from cti.sip.sessions.session_policy import Reliability, SessionPolicy
 from cti.sip.transports.tls_files import VerifyClient
@@ -308,6 +308,7 @@ class TrunkSettings(_Settings):
         CodecOrder.OURS, description="whose order of codecs counts, where `codecs` are given"
     )
     srtp: SrtpPolicy = Field(SrtpPolicy.OFF, description="whether media is encrypted")
+    digits: DigitWay = Field(DigitWay.AUTO, description="how keys go and come")
     landing_code: LandingCodeSource = LandingCodeSource.NONE
     landing_code_header: HeaderName | None = None
     landing_code_pattern: BoundedPattern | None = None

@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from agents.settings import AgentSettings
-from cti.media_policy import MediaPolicy
+from cti.media_policy import DigitWay, MediaPolicy
 from cti.sdp import SrtpPolicy
 from cti.settings import (
     AccessCodeSettings,
@@ -107,11 +107,13 @@ class TenantSettings(_Settings):
     """Whose order of codecs counts, where `codecs` are given."""
     srtp: SrtpPolicy = SrtpPolicy.OPTIONAL
     """Whether its phones' media is encrypted."""
+    digits: DigitWay = DigitWay.AUTO
+    """How keys go to and come from its phones."""
 
     @property
     def media(self) -> MediaPolicy:
         """The rules of its phones' media."""
-        return media_policy(self.codecs, self.codec_order, self.srtp, MediaPolicy())
+        return media_policy(self.codecs, self.codec_order, self.srtp, self.digits, MediaPolicy())
 
     @property
     def tenant_id(self) -> TenantId:

@@ -10,7 +10,7 @@ import structlog
 
 from cti.call import Clip, Collected
 from cti.calls.digits import Collector, KeyBuffer
-from cti.media import MediaEngine, PlayEnded, PlayId, PortId
+from cti.media import MediaEngine, PlayEnded, PlayId, PortId, Tone
 from domain.failures import Code, PlatformError
 from domain.ids import CallId
 
@@ -108,8 +108,14 @@ class CallerAudio:
         if clips:
             self._engine.play(self._port, [str(clip) for clip in clips], loop=True)
 
+    def start_ringback(self) -> None:
+        """Play the network's ringback tone in the background."""
+        self.give_way()
+        self._music_plays = True
+        self._engine.play_tone(self._port, Tone.RINGBACK)
+
     def stop_music(self) -> None:
-        """Stop what `start_music` began."""
+        """Stop what `start_music` or `start_ringback` began."""
         if self._music_plays:
             self._music_plays = False
             self._engine.stop_play(self._port)

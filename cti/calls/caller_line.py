@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from typing import Protocol
 
-from cti.calls.digits import info_digit
+from cti.calls.digits import INFO_TYPE, info_body, info_digit, info_duration_ms
 from cti.calls.farewell import end_session
 from cti.media import MediaEvent, MediaTimedOut, SecureMediaFailed
 from cti.rtp_port import RtpPort
@@ -24,7 +24,7 @@ class CallerOwner(Protocol):
     def caller_changed(self) -> None:
         """The caller held, resumed, or moved its media."""
 
-    def caller_key(self, key: str) -> None:
+    def caller_key(self, key: str, duration_ms: int) -> None:
         """A key came by signalling."""
 
     def caller_media(self, event: MediaEvent) -> None:
@@ -56,6 +56,7 @@ class CallerLine(SessionObserverBase):
         self._acknowledged: asyncio.Future[None] | None = None
         session.observer = self
         port.listen(self._on_media)
+        port.send_key = self._send_key
 
     def ring(self) -> None:
         """Send 180, once."""
@@ -160,7 +161,7 @@ class CallerLine(SessionObserverBase):
         """A key sent by INFO counts like one sent by RTP."""
         key = info_digit(content_type, body)
         if key is not None:
-            self.owner.caller_key(key)
+            self.owner.caller_key(key, info_duration_ms(body))
 
     def on_refer(self, referral: Referral) -> None:
         """The caller wants the far end to go elsewhere."""
@@ -177,6 +178,9 @@ class CallerLine(SessionObserverBase):
             self.owner.caller_left(Code.CALLER_HUNG_UP, 200, by_caller=True)
         else:
             self.owner.caller_left(Code.CALLER_ABANDONED, 487, by_caller=True)
+
+    def _send_key(self, key: str, duration_ms: int) -> None:
+        self._session.send("INFO", body=info_body(key, duration_ms), content_type=INFO_TYPE)
 
     def _on_media(self, event: MediaEvent) -> None:
         if isinstance(event, MediaTimedOut):

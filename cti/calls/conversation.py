@@ -29,6 +29,7 @@ from domain.ids import LegId, time_ordered_id
 _log = structlog.get_logger(__name__)
 
 _SAMPLE_RATE_HZ = 8000
+_KEY_GAP_MS = 60
 
 # Records know two parties; which of agent and platform ended it is told by the cause.
 _PARTY = {
@@ -198,10 +199,13 @@ class Conversation:
 
     def _become(self, parties: Parties) -> None:
         """Tell the engine what changes: routes first, so that nobody hears a gap."""
-        changes, self._parties = parties.changes(self._parties), parties
+        changes, former, self._parties = parties.changes(self._parties), self._parties, parties
         engine = self._context.router.engine
         if changes.routes:
             engine.set_routes(changes.routes)
+        keys = self._key_routes(former, parties)
+        if keys:
+            engine.set_key_routes(keys)
         if changes.sides is not None and self._recording is not None:
             engine.set_recording_sides(self._recording, *changes.sides)
         music = [str(clip) for clip in self._context.hold_music()]
@@ -210,6 +214,29 @@ class Conversation:
                 engine.play(port, music, loop=True)
         for port in changes.music_ends:
             engine.stop_play(port)
+
+    def _key_routes(self, former: Parties, parties: Parties) -> dict[PortId, tuple[PortId, ...]]:
+        """Return the routes of keys that change; to whom they go by INFO the engine sends none."""
+        before, now = former.keys(), parties.keys()
+        by_info = {port for port, each in self._ports.items() if each.wants_info}
+        return {
+            sink: now.get(sink, ())
+            for sink in {**before, **now}
+            if sink not in by_info and before.get(sink, ()) != now.get(sink, ())
+        }
+
+    def pass_key(self, source: PortId, key: str, duration_ms: int, *, by_info: bool) -> None:
+        """Let the others have a key that came by INFO, or that some of them want by INFO."""
+        for sink, sources in self._parties.keys().items():
+            port = self._ports.get(sink)
+            if port is None or source not in sources:
+                continue
+            if port.wants_info:
+                if port.send_key is not None:
+                    port.send_key(key, duration_ms)
+            elif by_info:
+                engine = self._context.router.engine
+                engine.send_digits(sink, key, tone_ms=duration_ms, gap_ms=_KEY_GAP_MS)
 
     # Recording
 

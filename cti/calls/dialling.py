@@ -12,6 +12,7 @@ from cti.calls.call_context import CallContext
 from cti.calls.fork import PhoneWay, TrunkWay, Way
 from cti.calls.leg import OutgoingLeg
 from cti.identity import parse_user_to_user, user_to_user_header
+from cti.media import Answer, Signal
 from cti.shared.contacts import Binding
 from cti.sip.messages.message import Request
 from cti.sip.messages.uri import NameAddr, SipUri
@@ -58,10 +59,13 @@ async def ring(
     timeout_ms: int,
     on_ringing: Callable[[RingingLeg], None] | None,
     on_progress: Callable[[ProgressingLeg], None] | None,
+    on_heard: Callable[[Signal | Answer], None] | None = None,
 ) -> OutgoingLeg:
     """Ring all branches and return the leg when somebody has answered; DialError when nobody."""
     if on_progress is not None:
         leg.on_progress = partial(on_progress, leg)
+    if on_heard is not None:
+        leg.listen(on_heard)
     try:
         leg.ring()
         if on_ringing is not None:

@@ -11,7 +11,12 @@ from cti.call import Collected, CollectEnd
 
 KEYS = frozenset("0123456789*#ABCD")
 
+INFO_TYPE = "application/dtmf-relay"
+
 _MAX_BUFFERED_KEYS = 64
+
+_KEY_MS = 100
+_MIN_KEY_MS, _MAX_KEY_MS = 40, 10_000
 
 
 class KeyBuffer:
@@ -74,6 +79,21 @@ class Collector:
         if self._digits:
             return Collected(self._digits, CollectEnd.INTER_DIGIT_TIMEOUT)
         return Collected("", CollectEnd.FIRST_DIGIT_TIMEOUT)
+
+
+def info_body(key: str, duration_ms: int) -> bytes:
+    """Return the body of an INFO of type `INFO_TYPE` for a key that was held so long."""
+    return f"Signal={key}\r\nDuration={duration_ms}\r\n".encode("ascii")
+
+
+def info_duration_ms(body: bytes) -> int:
+    """Return how long the key of an INFO was held; what it does not tell is 100 ms."""
+    for line in body[:256].decode("ascii", "replace").splitlines():
+        name, _, value = line.partition("=")
+        text = value.strip()
+        if name.strip().lower() == "duration" and text.isascii() and text.isdigit():
+            return min(max(int(text), _MIN_KEY_MS), _MAX_KEY_MS)
+    return _KEY_MS
 
 
 def info_digit(content_type: str, body: bytes) -> str | None:

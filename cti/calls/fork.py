@@ -191,12 +191,15 @@ class ForkOwner(Protocol):
     def fork_referred(self, referral: Referral) -> None:
         """The far end wants the call to go elsewhere."""
 
+    def fork_info(self, fork: Fork, content_type: str, body: bytes) -> None:
+        """The far end sent an INFO: a key, perhaps."""
+
     def fork_ended(self, fork: Fork, end: SessionEnd) -> None:
         """The branch is over, all its ways have failed or its call has ended."""
 
 
 class Fork(SessionObserverBase):
-    """A branch of a leg. Keys of a phone mean nothing here."""
+    """A branch of a leg."""
 
     def __init__(self, owner: ForkOwner, ways: Iterable[Way] = ()) -> None:
         """A fork without ways takes over a session that came in."""
@@ -269,6 +272,10 @@ class Fork(SessionObserverBase):
     def on_reoffer(self, sdp: bytes) -> bytes | Code:
         """See SessionObserver."""
         return self.owner.fork_reoffered(self, sdp)
+
+    def on_info(self, content_type: str, body: bytes) -> None:
+        """See SessionObserver."""
+        self.owner.fork_info(self, content_type, body)
 
     def on_refer(self, referral: Referral) -> None:
         """See SessionObserver."""

@@ -33,7 +33,7 @@ from cti.calls.dialling import branches_to, hops_left, ring
 from cti.calls.leg import OutgoingLeg
 from cti.calls.parts import OpenParts
 from cti.calls.transfer import Transfer, transfer
-from cti.media import DigitReceived, MediaEvent, PlayEnded, PortClosed, PortFigures
+from cti.media import Answer, DigitReceived, MediaEvent, PlayEnded, PortClosed, PortFigures, Signal
 from cti.rtp_port import RtpPort
 from cti.sdp import Codec
 from cti.settings import AccessCodeSettings
@@ -123,8 +123,11 @@ class InboundCall:
         leg = early_media if isinstance(early_media, OutgoingLeg) else None
         if leg is not None and leg.has_early_media and self._caller.let_hear(_codec_of(leg)):
             caller, far_end = self.caller_port.port_id, leg.port.port_id
-            self.context.router.engine.set_routes({caller: [far_end], far_end: [caller]})
-            self.context.router.engine.stop_play(caller)
+            engine = self.context.router.engine
+            engine.set_routes({caller: [far_end], far_end: [caller]})
+            if not leg.port.wants_info:
+                engine.set_key_routes({far_end: [caller]})
+            engine.stop_play(caller)
         else:
             self._caller.ring()
 
@@ -169,8 +172,13 @@ class InboundCall:
         self._check_answered()
         self._audio.start_music(clips)
 
+    def start_ringback(self) -> None:
+        """Play the network's ringback tone in the background."""
+        self._check_answered()
+        self._audio.start_ringback()
+
     def stop_music(self) -> None:
-        """Stop what `start_music` began."""
+        """Stop what `start_music` or `start_ringback` began."""
         self._audio.stop_music()
 
     async def next_digit(self) -> str:
@@ -185,6 +193,7 @@ class InboundCall:
         timeout_ms: int,
         on_ringing: Callable[[RingingLeg], None] | None = None,
         on_progress: Callable[[ProgressingLeg], None] | None = None,
+        on_heard: Callable[[Signal | Answer], None] | None = None,
         towards: RtpPort | None = None,
     ) -> OutgoingLeg:
         """Ring a phone or an outside number and return its answered leg.
@@ -200,7 +209,11 @@ class InboundCall:
         self._parts.open()
         self._legs.add(leg)
         return await ring(
-            leg, timeout_ms=timeout_ms, on_ringing=on_ringing, on_progress=on_progress
+            leg,
+            timeout_ms=timeout_ms,
+            on_ringing=on_ringing,
+            on_progress=on_progress,
+            on_heard=on_heard,
         )
 
     async def bridge(
@@ -253,14 +266,16 @@ class InboundCall:
         if self.conversation is not None:
             self.conversation.hold_changed()
 
-    def caller_key(self, key: str) -> None:
+    def caller_key(self, key: str, duration_ms: int) -> None:
         """See CallerOwner."""
         self._audio.on_key(key)
+        self._pass_key(self._caller.port, key, duration_ms, by_info=True)
 
     def caller_media(self, event: MediaEvent) -> None:
         """See CallerOwner."""
         if isinstance(event, DigitReceived):
             self._audio.on_key(event.digit)
+            self._pass_key(self.caller_port, event.digit, event.duration_ms, by_info=False)
         elif isinstance(event, PlayEnded):
             self._audio.on_play_ended(event)
         elif isinstance(event, PortClosed):
@@ -289,6 +304,18 @@ class InboundCall:
         """See LegOwner."""
         if leg is self._stand_in:
             self.caller_media(event)
+        elif isinstance(event, DigitReceived):
+            self._pass_key(leg.port, event.digit, event.duration_ms, by_info=False)
+
+    def leg_key(self, leg: OutgoingLeg, key: str, duration_ms: int) -> None:
+        """See LegOwner."""
+        if leg is self._stand_in:
+            self._audio.on_key(key)
+        self._pass_key(leg.port, key, duration_ms, by_info=True)
+
+    def _pass_key(self, port: RtpPort, key: str, duration_ms: int, *, by_info: bool) -> None:
+        if self.conversation is not None:
+            self.conversation.pass_key(port.port_id, key, duration_ms, by_info=by_info)
 
     def leg_changed(self, leg: OutgoingLeg) -> None:  # noqa: ARG002 - both sides are looked at
         """See LegOwner."""

@@ -8,8 +8,19 @@ from typing import Protocol
 
 from cti.call import CallInfo, DialError, DialTarget, HangUpParty
 from cti.calls.call_context import CallContext, media_figures
+from cti.calls.digits import INFO_TYPE, info_body, info_digit, info_duration_ms
 from cti.calls.fork import Fork, Way
-from cti.media import MediaEvent, MediaTimedOut, PortClosed, SecureMediaFailed
+from cti.media import (
+    Answer,
+    AnswerJudged,
+    Detect,
+    MediaEvent,
+    MediaTimedOut,
+    PortClosed,
+    SecureMediaFailed,
+    Signal,
+    ToneDetected,
+)
 from cti.media_policy import PortPlan
 from cti.rtp_port import RtpPort
 from cti.sdp import Codec
@@ -37,6 +48,8 @@ _TOLD_AS: dict[Code, Code] = {
     Code.PHONE_UNREACHABLE: Code.PHONE_UNREACHABLE,
 }
 _RANK = list(dict.fromkeys(_TOLD_AS.values()))
+_WHILE_RINGING = frozenset({Detect.PROGRESS, Detect.FAX})
+_ONCE_ANSWERED = frozenset({Detect.ANSWER, Detect.FAX})
 # What a caller may be told as it was said; the rest concerns our side of the call only.
 _RELAYED = frozenset({403, 404, 408, 410, 480, 484, 486, 488, 503, 600, 603, 604, 606})
 
@@ -48,6 +61,9 @@ class LegOwner(Protocol):
 
     def leg_media(self, leg: OutgoingLeg, event: MediaEvent) -> None:
         """Keys and prompts of the leg's port."""
+
+    def leg_key(self, leg: OutgoingLeg, key: str, duration_ms: int) -> None:
+        """A key came by signalling."""
 
     def leg_changed(self, leg: OutgoingLeg) -> None:
         """The leg was put on hold, resumed, or moved."""
@@ -96,6 +112,7 @@ class OutgoingLeg:
         self._outcome: asyncio.Future[Code | None] = loop.create_future()
         self.on_progress: Callable[[], None] = _nobody_listens
         """Told each time that it rings; whoever dials may put another function here."""
+        self._on_heard: Callable[[Signal | Answer], None] | None = None
         self._branches = [*branches]
         self._preferred = preferred
         self._ports: dict[PortPlan, RtpPort] = {}
@@ -131,6 +148,12 @@ class OutgoingLeg:
         if not self.target.outside:
             return True
         return self._context.may_trunk_transfer(self.owner.info.tenant, self._trunk)
+
+    def listen(self, on_heard: Callable[[Signal | Answer], None]) -> None:
+        """Tell what is recognised in the far end's audio; before `ring`."""
+        self._on_heard = on_heard
+        for port in self._ports.values():
+            port.detect = _WHILE_RINGING
 
     def ring(self) -> None:
         """Ring all branches."""
@@ -283,6 +306,12 @@ class OutgoingLeg:
         else:
             referral.refuse(Code.STATE_FORBIDS)
 
+    def fork_info(self, fork: Fork, content_type: str, body: bytes) -> None:
+        """A key sent by INFO counts like one sent by RTP."""
+        key = info_digit(content_type, body)
+        if key is not None and fork is self._winner:
+            self.owner.leg_key(self, key, info_duration_ms(body))
+
     def fork_ended(self, fork: Fork, end: SessionEnd) -> None:
         """A branch is gone: the leg too when it was the one that talks, or the last to ring."""
         if self.is_ended:
@@ -318,6 +347,9 @@ class OutgoingLeg:
         if port is None:
             port = self._ports[plan] = self._context.open_port(plan)
             port.prefer(self._preferred)
+            port.send_key = self._send_key
+            if self._on_heard is not None:
+                port.detect = _WHILE_RINGING
         return port
 
     def _port_of(self, fork: Fork) -> RtpPort:
@@ -328,6 +360,11 @@ class OutgoingLeg:
         context = self._context
         plan = context.plan_towards(self.owner.info.tenant, "", session)
         return self._port_for(plan)
+
+    def _send_key(self, key: str, duration_ms: int) -> None:
+        if self._winner is not None and self._winner.session is not None:
+            body = info_body(key, duration_ms)
+            self._winner.session.send("INFO", body=body, content_type=INFO_TYPE)
 
     def _use(self, port: RtpPort) -> None:
         """Be heard and listened to at this port from now on."""
@@ -351,6 +388,9 @@ class OutgoingLeg:
             if other is not self._winner:
                 other.end(Code.FLOW_ENDED)
         self._close_others()
+        if self._on_heard is not None:
+            self.port.detect = _ONCE_ANSWERED
+            self.port.connect()
         if not self._outcome.done():
             self._outcome.set_result(None)
 
@@ -375,6 +415,9 @@ class OutgoingLeg:
             self.hang_up(Code.MEDIA_TIMEOUT)
         elif isinstance(event, SecureMediaFailed):
             self.hang_up(Code.SECURE_MEDIA_FAILED)
+        elif isinstance(event, ToneDetected | AnswerJudged):
+            if self._on_heard is not None:
+                self._on_heard(event.signal if isinstance(event, ToneDetected) else event.answer)
         else:
             self.owner.leg_media(self, event)
 

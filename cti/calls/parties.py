@@ -28,6 +28,7 @@ class Part(StrEnum):
     """A supervisor who has barged in: hears all, is heard by all (插入)."""
 
 
+_PRESSING = frozenset({Part.CUSTOMER, Part.AGENT, Part.CONSULTANT})
 _TALKERS = frozenset({Part.CUSTOMER, Part.AGENT, Part.CONSULTANT, Part.SPEAKER})
 
 
@@ -98,6 +99,15 @@ class Parties:
     def routes(self) -> dict[PortId, tuple[PortId, ...]]:
         """Return whom each party hears."""
         return {member.port: self.heard_by(member.port) for member in self.members}
+
+    def keys(self) -> dict[PortId, tuple[PortId, ...]]:
+        """Return whose keys each party gets: supervisors neither send nor get any."""
+        pressing = {member.port for member in self.members if member.part in _PRESSING}
+        return {
+            member.port: tuple(port for port in self.heard_by(member.port) if port in pressing)
+            for member in self.members
+            if member.port in pressing
+        }
 
     def hear_music(self) -> tuple[PortId, ...]:
         """Return who hears music: who was told to wait, and who waits for phones that hold."""

@@ -128,6 +128,8 @@ class LocalAudio:
     direction: Direction = Direction.SENDRECV
     srtp: SrtpPolicy = SrtpPolicy.OFF
     secrets: LocalSecrets = field(default_factory=LocalSecrets)
+    has_events: bool = True
+    """Whether keys may go as telephone events (RFC 4733)."""
 
     @property
     def in_order(self) -> list[Codec]:
@@ -202,6 +204,8 @@ def _offered(
     local: LocalAudio, protection: Protection, before: Stream | None, mid: str
 ) -> Iterator[str]:
     formats, events = offered_formats(local.in_order, before)
+    if not local.has_events:
+        events = []
     protocol = PROTOCOL_OF[protection]
     if before is not None and protection in _accepted_as(before):
         protocol = before.protocol
@@ -270,7 +274,7 @@ def _other(stream: Stream, others: dict[str, Sequence[str]]) -> Sequence[str]:
 def _answered(
     offer: Sdp, stream: Stream, chosen: Format, how: _Protected, local: LocalAudio
 ) -> Negotiated:
-    events = events_for(chosen.codec, events_of(stream))
+    events = events_for(chosen.codec, events_of(stream)) if local.has_events else None
     digits = events.payload_type if events is not None else None
     has_noise = has_comfort_noise(stream, chosen.codec)
     agreed = Negotiated(
@@ -301,7 +305,7 @@ def _answer_lines(
     stream: Stream, chosen: Format, how: _Protected, agreed: Negotiated, local: LocalAudio
 ) -> Iterator[str]:
     offered = events_for(chosen.codec, events_of(stream))
-    events = [] if offered is None else [offered]
+    events = [] if offered is None or not local.has_events else [offered]
     has_noise = agreed.comfort_noise_payload_type is not None
     yield _media_line(local.port, stream.protocol, [chosen], events, has_noise=has_noise)
     yield from format_lines([chosen], events, has_noise=has_noise)

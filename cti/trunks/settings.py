@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from cti.media_policy import MediaPolicy
+from cti.media_policy import DigitWay, MediaPolicy
 from cti.sdp import Codec, SrtpPolicy
 from cti.sip.messages.syntax import SipSyntaxError
 from cti.sip.messages.uri import SipUri
@@ -126,12 +126,16 @@ class CodecOrder(StrEnum):
 
 
 def media_policy(
-    codecs: list[Codec], order: CodecOrder, srtp: SrtpPolicy, others: MediaPolicy
+    codecs: list[Codec],
+    order: CodecOrder,
+    srtp: SrtpPolicy,
+    digits: DigitWay,
+    others: MediaPolicy,
 ) -> MediaPolicy:
     """Return the rules of media; codecs that are not named are those of `others`."""
     if not codecs:
-        return replace(others, srtp=srtp)
-    return MediaPolicy(tuple(codecs), order is CodecOrder.OURS, srtp)
+        return replace(others, srtp=srtp, digits=digits)
+    return MediaPolicy(tuple(codecs), order is CodecOrder.OURS, srtp, digits)
 
 
 class LandingCodeSource(StrEnum):

@@ -81,7 +81,11 @@ class Trunk:
         self.needs_digest = settings.authentication is TrunkAuthentication.DIGEST
         self.needs_certificate = settings.authentication is TrunkAuthentication.CERTIFICATE
         self.media = media_policy(
-            settings.codecs, settings.codec_order, settings.srtp, media or MediaPolicy()
+            settings.codecs,
+            settings.codec_order,
+            settings.srtp,
+            settings.digits,
+            media or MediaPolicy(),
         )
         self.landing_code: LandingCodeSource = settings.landing_code
         pattern = settings.landing_code_pattern

@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cti.call import Collected, CollectEnd
-from cti.calls.digits import KEYS, Collector, KeyBuffer, info_digit
+from cti.calls.digits import (
+    INFO_TYPE,
+    KEYS,
+    Collector,
+    KeyBuffer,
+    info_body,
+    info_digit,
+    info_duration_ms,
+)
 
 
 def collector(max_digits: int = 3, terminators: str = "#") -> Collector:
@@ -84,3 +92,25 @@ def test_info(content_type: str, body: bytes, key: str | None) -> None:
 def test_info_survives_everything(content_type: str, body: bytes) -> None:
     for kind in (content_type, "application/dtmf", "application/dtmf-relay"):
         assert info_digit(kind, body) in KEYS | {None}
+
+
+@pytest.mark.parametrize(
+    ("body", "duration_ms"),
+    [
+        (b"Signal=5\r\nDuration=160\r\n", 160),
+        (b"Signal=5\nduration = 250", 250),
+        (b"Signal=5", 100),
+        (b"Signal=5\r\nDuration=-3\r\n", 100),
+        (b"Signal=5\r\nDuration=\xb2\r\n", 100),
+        (b"Signal=5\r\nDuration=1\r\n", 40),
+        (b"Signal=5\r\nDuration=99999999999\r\n", 10_000),
+    ],
+)
+def test_how_long_the_key_of_an_info_was_held(body: bytes, duration_ms: int) -> None:
+    assert info_duration_ms(body) == duration_ms
+
+
+@pytest.mark.parametrize("key", "0123456789*#ABCD")
+def test_what_is_sent_by_info_is_understood(key: str) -> None:
+    body = info_body(key, 120)
+    assert (info_digit(INFO_TYPE, body), info_duration_ms(body)) == (key, 120)

@@ -94,6 +94,16 @@ def test_both_talk() -> None:
     assert parties.sides() == ((CUSTOMER,), (AGENT,))
 
 
+def test_supervisors_neither_send_nor_get_keys() -> None:
+    talking = _talking()
+    assert talking.keys() == {CUSTOMER: (AGENT,), AGENT: (CUSTOMER,)}
+    for part in (Part.LISTENER, Part.WHISPERER, Part.SPEAKER):
+        assert talking.put(BOSS, part).keys() == talking.keys()
+    together = talking.put(EXPERT, Part.CONSULTANT)
+    assert together.keys()[CUSTOMER] == (AGENT, EXPERT)
+    assert together.hold(CUSTOMER, waits=True).keys()[AGENT] == (EXPERT,)
+
+
 def test_a_customer_on_hold_hears_only_music() -> None:
     parties = _talking().hold(CUSTOMER, waits=True)
     assert parties.routes() == {CUSTOMER: (), AGENT: ()}

@@ -31,6 +31,7 @@ from cti.call import (
     RingingLeg,
 )
 from cti.calls.digits import Collector, KeyBuffer
+from cti.media import Answer, Signal
 from domain.failures import Code, PlatformError
 from domain.ids import CallId, LegId, NodeId, TenantId, new_call_id
 from tests.fakes.turn import turn
@@ -265,6 +266,10 @@ class FakeCall:
         self.actions.append("music " + " ".join(self.music))
         self.music_started.set()
 
+    def start_ringback(self) -> None:
+        self.music = ["ringback"]
+        self.actions.append("ringback")
+
     def stop_music(self) -> None:
         self.music = []
 
@@ -282,6 +287,7 @@ class FakeCall:
         timeout_ms: int,
         on_ringing: Callable[[RingingLeg], None] | None = None,
         on_progress: Callable[[ProgressingLeg], None] | None = None,
+        on_heard: Callable[[Signal | Answer], None] | None = None,
     ) -> FakeLeg:
         self._check_alive()
         self.actions.append(f"dial {target.user}")

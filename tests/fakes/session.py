@@ -67,8 +67,13 @@ class FakeSession:
         self.over = False
         self.acknowledges_at_once = True
         self.talk_result: bool | None = True
+        self.infos: list[bytes] = []
 
     # What call control does
+
+    def send(self, method: str, *, body: bytes, content_type: str) -> None:
+        assert (method, content_type) == ("INFO", "application/dtmf-relay")
+        self.infos.append(body)
 
     def accept(self, sdp: bytes) -> None:
         self.accepted_sdp = sdp

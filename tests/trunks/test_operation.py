@@ -130,6 +130,9 @@ class Caller:
     def fork_referred(self, referral: Referral) -> None:
         """See ForkOwner."""
 
+    def fork_info(self, fork: Fork, content_type: str, body: bytes) -> None:
+        """See ForkOwner."""
+
     def fork_ended(self, fork: Fork, end: SessionEnd) -> None:
         self.outcome.set_result(end.code)
 
