@@ -117,8 +117,8 @@ class SoakResult:
             "recordings not ended": counts["recordings"] - counts["recordings ended"],
             "recordings of a wrong length": counts["recordings of a wrong length"],
             "ports left open": self.after.ports,
-            "descriptors leaked": self.after.descriptors - self.before.descriptors,
-            "threads leaked": self.after.threads - self.before.threads,
+            "descriptors leaked": max(0, self.after.descriptors - self.before.descriptors),
+            "threads leaked": max(0, self.after.threads - self.before.threads),
         }
         faults = [f"{name}: {count}" for name, count in found.items() if count]
         return faults + self.errors

@@ -1,15 +1,17 @@
-//! Measures pacing and CPU of the engine under load, beside bare system calls.
+//! Measures pacing, CPU and memory of the engine under load, beside bare system calls.
 //!
-//! `cargo run --release --no-default-features --example rtp_load -- PORTS SECONDS [ivr|bridge]`
+//! `cargo run --release --no-default-features --example rtp_load -- PORTS SECONDS [MODE]`
 //!
 //! One engine serves PORTS calls, a second one plays their far ends; both send and receive 50
-//! packets a second and port. `ivr` plays a looped prompt to each call; `bridge` bridges the calls
-//! in pairs and records every pair. Everything stays on 127.0.0.1.
+//! packets a second and port. The modes are `ivr` (a looped prompt to each call), `ivr-recorded`
+//! (and every call is recorded), `bridged` (the calls talk in pairs) and `recorded` (and every pair
+//! is recorded). Bare system calls on as many sockets are measured every second of the run, so that
+//! both meet the same noise. Everything stays on 127.0.0.1 and 127.0.0.2.
 
 use std::error::Error;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use _media::clock;
@@ -18,57 +20,115 @@ use _media::event::{Command, Connection, Detect, PortId};
 use _media::handle::{EngineHandle, PortRange};
 use _media::rtp::Pt;
 use _media::socket::RtpSocket;
-use _media::wav;
+use _media::wav::{self, Form};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const SETTLE: Duration = Duration::from_secs(2);
-/// Packets each pair of the bare measurement passes on.
-const BARE_ROUNDS: u32 = 100;
-const MAX_PORTS: u16 = 5000;
+/// The bare calls have an address of their own, where every number is free.
+const BARE_HOST: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+const FIRST_BARE_PORT: u16 = 10_000;
+const SETTLE_ROUNDS: usize = 2;
+const SECOND: Duration = Duration::from_secs(1);
+const MAX_PORTS: u16 = 8000;
 const MAX_SECONDS: u64 = 60;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
+/// What the calls do.
+#[derive(Clone, Copy)]
+struct Mode {
+    bridged: bool,
+    recorded: bool,
+}
+
+impl Mode {
+    fn named(name: &str) -> Option<Self> {
+        let (bridged, recorded) = match name {
+            "ivr" => (false, false),
+            "ivr-recorded" => (false, true),
+            "bridged" => (true, false),
+            "recorded" => (true, true),
+            _ => return None,
+        };
+        Some(Self { bridged, recorded })
+    }
+}
+
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [ports, seconds, rest @ ..] = &arguments[..] else {
-        return Err("usage: rtp_load PORTS SECONDS [ivr|bridge]".into());
+        return Err("usage: rtp_load PORTS SECONDS [ivr|ivr-recorded|bridged|recorded]".into());
     };
     let ports = ports.parse::<u16>()?.min(MAX_PORTS);
-    let seconds = seconds.parse::<u64>()?.min(MAX_SECONDS);
-    let bridged = rest.first().is_some_and(|mode| mode == "bridge");
-    let bare_us = bare_packet_us(ports)?;
+    let seconds = seconds.parse::<u64>()?.clamp(1, MAX_SECONDS);
+    let mode = rest.first().map_or("ivr", String::as_str);
+    let mode = Mode::named(mode).ok_or("unknown mode")?;
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?;
 
     let directory = std::env::temp_dir().join(format!("rtp-load-{}", std::process::id()));
     fs::create_dir_all(&directory)?;
+    let measured = measure(ports, seconds, mode, &directory);
+    fs::remove_dir_all(&directory)?;
+    measured
+}
+
+fn measure(ports: u16, seconds: u64, mode: Mode, directory: &Path) -> Result<()> {
     let prompt = write_prompt(&directory.join("prompt.wav"))?;
-    let engine = start(10_000)?;
+    let mut bare = BareCalls::open(ports)?;
     let far_ends = start(30_000)?;
-    let calls = connect(&engine, &far_ends, ports)?;
-    for (port, far_port) in &calls {
+    let far = open(&far_ends, ports)?;
+    let engine = start(10_000)?;
+    let before_kib = resident_kib()?;
+    let near = open(&engine, ports)?;
+    for ((port, number), (far_port, far_number)) in near.iter().zip(&far) {
+        engine.connect(*port, connection(*far_number));
+        far_ends.connect(*far_port, connection(*number));
         far_ends.play(*far_port, vec![prompt.clone()], true);
-        if !bridged {
+        if !mode.bridged {
             engine.play(*port, vec![prompt.clone()], true);
         }
     }
-    if bridged {
-        for (index, pair) in calls.chunks_exact(2).enumerate() {
-            let (one, other) = (pair[0].0, pair[1].0);
-            engine.send(Command::SetRoutes(vec![(one, vec![other]), (other, vec![one])]));
-            let path = directory.join(format!("{index}.wav"));
-            engine.start_recording(path, wav::Form::Pcm16, vec![one], Some(vec![other]));
-        }
-    }
+    route(&engine, &near, mode, directory);
     let settled = clock::now() + SETTLE;
     clock::sleep_until(settled);
     let before = figures(&engine);
-    clock::sleep_until(settled + Duration::from_secs(seconds));
+    let mut bare_us = Vec::new();
+    for second in 1..=seconds {
+        bare_us.push(bare.packet_us()?);
+        clock::sleep_until(settled + SECOND * second as u32);
+    }
     let after = figures(&engine);
-    report(&before, &after, ports, seconds, bare_us);
+    bare_us.sort_by(f64::total_cmp);
+    report(&before, &after, ports, seconds, bare_us[bare_us.len() / 2]);
+    let grown_kib = resident_kib()?.saturating_sub(before_kib);
+    println!(
+        "  memory: {:.1} KiB a call, its far end included",
+        grown_kib as f64 / f64::from(ports)
+    );
     engine.shutdown();
     far_ends.shutdown();
-    fs::remove_dir_all(&directory)?;
     Ok(())
+}
+
+/// Bridges and records as the mode says.
+fn route(engine: &EngineHandle, ports: &[(PortId, u16)], mode: Mode, directory: &Path) {
+    let ports: Vec<PortId> = ports.iter().map(|(port, _)| *port).collect();
+    let path = |port: PortId| directory.join(format!("{}.wav", port.0));
+    if mode.bridged {
+        for pair in ports.chunks_exact(2) {
+            let (one, other) = (pair[0], pair[1]);
+            engine.send(Command::SetRoutes(vec![(one, vec![other]), (other, vec![one])]));
+            if mode.recorded {
+                engine.start_recording(path(one), Form::Pcm16, vec![one], Some(vec![other]));
+            }
+        }
+    } else if mode.recorded {
+        for port in ports {
+            engine.start_recording(path(port), Form::Pcm16, vec![port], None);
+        }
+    }
 }
 
 fn start(first: u16) -> Result<EngineHandle> {
@@ -86,58 +146,70 @@ fn write_prompt(path: &PathBuf) -> Result<PathBuf> {
     Ok(path.clone())
 }
 
-/// Opens the ports of both engines and connects them one to one.
-fn connect(
-    engine: &EngineHandle,
-    far_ends: &EngineHandle,
-    ports: u16,
-) -> Result<Vec<(PortId, PortId)>> {
-    let mut calls = Vec::new();
-    for _ in 0..ports {
-        let (port, number) = engine.open_port(LOCALHOST).map_err(|error| format!("{error:?}"))?;
-        let (far_port, far_number) =
-            far_ends.open_port(LOCALHOST).map_err(|error| format!("{error:?}"))?;
-        for (side, id, remote) in [(engine, port, far_number), (far_ends, far_port, number)] {
-            let connection = Connection {
-                remote: SocketAddr::new(LOCALHOST, remote),
-                codec: Codec::Pcma,
-                payload_type: Pt(8),
-                digit_pt: Some(Pt(101)),
-                packet_time_ms: 20,
-                send: true,
-                receive: true,
-                media_timeout_ms: 0,
-                security: None,
-                detect: Detect::default(),
-            };
-            side.connect(id, connection);
-        }
-        calls.push((port, far_port));
-    }
-    Ok(calls)
+/// Opens ports; returns them with their numbers.
+fn open(engine: &EngineHandle, ports: u16) -> Result<Vec<(PortId, u16)>> {
+    let opened = (0..ports).map(|_| engine.open_port(LOCALHOST));
+    Ok(opened.collect::<std::result::Result<_, _>>().map_err(|error| format!("{error:?}"))?)
 }
 
-/// CPU of one packet sent or received by a bare system call, on as many pairs of sockets.
-fn bare_packet_us(pairs: u16) -> Result<f64> {
-    let sockets: Vec<RtpSocket> = (50_000..u16::MAX)
-        .filter_map(|port| RtpSocket::bind(SocketAddr::new(LOCALHOST, port)).ok())
-        .take(usize::from(pairs) * 2)
-        .collect();
-    let datagram = [0x80; 172];
-    let mut buffer = [0; 1500];
-    let mut packets = 0u32;
-    let started = clock::thread_cpu();
-    for _ in 0..BARE_ROUNDS {
-        for pair in sockets.chunks_exact(2) {
-            pair[0].send(&datagram, &SocketAddr::new(LOCALHOST, pair[1].port()))?;
+fn connection(far_number: u16) -> Connection {
+    Connection {
+        remote: SocketAddr::new(LOCALHOST, far_number),
+        codec: Codec::Pcma,
+        payload_type: Pt(8),
+        digit_pt: Some(Pt(101)),
+        packet_time_ms: 20,
+        send: true,
+        receive: true,
+        media_timeout_ms: 0,
+        security: None,
+        detect: Detect::default(),
+    }
+}
+
+/// Resident memory of this process.
+fn resident_kib() -> Result<u64> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()).ok_or("no VmRSS")?;
+    Ok(kib.parse()?)
+}
+
+/// As many pairs of sockets as there are calls, for bare `sendto` and `recvfrom`.
+struct BareCalls {
+    sockets: Vec<RtpSocket>,
+}
+
+impl BareCalls {
+    fn open(pairs: u16) -> Result<Self> {
+        let sockets = (FIRST_BARE_PORT..u16::MAX)
+            .filter_map(|port| RtpSocket::bind(SocketAddr::new(BARE_HOST, port)).ok())
+            .take(usize::from(pairs) * 2)
+            .collect();
+        let mut calls = Self { sockets };
+        for _ in 0..SETTLE_ROUNDS {
+            calls.packet_us()?;
         }
-        for pair in sockets.chunks_exact(2) {
+        Ok(calls)
+    }
+
+    /// CPU of one packet sent or received.
+    fn packet_us(&mut self) -> Result<f64> {
+        let datagram = [0x80; 172];
+        let mut buffer = [0; 1500];
+        let mut packets = 0u32;
+        let started = clock::thread_cpu();
+        for pair in self.sockets.chunks_exact_mut(2) {
+            let to = SocketAddr::new(BARE_HOST, pair[1].port());
+            pair[0].send(&datagram, &to)?;
+        }
+        for pair in self.sockets.chunks_exact(2) {
             pair[1].receive(&mut buffer)?;
             packets += 2;
         }
+        let used = clock::thread_cpu() - started;
+        Ok(used.as_secs_f64() * 1e6 / f64::from(packets))
     }
-    let used = clock::thread_cpu() - started;
-    Ok(used.as_secs_f64() * 1e6 / f64::from(packets))
 }
 
 fn figures(engine: &EngineHandle) -> Vec<(&'static str, u64)> {

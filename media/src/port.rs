@@ -84,6 +84,12 @@ impl Port {
         self.receiving.count_invalid();
     }
 
+    /// The one source that would be believed now; None when another one could take its place.
+    #[must_use]
+    pub fn sole_source(&self, now: Now) -> Option<SocketAddr> {
+        self.receiving.sole_source(now)
+    }
+
     /// What was counted.
     #[must_use]
     pub fn figures(&self) -> PortFigures {

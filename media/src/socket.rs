@@ -7,8 +7,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketAddrAny, SocketFlags, SocketType, bind, ipproto,
-    recvfrom, sendto, socket_with, sockopt,
+    AddressFamily, RecvFlags, SendFlags, SocketAddrAny, SocketFlags, SocketType, bind, connect,
+    connect_unspec, ipproto, recvfrom, send, sendto, socket_with, sockopt,
 };
 
 use crate::clock::Now;
@@ -16,11 +16,16 @@ use crate::clock::Now;
 /// DSCP EF, RFC 3246: the class of voice, shifted over the ECN bits.
 const EXPEDITED_FORWARDING: u8 = 46 << 2;
 
-/// A bound, non-blocking UDP socket.
+/// How packets leave: what is lost is lost, and nobody waits.
+const SEND: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
+
+/// A bound, non-blocking UDP socket. It can be tied to the one address it hears and sends to,
+/// which spares the kernel the look-up of a route for every packet.
 #[derive(Debug)]
 pub struct RtpSocket {
     fd: OwnedFd,
     port: u16,
+    tied_to: Option<SocketAddr>,
 }
 
 impl RtpSocket {
@@ -39,7 +44,7 @@ impl RtpSocket {
             sockopt::set_ipv6_tclass(&fd, EXPEDITED_FORWARDING.into())
         };
         bind(&fd, &local)?;
-        Ok(Self { fd, port: local.port() })
+        Ok(Self { fd, port: local.port(), tied_to: None })
     }
 
     /// The local port number.
@@ -48,10 +53,27 @@ impl RtpSocket {
         self.port
     }
 
+    /// The only address it hears; None when it hears everybody.
+    #[must_use]
+    pub fn tied_to(&self) -> Option<SocketAddr> {
+        self.tied_to
+    }
+
+    /// Ties it to an address, or lets it hear everybody again.
+    pub fn tie(&mut self, to: Option<SocketAddr>) {
+        let tied = match to {
+            Some(to) => connect(&self.fd, &to),
+            None => connect_unspec(&self.fd),
+        };
+        // A route may be missing. A socket that is not tied can do all that a tied one can.
+        self.tied_to = to.filter(|_| tied.is_ok());
+    }
+
     /// Receives one datagram; its length may exceed the buffer.
     ///
     /// # Errors
-    /// `WouldBlock` when there is none.
+    /// `WouldBlock` when there is none. On a tied socket also what ICMP has told of the far end,
+    /// once; it is no reason to give up.
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         let (_, len, from) = recvfrom(&self.fd, buffer, RecvFlags::TRUNC)?;
         let from = from.and_then(|from: SocketAddrAny| SocketAddr::try_from(from).ok());
@@ -62,8 +84,15 @@ impl RtpSocket {
     ///
     /// # Errors
     /// Whatever the kernel says; the datagram is lost then.
-    pub fn send(&self, datagram: &[u8], to: &SocketAddr) -> io::Result<()> {
-        sendto(&self.fd, datagram, SendFlags::DONTWAIT | SendFlags::NOSIGNAL, to)?;
+    pub fn send(&mut self, datagram: &[u8], to: &SocketAddr) -> io::Result<()> {
+        if self.tied_to == Some(*to) {
+            if send(&self.fd, datagram, SEND).is_ok() {
+                return Ok(());
+            }
+            // It may only be that an earlier packet was refused by a far end that has gone.
+            self.tie(None);
+        }
+        sendto(&self.fd, datagram, SEND, to)?;
         Ok(())
     }
 }
@@ -134,14 +163,46 @@ mod tests {
         assert_eq!(numbers.take(start + Duration::from_secs(2)), Some(10_004));
     }
 
+    /// A socket, unless the system is without IPv6.
+    fn bound(ip: IpAddr) -> Option<(RtpSocket, SocketAddr)> {
+        let socket = (0..200)
+            .find_map(|step| RtpSocket::bind(SocketAddr::new(ip, 42_000 + step * 2)).ok())?;
+        let own = SocketAddr::new(ip, socket.port());
+        Some((socket, own))
+    }
+
+    #[test]
+    fn a_tied_socket_hears_one_and_is_freed_when_refused() {
+        let mut buffer = [0; 16];
+        for ip in ["127.0.0.1", "::1"] {
+            let ip: IpAddr = ip.parse().unwrap();
+            let [Some((mut socket, own)), Some((mut far, address)), Some((mut other, _))] =
+                [bound(ip), bound(ip), bound(ip)]
+            else {
+                continue;
+            };
+            socket.tie(Some(address));
+            assert_eq!(socket.tied_to(), Some(address));
+            far.send(b"voice", &own).unwrap();
+            other.send(b"stray", &own).unwrap();
+            assert_eq!(socket.receive(&mut buffer).unwrap(), (5, address));
+            assert!(socket.receive(&mut buffer).is_err());
+            socket.send(b"voice", &address).unwrap();
+            assert_eq!(far.receive(&mut buffer).unwrap(), (5, own));
+            // The far end goes: the first packet is refused, the second one learns of it.
+            drop(far);
+            socket.send(b"voice", &address).unwrap();
+            socket.send(b"voice", &address).unwrap();
+            assert_eq!(socket.tied_to(), None);
+            other.send(b"now heard", &own).unwrap();
+            assert_eq!(socket.receive(&mut buffer).unwrap().0, 9);
+        }
+    }
+
     #[test]
     fn datagrams_pass_in_both_families() {
         for ip in ["127.0.0.1", "::1"] {
-            let ip: IpAddr = ip.parse().unwrap();
-            let bound = (0..200)
-                .find_map(|step| RtpSocket::bind(SocketAddr::new(ip, 42_000 + step * 2)).ok());
-            let Some(socket) = bound else { continue }; // a system without IPv6
-            let own = SocketAddr::new(ip, socket.port());
+            let Some((mut socket, own)) = bound(ip.parse().unwrap()) else { continue };
             socket.send(b"voice", &own).unwrap();
             let mut buffer = [0; 16];
             assert_eq!(socket.receive(&mut buffer).unwrap(), (5, own));

@@ -160,6 +160,31 @@ async def test_packets_follow_the_port_the_far_end_sends_from(engine: RtpEngine)
     await actual.wait(3)
 
 
+async def test_a_far_end_that_moves_in_the_midst_of_a_call_is_followed(engine: RtpEngine) -> None:
+    first, second = await Peer.open(), await Peer.open()
+    port, number = engine.open_port("127.0.0.1")
+    connect(engine, port, first.port)
+    # Long enough for the socket to be tied to where it is called from.
+    voice = [rtp(8, index, index * FRAME, PCMA_SILENCE) for index in range(80)]
+    await first.stream(number, voice)
+    moved = [rtp(8, 80 + index, (80 + index) * FRAME, PCMA_SILENCE) for index in range(30)]
+    await second.stream(number, moved)
+    await second.wait(3)
+
+
+async def test_a_far_end_that_has_gone_and_comes_back_is_reached(engine: RtpEngine) -> None:
+    peer, port, number = await _called(engine)
+    voice = [rtp(8, index, index * FRAME, PCMA_SILENCE) for index in range(80)]
+    await peer.stream(number, voice)
+    peer.transport.close()
+    before = engine.figures()["packets_sent"]
+    while engine.figures()["packets_sent"] < before + 20:
+        await asyncio.sleep(0.02)
+    back = await Peer.open()
+    connect(engine, port, back.port)
+    await back.wait(10)
+
+
 async def test_missing_media_is_reported(engine: RtpEngine, events: Events) -> None:
     peer, port, number = await _called(engine, media_timeout_ms=100)
     await events.wait(MediaTimedOut, port=port)

@@ -161,6 +161,12 @@ impl Receiving {
         self.latched
     }
 
+    /// The one source that would be believed now; None when another one could take its place.
+    #[must_use]
+    pub fn sole_source(&self, now: Now) -> Option<SocketAddr> {
+        self.latched.filter(|_| now.saturating_sub(self.last_packet) < LATCH_HOLD)
+    }
+
     /// Takes over what was negotiated.
     pub fn connect(&mut self, former: Option<&Connection>, connection: &Connection, now: Now) {
         if former.map(|former| former.remote) != Some(connection.remote) {

@@ -12,6 +12,9 @@ use crate::secure::srtp::MAX_OVERHEAD;
 use crate::secure::{Outcome, Received, Refusal, SecureMedia};
 use crate::socket::RtpSocket;
 
+/// Rounds of the wheel between two looks at whether a socket can be tied, 1.28 s.
+const TIE_EVERY_ROUNDS: u64 = 64;
+
 /// What became of a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Taken {
@@ -70,7 +73,7 @@ impl Entry {
         let Some(secure) = &mut self.secure else {
             return accepted(self.port.receive(datagram, from, now, events));
         };
-        let socket = &self.socket;
+        let socket = &mut self.socket;
         // What is lost here is sent again, as if the network had lost it.
         let mut send = |octets: &[u8], to| {
             let _sent = socket.send(octets, &to);
@@ -96,7 +99,7 @@ impl Entry {
     /// The receiving half of a tick.
     pub(super) fn tick_receive(&mut self, round: u64, now: Now, events: &mut Vec<Event>) {
         if let Some(secure) = &mut self.secure {
-            let socket = &self.socket;
+            let socket = &mut self.socket;
             secure.poll(now, &mut |octets, to| {
                 let _sent = socket.send(octets, &to);
             });
@@ -106,6 +109,21 @@ impl Entry {
             events.push(Event::MediaTimedOut(self.port.id()));
         }
         self.port.tick_receive(round, now, events);
+        self.tie_socket(round, now);
+    }
+
+    /// Ties the socket to the far end while it is heard: every other source would be refused all
+    /// the same. Once it is quiet, all are heard again, so that a new source can be believed.
+    fn tie_socket(&mut self, round: u64, now: Now) {
+        // Checks of ICE come from any address at any time.
+        let routed = self.secure.as_ref().is_some_and(|secure| secure.is_routed());
+        let source = self.port.sole_source(now).filter(|_| !routed);
+        let tied_to = self.socket.tied_to();
+        // Freed at once, tied now and then: a source that pauses often is not worth the calls.
+        let is_turn = (round + self.port.id().0).is_multiple_of(TIE_EVERY_ROUNDS);
+        if tied_to != source && (tied_to.is_some() || is_turn) {
+            self.socket.tie(source.filter(|_| tied_to.is_none()));
+        }
     }
 
     /// The sending half of a tick. A port that waits for its keys says nothing and plays nothing:
