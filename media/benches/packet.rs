@@ -4,6 +4,7 @@ use std::hint::black_box;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use _media::clock;
 use _media::codec::Codec;
 use _media::event::{Connection, Detect, PlayId, PortId};
 use _media::g711::{FRAME_SAMPLES, Law};
@@ -11,6 +12,7 @@ use _media::outbox::Outbox;
 use _media::player::Clips;
 use _media::port::{Port, StreamStart};
 use _media::rtp::{Packet, Pt, RtpTimestamp, SequenceNumber, Ssrc};
+use _media::socket::RtpSocket;
 use _media::sound::Sound;
 use criterion::{Criterion, criterion_group, criterion_main};
 
@@ -101,5 +103,49 @@ fn packets(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, packets);
+/// A port with its system calls beside the bare ones, in turns; what docs/benchmarks.md calls the
+/// ratio is measured with thousands of sockets by `examples/rtp_load.rs`.
+fn beside_bare_calls(_criterion: &mut Criterion) {
+    const PACKETS: u32 = 500;
+    const TURNS: u32 = 200;
+    let [(near, near_address), (mut far, far_address)] = [bound(), bound()];
+    let mut port = port();
+    let (mut events, mut out, mut sound) = (Vec::new(), Outbox::new(1), Sound::default());
+    let mut buffer = [0; 1500];
+    let mut ratios = Vec::new();
+    for turn in 0..TURNS {
+        let started = clock::thread_cpu();
+        for _ in 0..PACKETS {
+            far.send(&datagram(0), &near_address).expect("loopback");
+            black_box(near.receive(&mut buffer).expect("just sent"));
+        }
+        let bare = clock::thread_cpu() - started;
+        let started = clock::thread_cpu();
+        for index in turn * PACKETS..(turn + 1) * PACKETS {
+            let now = Duration::from_millis(20) * index;
+            far.send(&datagram(index), &near_address).expect("loopback");
+            let (len, _) = near.receive(&mut buffer).expect("just sent");
+            port.receive(&buffer[..len], far_end(), now, &mut events);
+            port.tick_receive(index.into(), now, &mut events);
+            out.clear();
+            port.tick_send(index.into(), &mut sound, &mut out, &mut events);
+            black_box(out.packets().count());
+        }
+        let whole = clock::thread_cpu() - started;
+        ratios.push(whole.as_secs_f64() / bare.as_secs_f64());
+    }
+    assert_ne!(near_address, far_address);
+    ratios.sort_by(f64::total_cmp);
+    let median = ratios[ratios.len() / 2];
+    println!("a packet sent, received, handled and answered, to the bare calls: {median:.2}");
+}
+
+/// A socket on loopback.
+fn bound() -> (RtpSocket, SocketAddr) {
+    let addresses = (41_000..42_000).map(|number| SocketAddr::from(([127, 0, 0, 1], number)));
+    let bound = addresses.filter_map(|at| RtpSocket::bind(at).ok().map(|socket| (socket, at)));
+    bound.into_iter().next().expect("a free number")
+}
+
+criterion_group!(benches, packets, beside_bare_calls);
 criterion_main!(benches);

@@ -115,9 +115,10 @@ impl Entry {
     /// Ties the socket to the far end while it is heard: every other source would be refused all
     /// the same. Once it is quiet, all are heard again, so that a new source can be believed.
     fn tie_socket(&mut self, round: u64, now: Now) {
-        // Checks of ICE come from any address at any time.
+        // Checks of ICE come from any address at any time; a relay has a latch of its own.
         let routed = self.secure.as_ref().is_some_and(|secure| secure.is_routed());
-        let source = self.port.sole_source(now).filter(|_| !routed);
+        let many = routed || self.relay.is_some();
+        let source = self.port.sole_source(now).filter(|_| !many);
         let tied_to = self.socket.tied_to();
         // Freed at once, tied now and then: a source that pauses often is not worth the calls.
         let is_turn = (round + self.port.id().0).is_multiple_of(TIE_EVERY_ROUNDS);
