@@ -47,3 +47,5 @@ pub mod wheel;
 mod engine;
 #[cfg(test)]
 mod test_noise;
+#[cfg(test)]
+mod test_tone;

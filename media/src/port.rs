@@ -248,6 +248,8 @@ impl Port {
 }
 
 #[cfg(test)]
+mod codec_tests;
+#[cfg(test)]
 mod key_tests;
 #[cfg(test)]
 mod tests;

@@ -121,7 +121,9 @@ impl Decoder {
     pub fn skip(&mut self, payload: &[u8]) {
         match &mut self.coder {
             Coder::Law(_, _, skipped) => skipped.push(payload),
-            Coder::G722(..) | Coder::G729(_) | Coder::Opus(_) => self.stale = true,
+            // What G.729 knows of a voice serves better than nothing, even when it is older.
+            Coder::G729(_) => {}
+            Coder::G722(..) | Coder::Opus(_) => self.stale = true,
         }
         self.queue.clear();
         self.concealed = 0;

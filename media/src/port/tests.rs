@@ -8,17 +8,17 @@ use crate::g711::Law;
 use crate::rtp::{Packet, Pt, RtpTimestamp, SequenceNumber, Ssrc};
 
 const MS: Duration = Duration::from_millis(1);
-const START: StreamStart = StreamStart {
+pub(super) const START: StreamStart = StreamStart {
     ssrc: Ssrc(7),
     sequence: SequenceNumber(65_534),
     timestamp: RtpTimestamp(u32::MAX - 200),
 };
 
-fn far_end(port: u16) -> SocketAddr {
+pub(super) fn far_end(port: u16) -> SocketAddr {
     SocketAddr::from(([192, 0, 2, 1], port))
 }
 
-fn connection() -> Connection {
+pub(super) fn connection() -> Connection {
     Connection {
         remote: far_end(4000),
         codec: Codec::Pcma,

@@ -1,45 +1,6 @@
 use super::*;
-use crate::codec::{Encoder, MAX_FRAME_LEN, level};
-
-fn tone(index: usize) -> Pcm {
-    std::array::from_fn(|sample| {
-        let at = (index * PCM_SAMPLES + sample) as f32;
-        (6000.0 * (std::f32::consts::TAU * 440.0 * at / 8000.0).sin()) as i16
-    })
-}
-
-fn frames(codec: Codec, count: usize) -> Vec<Vec<u8>> {
-    let mut encoder = Encoder::new(codec);
-    let mut out = [0; MAX_FRAME_LEN];
-    (0..count)
-        .map(|index| {
-            let len = encoder.encode(&tone(index), &mut out);
-            out[..len].to_vec()
-        })
-        .collect()
-}
-
-/// Level of the tone's frequency in `pcm`, and of all the rest, in dBov.
-fn tone_and_rest(pcm: &[i16]) -> (f32, f32) {
-    let (mut sine, mut cosine) = (0.0, 0.0);
-    for (index, sample) in pcm.iter().enumerate() {
-        let turn = std::f32::consts::TAU * 440.0 * index as f32 / 8000.0;
-        sine += f32::from(*sample) * turn.sin();
-        cosine += f32::from(*sample) * turn.cos();
-    }
-    let scale = 2.0 / pcm.len() as f32;
-    let (sine, cosine) = (sine * scale, cosine * scale);
-    let rest: Vec<i16> = pcm
-        .iter()
-        .enumerate()
-        .map(|(index, sample)| {
-            let turn = std::f32::consts::TAU * 440.0 * index as f32 / 8000.0;
-            (f32::from(*sample) - sine * turn.sin() - cosine * turn.cos()) as i16
-        })
-        .collect();
-    let tone = (sine * sine + cosine * cosine) / 2.0 / level::OVERLOAD_RMS.powi(2);
-    (10.0 * tone.log10(), level::dbov(&rest))
-}
+use crate::codec::level;
+use crate::test_tone::{TONE_DBOV, encoded_tone as frames, tone_and_rest};
 
 #[test]
 fn a_tone_survives_every_codec() {
@@ -53,7 +14,7 @@ fn a_tone_survives_every_codec() {
             heard.extend_from_slice(&pcm);
         }
         let (tone, rest) = tone_and_rest(&heard[8 * PCM_SAMPLES..]);
-        assert!((tone + 17.8).abs() < 1.5, "{codec:?}: tone at {tone} dBov");
+        assert!((tone - TONE_DBOV).abs() < 1.5, "{codec:?}: tone at {tone} dBov");
         assert!(rest < tone - 12.0, "{codec:?}: rest at {rest} dBov");
     }
 }
@@ -158,5 +119,37 @@ fn hostile_payloads_neither_panic_nor_overflow() {
                 decoder.pull(&mut pcm);
             }
         }
+    }
+}
+
+#[test]
+fn what_was_skipped_covers_a_loss_of_g711() {
+    let frames = frames(Codec::Pcma, 21);
+    let (mut decoding, mut skipping) = (Decoder::new(Codec::Pcma), Decoder::new(Codec::Pcma));
+    let (mut expected, mut heard) = ([0; PCM_SAMPLES], [0; PCM_SAMPLES]);
+    for frame in &frames[..20] {
+        decoding.decode(frame, &mut expected);
+        skipping.skip(frame);
+    }
+    decoding.conceal(&mut expected);
+    assert_eq!((skipping.conceal(&mut heard), heard), (Heard::Concealed, expected));
+}
+
+#[test]
+fn who_begins_to_decode_after_a_skip_soon_hears_what_is_sent() {
+    for codec in Codec::ALL {
+        let mut decoder = Decoder::new(codec);
+        let mut pcm = [0; PCM_SAMPLES];
+        let mut heard = Vec::new();
+        for (index, frame) in frames(codec, 60).iter().enumerate() {
+            if (10..30).contains(&index) {
+                decoder.skip(frame);
+            } else {
+                decoder.decode(frame, &mut pcm);
+                heard.extend_from_slice(&pcm);
+            }
+        }
+        let (tone, _) = tone_and_rest(&heard[20 * PCM_SAMPLES..]);
+        assert!((tone - TONE_DBOV).abs() < 1.5, "{codec:?}: tone at {tone} dBov");
     }
 }

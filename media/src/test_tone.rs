@@ -1,0 +1,54 @@
+//! Tones for tests: made at 440 Hz, and measured.
+
+use std::f32::consts::TAU;
+
+use crate::codec::{Codec, Encoder, MAX_FRAME_LEN, PCM_SAMPLES, Pcm, level};
+
+/// Frequency and amplitude of the tone, and its level.
+const HZ: f32 = 440.0;
+const AMPLITUDE: f32 = 6000.0;
+
+/// Level of the tone.
+pub const TONE_DBOV: f32 = -17.8;
+
+/// The frame of the tone at an index.
+pub fn tone(index: usize) -> Pcm {
+    std::array::from_fn(|sample| {
+        let at = (index * PCM_SAMPLES + sample) as f32;
+        (AMPLITUDE * (TAU * HZ * at / 8000.0).sin()) as i16
+    })
+}
+
+/// Frames of the tone as on the wire.
+pub fn encoded_tone(codec: Codec, count: usize) -> Vec<Vec<u8>> {
+    let mut encoder = Encoder::new(codec);
+    let mut out = [0; MAX_FRAME_LEN];
+    (0..count)
+        .map(|index| {
+            let len = encoder.encode(&tone(index), &mut out);
+            out[..len].to_vec()
+        })
+        .collect()
+}
+
+/// Level of the tone in `pcm`, whatever its phase, and of all the rest, in dBov.
+pub fn tone_and_rest(pcm: &[i16]) -> (f32, f32) {
+    let turn = |index: usize| TAU * HZ * index as f32 / 8000.0;
+    let (mut sine, mut cosine) = (0.0, 0.0);
+    for (index, sample) in pcm.iter().enumerate() {
+        sine += f32::from(*sample) * turn(index).sin();
+        cosine += f32::from(*sample) * turn(index).cos();
+    }
+    let scale = 2.0 / pcm.len() as f32;
+    let (sine, cosine) = (sine * scale, cosine * scale);
+    let rest: Vec<i16> = pcm
+        .iter()
+        .enumerate()
+        .map(|(index, sample)| {
+            let tone = sine * turn(index).sin() + cosine * turn(index).cos();
+            (f32::from(*sample) - tone) as i16
+        })
+        .collect();
+    let power = (sine * sine + cosine * cosine) / 2.0 / level::OVERLOAD_RMS.powi(2);
+    (10.0 * power.log10(), level::dbov(&rest))
+}
