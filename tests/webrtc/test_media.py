@@ -26,7 +26,7 @@ pytestmark = pytest.mark.peer
 OUR_HZ, PAGE_HZ = 1000, 700
 HEARD_WITHIN_MS = 10_000
 MIN_HEARD_MS = 100
-CODECS = (Codec.PCMA, Codec.PCMU)
+CODECS = (Codec.PCMA, Codec.PCMU, Codec.G722, Codec.OPUS)
 
 
 class Station:
