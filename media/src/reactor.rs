@@ -33,12 +33,14 @@ use crate::wheel::{SLOTS, Tick, Wheel};
 
 mod control;
 mod entry;
+mod handshakes;
 mod keys;
 mod recording;
 mod relaying;
 mod routing;
 
 use entry::{Entry, Taken};
+use handshakes::Handshakes;
 
 /// Larger datagrams are no voice and are cut, then refused by their length.
 const RECEIVE_BUFFER_LEN: usize = 1500;
@@ -107,6 +109,7 @@ pub struct Reactor {
     next_figures_round: u64,
     slots: [Slot; SLOTS],
     sending: Sending,
+    handshakes: Handshakes,
     events: Vec<Event>,
     loads: Sender<loader::Request>,
     disk: Disk,
@@ -135,6 +138,7 @@ impl Reactor {
             next_figures_round: 0,
             slots: Default::default(),
             sending: Sending { sound: Sound::default(), outbox: Outbox::new(SEND_BATCH) },
+            handshakes: Handshakes::default(),
             events: Vec::new(),
             loads,
             disk,
@@ -203,6 +207,11 @@ impl Reactor {
                         Taken::Media => received += 1,
                         Taken::Invalid => invalid += 1,
                         Taken::Aside => aside += 1,
+                        Taken::Handshake => {
+                            let port = self.ports[key as usize].port.id();
+                            self.handshakes.push(key as usize, port, datagram, from);
+                            aside += 1;
+                        }
                     }
                 }
             }
@@ -215,6 +224,7 @@ impl Reactor {
         if commanded {
             self.obey(clock::now());
         }
+        self.shake_hands(clock::now());
     }
 
     fn tick(&mut self, tick: &Tick) {

@@ -59,7 +59,7 @@ pub enum Refusal {
 pub enum Received<'a> {
     /// RTP or RTCP in plain.
     Media(&'a [u8]),
-    /// It was for ICE or DTLS.
+    /// It was for ICE.
     Handled,
     /// It was dropped.
     Refused(Refusal),
@@ -159,7 +159,24 @@ impl SecureMedia {
         self.outcome.take()
     }
 
-    /// Takes a datagram, told apart by its first octet (RFC 7983), decrypting it in place.
+    /// Whether a datagram belongs to DTLS and came by a path that was checked. Such a one costs
+    /// much and may wait for `shake_hands`.
+    #[must_use]
+    pub fn is_handshake(&self, datagram: &[u8], from: SocketAddr, now: Now) -> bool {
+        matches!(datagram.first(), Some(20..=63))
+            && self.browser.as_ref().is_some_and(|browser| browser.agent.knows(from, now))
+    }
+
+    /// Takes a datagram of DTLS; the answer goes to where it came from.
+    pub fn shake_hands(&mut self, datagram: &[u8], from: SocketAddr, now: Now, send: Send<'_>) {
+        if let Some(browser) = &mut self.browser {
+            let mut send = |octets: &[u8]| send(octets, from);
+            let progress = browser.association.receive(datagram, now, &mut send);
+            self.advance(progress);
+        }
+    }
+
+    /// Takes any other datagram, told apart by its first octet (RFC 7983), decrypting it in place.
     pub fn receive<'a>(
         &mut self,
         datagram: &'a mut [u8],
@@ -169,10 +186,7 @@ impl SecureMedia {
     ) -> Received<'a> {
         let handled = match (datagram.first(), &mut self.browser) {
             (Some(0..=3), Some(browser)) => browser.check(datagram, from, now, send),
-            (Some(20..=63), Some(browser)) => {
-                let progress = browser.handshake(datagram, from, now, send);
-                progress.map(|progress| self.advance(progress))
-            }
+            (Some(20..=63), Some(_)) => Err(Refusal::Stranger),
             (Some(128..=191), _) => return self.unprotect(datagram, from, now),
             _ => Err(Refusal::Malformed),
         };
@@ -274,19 +288,6 @@ impl Browser {
             send(response.octets(), from);
         }
         Ok(())
-    }
-
-    fn handshake(
-        &mut self,
-        datagram: &[u8],
-        from: SocketAddr,
-        now: Now,
-        send: Send<'_>,
-    ) -> Result<dtls::Progress, Refusal> {
-        if !self.agent.knows(from, now) {
-            return Err(Refusal::Stranger);
-        }
-        Ok(self.association.receive(datagram, now, &mut |octets| send(octets, from)))
     }
 }
 

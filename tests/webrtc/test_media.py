@@ -63,7 +63,8 @@ async def new_voice(page: Page, codec: Codec = Codec.PCMA) -> None:
 
 async def hears_us(page: Page) -> bool:
     heard = await page.run(f"voice.heard({OUR_HZ}, {HEARD_WITHIN_MS})")
-    return abs(float(heard["hz"]) - OUR_HZ) < 30 and float(heard["db"]) > -60
+    spoke = await page.run(f"voice.spoke(25, {HEARD_WITHIN_MS})")
+    return abs(float(heard["hz"]) - OUR_HZ) < 30 and float(heard["db"]) > -60 and int(spoke) >= 25
 
 
 @pytest.mark.parametrize("codec", CODECS)

@@ -92,6 +92,19 @@ class Voice {
     return loudest;
   }
 
+  // Waits until as many packets of our tone have left.
+  async spoke(packets, patienceMs) {
+    const until = performance.now() + patienceMs;
+    let sent = 0;
+    while (sent < packets && performance.now() < until) {
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      for (const report of (await this.connection.getStats()).values()) {
+        if (report.type === "outbound-rtp") sent = report.packetsSent;
+      }
+    }
+    return sent;
+  }
+
   press(keys) {
     this.sender.dtmf.insertDTMF(keys, 120, 80);
   }

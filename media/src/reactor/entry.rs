@@ -22,8 +22,10 @@ pub(super) enum Taken {
     Media,
     /// Nothing of this port.
     Invalid,
-    /// It was for ICE or DTLS, or came before the keys.
+    /// It was for ICE, or came before the keys.
     Aside,
+    /// It is for DTLS, and was not looked at yet.
+    Handshake,
 }
 
 pub(super) struct Entry {
@@ -73,6 +75,9 @@ impl Entry {
         let Some(secure) = &mut self.secure else {
             return accepted(self.port.receive(datagram, from, now, events));
         };
+        if secure.is_handshake(datagram, from, now) {
+            return Taken::Handshake;
+        }
         let socket = &mut self.socket;
         // What is lost here is sent again, as if the network had lost it.
         let mut send = |octets: &[u8], to| {
@@ -84,15 +89,28 @@ impl Entry {
             Received::Media(plain) => {
                 accepted(self.port.receive(plain, apparent.unwrap_or(from), now, events))
             }
-            Received::Handled => {
-                self.tell_outcome(events);
-                Taken::Aside
-            }
-            Received::Refused(Refusal::Early) => Taken::Aside,
+            Received::Handled | Received::Refused(Refusal::Early) => Taken::Aside,
             Received::Refused(_) => {
                 self.port.count_invalid();
                 Taken::Invalid
             }
+        }
+    }
+
+    /// Takes in a datagram of DTLS.
+    pub(super) fn shake_hands(
+        &mut self,
+        datagram: &[u8],
+        from: SocketAddr,
+        now: Now,
+        events: &mut Vec<Event>,
+    ) {
+        if let Some(secure) = &mut self.secure {
+            let socket = &mut self.socket;
+            secure.shake_hands(datagram, from, now, &mut |octets, to| {
+                let _sent = socket.send(octets, &to);
+            });
+            self.tell_outcome(events);
         }
     }
 

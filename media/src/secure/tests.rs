@@ -115,9 +115,10 @@ impl Page {
         let _idle = self.association.poll(now, &mut |octets| to_port.push(octets.to_vec()));
         while !to_port.is_empty() {
             let mut to_page = Vec::new();
-            for mut datagram in to_port.drain(..) {
+            for datagram in to_port.drain(..) {
                 let mut send = |octets: &[u8], _| to_page.push(octets.to_vec());
-                self.port.receive(&mut datagram, remote(), now, &mut send);
+                assert!(self.port.is_handshake(&datagram, remote(), now));
+                self.port.shake_hands(&datagram, remote(), now, &mut send);
             }
             for datagram in to_page {
                 let mut send = |octets: &[u8]| to_port.push(octets.to_vec());
