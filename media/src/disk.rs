@@ -29,6 +29,9 @@ const HEADER_EVERY_CHUNKS: u32 = 50 / CHUNK_FRAMES;
 /// Recordings hold personal data: no other user may read them.
 const FILE_MODE: u32 = 0o640;
 
+/// Creates a file with its header.
+type Create = dyn Fn(&Path, Layout) -> io::Result<File> + Send;
+
 enum Job {
     Open(RecordingId, PathBuf, Layout),
     Write(RecordingId, u32, Vec<u8>),
@@ -38,6 +41,7 @@ enum Job {
 /// The reactor's end of the disk threads.
 pub struct Disk {
     jobs: Sender<Job>,
+    limit: usize,
     waiting: Arc<AtomicUsize>,
     spare: Receiver<Vec<u8>>,
 }
@@ -48,12 +52,22 @@ impl Disk {
     /// # Errors
     /// When a thread cannot be started.
     pub fn start(events: WakingQueue<Event>) -> io::Result<(Self, [JoinHandle<()>; 2])> {
+        Self::start_with(events, MAX_WAITING_CHUNKS, create_file)
+    }
+
+    /// As `start`, with another limit and another way to create files.
+    pub(crate) fn start_with(
+        events: WakingQueue<Event>,
+        limit: usize,
+        create: impl Fn(&Path, Layout) -> io::Result<File> + Send + 'static,
+    ) -> io::Result<(Self, [JoinHandle<()>; 2])> {
         let (jobs, job_queue) = unbounded();
         let (finish, finish_queue) = unbounded();
-        let (spare_in, spare) = bounded(MAX_WAITING_CHUNKS);
+        let (spare_in, spare) = bounded(limit);
         let waiting = Arc::new(AtomicUsize::new(0));
         let writer = Writer {
             files: HashMap::new(),
+            create: Box::new(create),
             waiting: Arc::clone(&waiting),
             spare: spare_in,
             finish,
@@ -66,7 +80,7 @@ impl Disk {
                 events.push(Event::RecordingEnded(id, Box::new(recording.finish())));
             }
         })?;
-        Ok((Self { jobs, waiting, spare }, [writing, finishing]))
+        Ok((Self { jobs, limit, waiting, spare }, [writing, finishing]))
     }
 
     /// Creates the file; a failure is reported as the recording's end.
@@ -77,7 +91,7 @@ impl Disk {
     /// Whether another chunk may be written.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.waiting.load(Ordering::Relaxed) < MAX_WAITING_CHUNKS
+        self.waiting.load(Ordering::Relaxed) < self.limit
     }
 
     /// Writes `silent_frames` of silence, then a chunk.
@@ -100,6 +114,7 @@ impl Disk {
 
 struct Writer {
     files: HashMap<RecordingId, RecordingFile>,
+    create: Box<Create>,
     waiting: Arc<AtomicUsize>,
     spare: Sender<Vec<u8>>,
     finish: Sender<(RecordingId, RecordingFile)>,
@@ -110,7 +125,7 @@ impl Writer {
         for job in jobs {
             match job {
                 Job::Open(id, path, layout) => {
-                    let recording = RecordingFile::create(path, layout);
+                    let recording = RecordingFile::create(path, layout, &*self.create);
                     if recording.error.is_empty() {
                         self.files.insert(id, recording);
                     } else {
@@ -160,8 +175,8 @@ struct RecordingFile {
 }
 
 impl RecordingFile {
-    fn create(path: PathBuf, layout: Layout) -> Self {
-        let (file, error) = match create_file(&path, layout) {
+    fn create(path: PathBuf, layout: Layout, create: &Create) -> Self {
+        let (file, error) = match create(&path, layout) {
             Ok(file) => (Some(file), String::new()),
             Err(error) => (None, describe(&path, &error)),
         };

@@ -172,6 +172,23 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// Plain RTP both ways in packets of 20 ms, and nothing beside the audio.
+    #[must_use]
+    pub fn new(remote: SocketAddr, codec: Codec, payload_type: Pt) -> Self {
+        Self {
+            remote,
+            codec,
+            payload_type,
+            digit_pt: None,
+            packet_time_ms: 20,
+            send: true,
+            receive: true,
+            media_timeout_ms: 0,
+            security: None,
+            detect: Detect::default(),
+        }
+    }
+
     /// The address RTP is accepted from.
     #[must_use]
     pub fn remote_ip(&self) -> IpAddr {

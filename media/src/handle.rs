@@ -54,16 +54,25 @@ impl EngineHandle {
     /// # Errors
     /// When the system refuses a thread, an eventfd or epoll.
     pub fn start(range: PortRange) -> io::Result<Self> {
+        let shared = Self::share(range)?;
+        let disk = Disk::start(shared.events.clone())?;
+        Self::start_with(shared, disk)
+    }
+
+    fn share(range: PortRange) -> io::Result<Shared> {
         let numbers = PortNumbers::new(range.first, range.last, range.quarantine);
-        let shared = Shared {
+        Ok(Shared {
             commands: WakingQueue::new()?,
             events: WakingQueue::new()?,
             figures: Arc::new(Figures::default()),
             waiting_pieces: Arc::new(AtomicUsize::new(0)),
             numbers: Arc::new(Mutex::new(numbers)),
             identity: Arc::new(Identity::generate()?),
-        };
-        let (disk, [writing, finishing]) = Disk::start(shared.events.clone())?;
+        })
+    }
+
+    fn start_with(shared: Shared, disk: (Disk, [JoinHandle<()>; 2])) -> io::Result<Self> {
+        let (disk, [writing, finishing]) = disk;
         let (loads, loading) = loader::start(shared.commands.clone())?;
         let reactor = Reactor::new(shared.clone(), loads, disk)?;
         let reacting =
@@ -190,3 +199,6 @@ impl Drop for EngineHandle {
         self.shutdown();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,12 +10,10 @@ from __future__ import annotations
 import asyncio
 import cmath
 import math
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-
-import pytest
 
 from cti import audio
 from cti.calls.parties import Part, Parties
@@ -50,21 +48,6 @@ class Heard:
     spans: list[tuple[float, float]]
     states: list[dict[str, set[str]]]
     was_late: bool
-
-
-@pytest.fixture
-async def far_events() -> Events:
-    return Events()
-
-
-@pytest.fixture
-async def far_ends(far_events: Events) -> AsyncIterator[RtpEngine]:
-    # No number serves twice: a packet still on its way must not be taken for another phone's.
-    ends = RtpEngine(
-        port_min=46_000, port_max=47_999, quarantine_ms=600_000, on_event=far_events.on_event
-    )
-    yield ends
-    await ends.aclose()
 
 
 async def _pass(engine: RtpEngine, events: Events, silence: str, port: PortId) -> None:

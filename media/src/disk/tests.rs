@@ -62,7 +62,7 @@ fn an_unfinished_file_is_playable_and_shutdown_finishes_it() {
     let directory = directory("unfinished");
     let path = directory.join("one.wav");
     let events = WakingQueue::new().unwrap();
-    let mut recording = RecordingFile::create(path.clone(), STEREO);
+    let mut recording = RecordingFile::create(path.clone(), STEREO, &create_file);
     for _ in 0..HEADER_EVERY_CHUNKS {
         recording.write(0, &[1; 6400]).unwrap();
     }
