@@ -5,8 +5,9 @@
 //! One engine serves PORTS calls, a second one plays their far ends; both send and receive 50
 //! packets a second and port. The modes are `ivr` (a looped prompt to each call), `ivr-recorded`
 //! (and every call is recorded), `bridged` (the calls talk in pairs) and `recorded` (and every pair
-//! is recorded). Bare system calls on as many sockets are measured every second of the run, so that
-//! both meet the same noise. Everything stays on 127.0.0.1 and 127.0.0.2.
+//! is recorded); the name of an SRTP suite, such as `AEAD_AES_128_GCM`, is `ivr` protected by it.
+//! Bare system calls on as many sockets are measured every second of the run, so that both meet the
+//! same noise. Everything stays on 127.0.0.1 and 127.0.0.2.
 
 use std::error::Error;
 use std::fs;
@@ -19,6 +20,9 @@ use _media::codec::Codec;
 use _media::event::{Command, Connection, Detect, PortId};
 use _media::handle::{EngineHandle, PortRange};
 use _media::rtp::Pt;
+use _media::secure::Security;
+use _media::secure::dtls::Keys;
+use _media::secure::srtp::{MasterKey, Suite};
 use _media::socket::RtpSocket;
 use _media::wav::{self, Form};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -40,25 +44,28 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 struct Mode {
     bridged: bool,
     recorded: bool,
+    suite: Option<Suite>,
 }
 
 impl Mode {
     fn named(name: &str) -> Option<Self> {
-        let (bridged, recorded) = match name {
-            "ivr" => (false, false),
-            "ivr-recorded" => (false, true),
-            "bridged" => (true, false),
-            "recorded" => (true, true),
-            _ => return None,
-        };
-        Some(Self { bridged, recorded })
+        let plain = Self { bridged: false, recorded: false, suite: None };
+        match name {
+            "ivr" => Some(plain),
+            "ivr-recorded" => Some(Self { recorded: true, ..plain }),
+            "bridged" => Some(Self { bridged: true, ..plain }),
+            "recorded" => Some(Self { bridged: true, recorded: true, ..plain }),
+            suite => Suite::of_name(suite).map(|suite| Self { suite: Some(suite), ..plain }),
+        }
     }
 }
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [ports, seconds, rest @ ..] = &arguments[..] else {
-        return Err("usage: rtp_load PORTS SECONDS [ivr|ivr-recorded|bridged|recorded]".into());
+        return Err(
+            "usage: rtp_load PORTS SECONDS [ivr|ivr-recorded|bridged|recorded|SUITE]".into()
+        );
     };
     let ports = ports.parse::<u16>()?.min(MAX_PORTS);
     let seconds = seconds.parse::<u64>()?.clamp(1, MAX_SECONDS);
@@ -83,8 +90,8 @@ fn measure(ports: u16, seconds: u64, mode: Mode, directory: &Path) -> Result<()>
     let before_kib = resident_kib()?;
     let near = open(&engine, ports)?;
     for ((port, number), (far_port, far_number)) in near.iter().zip(&far) {
-        engine.connect(*port, connection(*far_number));
-        far_ends.connect(*far_port, connection(*number));
+        engine.connect(*port, connection(*far_number, mode.suite));
+        far_ends.connect(*far_port, connection(*number, mode.suite));
         far_ends.play(*far_port, vec![prompt.clone()], true);
         if !mode.bridged {
             engine.play(*port, vec![prompt.clone()], true);
@@ -152,7 +159,7 @@ fn open(engine: &EngineHandle, ports: u16) -> Result<Vec<(PortId, u16)>> {
     Ok(opened.collect::<std::result::Result<_, _>>().map_err(|error| format!("{error:?}"))?)
 }
 
-fn connection(far_number: u16) -> Connection {
+fn connection(far_number: u16, suite: Option<Suite>) -> Connection {
     Connection {
         remote: SocketAddr::new(LOCALHOST, far_number),
         codec: Codec::Pcma,
@@ -162,9 +169,15 @@ fn connection(far_number: u16) -> Connection {
         send: true,
         receive: true,
         media_timeout_ms: 0,
-        security: None,
+        security: suite.and_then(keys),
         detect: Detect::default(),
     }
+}
+
+/// One key for both ways: their packets differ by their SSRC.
+fn keys(suite: Suite) -> Option<Security> {
+    let key = MasterKey::new(suite, &vec![7; suite.key_len() + suite.salt_len()])?;
+    Some(Security::Sdes(Keys { local: key, remote: key }))
 }
 
 /// Resident memory of this process.
