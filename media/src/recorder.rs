@@ -1,15 +1,18 @@
 //! A recording as the reactor sees it: frames of one or two sides, interleaved into chunks.
 
-use crate::codec::Pcm;
+use crate::codec::{PCM_SAMPLES, Pcm};
 use crate::event::{RecordingId, TapId, TapPiece};
 use crate::g711::{FRAME_MS, Law};
-use crate::wav::Layout;
+use crate::wav::{Form, Layout};
 
 /// Frames in a chunk handed to the disk thread, 0.5 s.
 pub const CHUNK_FRAMES: u32 = 25;
 
 /// Frames in a piece handed to the application, 200 ms.
 pub const PIECE_FRAMES: u32 = 10;
+
+/// What a side that is not heard says.
+static SILENCE: Pcm = [0; PCM_SAMPLES];
 
 /// Where the audio goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,14 +104,30 @@ impl Recorder {
         let start = self.chunk.len();
         self.chunk.resize(start + self.layout.frame_len(), self.layout.silence());
         let frame = &mut self.chunk[start..];
-        let (channels, len) = (usize::from(self.layout.channels), self.layout.sample_len());
-        for (side, pcm) in sides.into_iter().take(channels).enumerate() {
-            let Some(pcm) = pcm else { continue };
-            let places = frame.chunks_exact_mut(len).skip(side).step_by(channels);
-            for (place, sample) in places.zip(pcm) {
-                match place {
-                    [octet] => *octet = Law::A.encode(*sample),
-                    _ => place.copy_from_slice(&sample.to_le_bytes()),
+        let [left, right] = sides.map(|side| side.unwrap_or(&SILENCE));
+        // A loop for each layout: chosen for every sample, it would cost as much as a packet.
+        match (self.layout.form, self.layout.channels) {
+            (Form::Pcm16, 1) => {
+                let (places, _) = frame.as_chunks_mut::<2>();
+                for (place, sample) in places.iter_mut().zip(left) {
+                    *place = sample.to_le_bytes();
+                }
+            }
+            (Form::Pcm16, _) => {
+                let (places, _) = frame.as_chunks_mut::<4>();
+                for (place, (left, right)) in places.iter_mut().zip(left.iter().zip(right)) {
+                    let ([a, b], [c, d]) = (left.to_le_bytes(), right.to_le_bytes());
+                    *place = [a, b, c, d];
+                }
+            }
+            (Form::ALaw, 1) => Law::A.encode_all(left, frame),
+            (Form::ALaw, _) => {
+                let [mut one, mut other] = [[0; PCM_SAMPLES]; 2];
+                Law::A.encode_all(left, &mut one);
+                Law::A.encode_all(right, &mut other);
+                let (places, _) = frame.as_chunks_mut::<2>();
+                for (place, (left, right)) in places.iter_mut().zip(one.iter().zip(&other)) {
+                    *place = [*left, *right];
                 }
             }
         }
@@ -164,8 +183,6 @@ impl Recorder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::PCM_SAMPLES;
-    use crate::wav::Form;
 
     fn recorder(form: Form, channels: u16) -> Recorder {
         Recorder::new(Outlet::File(RecordingId(1)), Layout { form, channels }, 0)

@@ -57,9 +57,7 @@ impl Encoder {
     pub fn encode(&mut self, pcm: &Pcm, out: &mut [u8; MAX_FRAME_LEN]) -> usize {
         match &mut self.coder {
             Coder::Law(law) => {
-                for (octet, sample) in out.iter_mut().zip(pcm) {
-                    *octet = law.encode(*sample);
-                }
+                law.encode_all(pcm, out);
                 PCM_SAMPLES
             }
             Coder::G722(encoder) => {
