@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from typing import Protocol
 
 from cti.calls.digits import INFO_TYPE, info_body, info_digit, info_duration_ms
 from cti.calls.farewell import end_session
 from cti.media import MediaEvent, MediaTimedOut, SecureMediaFailed
 from cti.rtp_port import RtpPort
-from cti.sdp import Codec
+from cti.sdp import Protection
+from cti.sdp.passing import NOTHING_PASSED, Passing
 from cti.sip.sessions.session import InviteSession, Referral, SessionEnd, SessionObserverBase
+from cti.sip.sessions.session_events import PendingAnswer
 from domain.failures import Code, PlatformError
 
 
@@ -20,6 +23,9 @@ class CallerOwner(Protocol):
 
     def caller_answered(self) -> None:
         """The caller's ACK came."""
+
+    def caller_changes(self, sdp: bytes) -> PendingAnswer | None:
+        """The caller offers more than audio; None where there is nobody to carry it to."""
 
     def caller_changed(self) -> None:
         """The caller held, resumed, or moved its media."""
@@ -54,6 +60,7 @@ class CallerLine(SessionObserverBase):
         self._is_heard = False
         self._is_over = False
         self._acknowledged: asyncio.Future[None] | None = None
+        self._change: Callable[[bytes | Code], None] | None = None  # told how ours was taken
         session.observer = self
         port.listen(self._on_media)
         port.send_key = self._send_key
@@ -64,36 +71,49 @@ class CallerLine(SessionObserverBase):
             self._rings = True
             self._session.ring()
 
-    def let_hear(self, codec: Codec | None = None) -> bool:
+    @property
+    def passable(self) -> Passing:
+        """What its INVITE offers besides audio, as long as that is not answered."""
+        is_open = self._acknowledged is None and not (self._is_heard or self._is_over)
+        agreed = self.port.agreed
+        is_plain = agreed is not None and agreed.protection is Protection.NONE
+        return self.port.theirs if is_open and is_plain else NOTHING_PASSED
+
+    def let_hear(self, other: RtpPort | None = None) -> bool:
         """Send 183 and open the way for early media; False for a caller who cannot take it yet.
 
-        `codec` is that of whom it hears; the caller speaks the same if it has offered it.
+        `other` is the port of whom it hears: the caller is answered with the same codec if it has
+        offered that.
         """
         if self._acknowledged or self._is_over or not self._has_offer:
             return False
         if not self._is_heard:
-            self._speak(codec)
+            self._match(other)
             self._is_heard = self._rings = True
             self.port.connect()
             self._session.ring(self._local_sdp)
         return True
 
-    async def answer(self, codec: Codec | None = None) -> None:
+    async def answer(self, other: RtpPort | None = None) -> None:
         """Send 200 and wait for its ACK; PlatformError when the caller leaves instead."""
         if self._acknowledged is None:
             if not self._is_heard:
-                self._speak(codec)
+                self._match(other)
             self.port.connect()
             self._acknowledged = asyncio.get_running_loop().create_future()
             self._session.accept(self._local_sdp)
         await asyncio.shield(self._acknowledged)
 
-    def _speak(self, codec: Codec | None) -> None:
-        """Answer the INVITE with this codec instead, as long as nobody has seen an answer."""
-        agreed = self.port.agreed
-        if codec is None or not self._has_offer or agreed is None or agreed.codec is codec:
+    def _match(self, other: RtpPort | None) -> None:
+        """Answer the INVITE with what the far end took, as long as nobody has seen an answer."""
+        theirs = other.agreed if other is not None else None
+        if other is None or theirs is None or not self._has_offer or self.port.agreed is None:
             return
-        self.port.prefer(codec)
+        if self.passable.streams:
+            self.port.passing = other.theirs
+        elif self.port.agreed.codec is theirs.codec:
+            return
+        self.port.prefer(theirs.codec)
         with contextlib.suppress(PlatformError):  # else it stays as it was
             self._local_sdp = self.port.answer(self._session.offer)
 
@@ -124,7 +144,36 @@ class CallerLine(SessionObserverBase):
             self._acknowledged.set_exception(error)
             self._acknowledged.exception()  # not an error when nobody waits any more
 
+    # cti.calls.passage.Party
+
+    @property
+    def is_talking(self) -> bool:
+        """See Party."""
+        return self.is_answered and not self._is_over
+
+    def reinvite(self, sdp: bytes, on_outcome: Callable[[bytes | Code], None]) -> None:
+        """See Party."""
+        if not self._is_over:
+            self._change = on_outcome
+            self._session.reinvite(sdp)
+
     # cti.sip.sessions.session.SessionObserver
+
+    def on_answered(self, sdp: bytes) -> None:
+        """The caller took a change of ours."""
+        change, self._change = self._change, None
+        if change is not None:
+            change(sdp)
+
+    def on_reoffer_refused(self, code: Code) -> None:
+        """The caller refused a change of ours."""
+        change, self._change = self._change, None
+        if change is not None:
+            change(code)
+
+    def defer_answer(self, sdp: bytes) -> PendingAnswer | None:
+        """The caller changes its media; more than audio is carried to the far end."""
+        return self.owner.caller_changes(sdp) if self.is_talking else None
 
     def on_acknowledged(self, sdp: bytes) -> None:
         """The caller's ACK; with SDP it answers an offer of ours."""

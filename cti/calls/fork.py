@@ -14,6 +14,7 @@ from cti.calls.farewell import end_session
 from cti.shared.contacts import Way as ContactWay
 from cti.sip.messages.uri import NameAddr
 from cti.sip.sessions.session import InviteSession, Referral, SessionEnd, SessionObserverBase
+from cti.sip.sessions.session_events import PendingAnswer
 from cti.sip.transports.transport import Hop
 from cti.sip.user_agent import UserAgent
 from cti.trunks.outbound import OutboundTrunks, TrunkAttempt
@@ -185,6 +186,12 @@ class ForkOwner(Protocol):
     def fork_acknowledged(self, sdp: bytes) -> None:
         """The far end's ACK came."""
 
+    def fork_changes(self, sdp: bytes) -> PendingAnswer | None:
+        """The far end wants to change more than its audio; None leaves it to the next."""
+
+    def fork_change_refused(self, code: Code) -> None:
+        """The far end refused a change of ours."""
+
     def fork_reoffered(self, fork: Fork, sdp: bytes) -> bytes | Code:
         """The far end wants to change the media."""
 
@@ -268,6 +275,14 @@ class Fork(SessionObserverBase):
     def on_acknowledged(self, sdp: bytes) -> None:
         """See SessionObserver."""
         self.owner.fork_acknowledged(sdp)
+
+    def defer_answer(self, sdp: bytes) -> PendingAnswer | None:
+        """See SessionObserver."""
+        return self.owner.fork_changes(sdp)
+
+    def on_reoffer_refused(self, code: Code) -> None:
+        """See SessionObserver."""
+        self.owner.fork_change_refused(code)
 
     def on_reoffer(self, sdp: bytes) -> bytes | Code:
         """See SessionObserver."""

@@ -32,13 +32,15 @@ from cti.calls.conversation import Conversation, FarParty
 from cti.calls.dialling import branches_to, hops_left, ring
 from cti.calls.leg import OutgoingLeg
 from cti.calls.parts import OpenParts
+from cti.calls.passage import Party, Passage
 from cti.calls.transfer import Transfer, transfer
 from cti.media import Answer, DigitReceived, MediaEvent, PlayEnded, PortClosed, PortFigures, Signal
 from cti.rtp_port import RtpPort
-from cti.sdp import Codec
+from cti.sdp.passing import NOTHING_PASSED
 from cti.settings import AccessCodeSettings
 from cti.sip.sessions.causes import refusal_status
 from cti.sip.sessions.session import InviteSession, Referral
+from cti.sip.sessions.session_events import PendingAnswer
 from cti95598.events.v1.events_pb2 import CallAnswered, CallEnded, LegEnded, LegStarted
 from domain.failures import Code, PlatformError
 
@@ -104,6 +106,7 @@ class InboundCall:
         self._redirect: AccessCodeSettings | None = None
         self._figures: PortFigures | None = None
         # The handler, the caller's port, each leg, transfer and recording.
+        self._passage = Passage(context.router.engine, context.media_timeout_ms)
         self._parts = OpenParts(info.call_id, self._settle)
         self._parts.open()
 
@@ -121,7 +124,7 @@ class InboundCall:
         if self.ending is not None:
             return
         leg = early_media if isinstance(early_media, OutgoingLeg) else None
-        if leg is not None and leg.has_early_media and self._caller.let_hear(_codec_of(leg)):
+        if leg is not None and leg.has_early_media and self._caller.let_hear(leg.port):
             caller, far_end = self.caller_port.port_id, leg.port.port_id
             engine = self.context.router.engine
             engine.set_routes({caller: [far_end], far_end: [caller]})
@@ -135,7 +138,8 @@ class InboundCall:
         """Answer the caller (200 and ACK)."""
         self._check_live()
         if not self._caller.is_answered:
-            await self._caller.answer(_codec_of(self.far_leg))
+            leg = self.far_leg
+            await self._caller.answer(leg.port if leg is not None else None)
 
     async def play(self, clips: Sequence[Clip], *, barge_in: bool = True) -> bool:
         """Play clips; True when played to the end."""
@@ -205,7 +209,8 @@ class InboundCall:
         self._check_live()
         heard_by = (towards or self.caller_port).agreed
         preferred = heard_by.codec if heard_by is not None else None
-        leg = OutgoingLeg(self.context, self, target, branches, preferred)
+        passing = self._caller.passable if towards is None else NOTHING_PASSED
+        leg = OutgoingLeg(self.context, self, target, branches, preferred, passing)
         self._parts.open()
         self._legs.add(leg)
         return await ring(
@@ -241,6 +246,7 @@ class InboundCall:
         self.conversation = conversation
         self._on_transferred = on_transferred
         conversation.begin()
+        self._passage.join(self._caller_side, leg)
         try:
             return await conversation.ended
         finally:
@@ -260,6 +266,13 @@ class InboundCall:
         """See CallerOwner."""
         if self.ending is None:
             self._publish(CallAnswered())
+
+    def caller_changes(self, sdp: bytes) -> PendingAnswer | None:
+        """See CallerOwner."""
+        leg = self.conversation.leg if self.conversation is not None else None
+        if not isinstance(leg, OutgoingLeg) or self.transfer is not None:
+            return None
+        return self._passage.carry(sdp, self._caller_side, leg)
 
     def caller_changed(self) -> None:
         """See CallerOwner."""
@@ -316,6 +329,15 @@ class InboundCall:
     def _pass_key(self, port: RtpPort, key: str, duration_ms: int, *, by_info: bool) -> None:
         if self.conversation is not None:
             self.conversation.pass_key(port.port_id, key, duration_ms, by_info=by_info)
+
+    def leg_changes(self, leg: OutgoingLeg, sdp: bytes) -> PendingAnswer | None:
+        """See LegOwner."""
+        conversation = self.conversation
+        if leg is self._stand_in:
+            return self.caller_changes(sdp)
+        if conversation is None or conversation.leg is not leg or self.transfer is not None:
+            return None
+        return self._passage.carry(sdp, leg, self._caller_side)
 
     def leg_changed(self, leg: OutgoingLeg) -> None:  # noqa: ARG002 - both sides are looked at
         """See LegOwner."""
@@ -378,6 +400,7 @@ class InboundCall:
 
     def take_far_end(self, party: FarParty) -> None:
         """Talk to somebody else from now on."""
+        self._passage.end()
         if self.conversation is not None:
             self.conversation.go_on(leg=party)
             self.far_end_changed(party)
@@ -389,6 +412,7 @@ class InboundCall:
 
     def take_caller(self, leg: OutgoingLeg) -> None:
         """Let a leg stand in the caller's place, and the caller go."""
+        self._passage.end()
         former, self._stand_in = self._stand_in, leg
         self._audio = CallerAudio(self.context.router.engine, leg.port.port_id, self.info.call_id)
         if self.conversation is not None:
@@ -416,6 +440,10 @@ class InboundCall:
         if self._task is not None:
             self._redirect = access_code
             self._task.cancel()
+
+    @property
+    def _caller_side(self) -> Party:
+        return self._caller if self._stand_in is None else self._stand_in
 
     # Ending
 
@@ -464,6 +492,7 @@ class InboundCall:
     def _finish_conversation(self, by: HangUpParty) -> None:
         """Disconnect both parties, and give up whatever transfer is under way."""
         conversation, self.conversation = self.conversation, None
+        self._passage.end()
         if self.transfer is not None:
             self.transfer.give_up()
         if conversation is not None:
@@ -521,9 +550,3 @@ class InboundCall:
     ) -> None:
         info = self.info
         self.context.events.publish(info.tenant, body, call_id=info.call_id, cause=cause)
-
-
-def _codec_of(leg: OutgoingLeg | None) -> Codec | None:
-    """Return what a leg speaks: the caller had better speak the same."""
-    agreed = leg.port.agreed if leg is not None else None
-    return agreed.codec if agreed is not None else None

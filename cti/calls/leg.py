@@ -23,9 +23,11 @@ from cti.media import (
 )
 from cti.media_policy import PortPlan
 from cti.rtp_port import RtpPort
-from cti.sdp import Codec
+from cti.sdp import Codec, Protection
+from cti.sdp.passing import NOTHING_PASSED, Passing
 from cti.sip.sessions.causes import refusal_status
 from cti.sip.sessions.session import InviteSession, Referral, SessionEnd
+from cti.sip.sessions.session_events import PendingAnswer
 from cti95598.events.v1.events_pb2 import LegEnded, LegStarted
 from domain.failures import Code, PlatformError
 from domain.ids import LegId, time_ordered_id
@@ -65,6 +67,9 @@ class LegOwner(Protocol):
     def leg_key(self, leg: OutgoingLeg, key: str, duration_ms: int) -> None:
         """A key came by signalling."""
 
+    def leg_changes(self, leg: OutgoingLeg, sdp: bytes) -> PendingAnswer | None:
+        """The leg offers more than audio; None where there is nobody to carry it to."""
+
     def leg_changed(self, leg: OutgoingLeg) -> None:
         """The leg was put on hold, resumed, or moved."""
 
@@ -88,11 +93,12 @@ class OutgoingLeg:
         target: DialTarget,
         branches: Iterable[Sequence[Way]],
         preferred: Codec | None = None,
+        passing: Passing = NOTHING_PASSED,
     ) -> None:
         """Open the RTP port for the first way; PlatformError MEDIA_PORTS_EXHAUSTED.
 
         `branches` are rung at once, each over the first of its ways that works. `preferred` is the
-        codec of the party that it is rung for.
+        codec of the party that it is rung for, `passing` what that one has besides audio.
         """
         self.owner = owner
         self.target = target
@@ -108,6 +114,7 @@ class OutgoingLeg:
         self._forks: list[Fork] = []
         self._winner: Fork | None = None
         self._is_heard = False
+        self._change: Callable[[bytes | Code], None] | None = None  # told how ours was taken
         self._agreed_with: tuple[Fork, str] | None = None
         self._outcome: asyncio.Future[Code | None] = loop.create_future()
         self.on_progress: Callable[[], None] = _nobody_listens
@@ -115,6 +122,7 @@ class OutgoingLeg:
         self._on_heard: Callable[[Signal | Answer], None] | None = None
         self._branches = [*branches]
         self._preferred = preferred
+        self._passing = passing
         self._ports: dict[PortPlan, RtpPort] = {}
         """While it rings: one for each kind of offer that its ways need."""
         self._offered: dict[Fork, RtpPort] = {}
@@ -255,6 +263,10 @@ class OutgoingLeg:
             return
         if self._winner is None:
             self._use(self._port_of(fork))
+        elif self._change is not None:
+            change, self._change = self._change, None
+            change(sdp)
+            return
         try:
             if sdp:
                 self.port.take_answer(sdp)
@@ -269,6 +281,27 @@ class OutgoingLeg:
         if self._winner is None:
             self._winner = fork
             self._now_answered(self._forks)
+
+    @property
+    def is_talking(self) -> bool:
+        """See Party."""
+        return self.is_answered and self._winner is not None and self._winner.session is not None
+
+    def reinvite(self, sdp: bytes, on_outcome: Callable[[bytes | Code], None]) -> None:
+        """See Party."""
+        if self._winner is not None and self._winner.session is not None:
+            self._change = on_outcome
+            self._winner.session.reinvite(sdp)
+
+    def fork_changes(self, sdp: bytes) -> PendingAnswer | None:
+        """See ForkOwner."""
+        return self.owner.leg_changes(self, sdp) if self.is_answered else None
+
+    def fork_change_refused(self, code: Code) -> None:
+        """See ForkOwner."""
+        change, self._change = self._change, None
+        if change is not None:
+            change(code)
 
     def fork_acknowledged(self, sdp: bytes) -> None:
         """An ACK with SDP answers the offer that an INVITE without one asked for."""
@@ -350,6 +383,8 @@ class OutgoingLeg:
             port.send_key = self._send_key
             if self._on_heard is not None:
                 port.detect = _WHILE_RINGING
+            if plan.protection is Protection.NONE:
+                port.passing = self._passing
         return port
 
     def _port_of(self, fork: Fork) -> RtpPort:

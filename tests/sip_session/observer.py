@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from cti.sip.sessions.session import Referral, SessionEnd
+from cti.sip.sessions.session_events import PendingAnswer
 from domain.failures import Code
 from tests.sip_session.peer import patience_s
 
@@ -15,6 +16,8 @@ class Recorder:
         self.events: asyncio.Queue[tuple[Any, ...]] = asyncio.Queue()
         self.ends: list[SessionEnd] = []
         self.answer: bytes | Code = b"v=0\r\n"
+        self.pending: PendingAnswer | None = None
+        """What the next re-INVITE waits for."""
 
     def _tell(self, *event: Any) -> None:
         self.events.put_nowait(event)
@@ -30,6 +33,9 @@ class Recorder:
 
     def on_acknowledged(self, sdp: bytes) -> None:
         self._tell("acknowledged", sdp)
+
+    def defer_answer(self, sdp: bytes) -> PendingAnswer | None:
+        return self.pending
 
     def on_reoffer(self, sdp: bytes) -> bytes | Code:
         self._tell("reoffer", sdp)

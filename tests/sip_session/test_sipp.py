@@ -40,6 +40,9 @@ class Answerer(Recorder):
         super().__init__()
         self.on_changed: Callable[[], None] = lambda: None
 
+    def defer_answer(self, sdp: bytes) -> None:
+        """Answer at once."""
+
     def on_reoffer(self, sdp: bytes) -> bytes | Code:
         super().on_reoffer(sdp)
         # The 200 of the UPDATE goes first.

@@ -32,6 +32,9 @@ def description() -> bytes:
 class Party(Recorder):
     """Answers every offer, now and then by a refusal."""
 
+    def defer_answer(self, sdp: bytes) -> None:
+        """Answer at once."""
+
     def on_reoffer(self, sdp: bytes) -> bytes | Code:
         super().on_reoffer(sdp)
         return Code.NO_COMMON_CODEC if next(_numbers) % 7 == 0 else description()

@@ -124,6 +124,12 @@ class Caller:
     def fork_acknowledged(self, sdp: bytes) -> None:
         """See ForkOwner."""
 
+    def fork_changes(self, sdp: bytes) -> None:
+        """See ForkOwner."""
+
+    def fork_change_refused(self, code: Code) -> None:
+        """See ForkOwner."""
+
     def fork_reoffered(self, fork: Fork, sdp: bytes) -> bytes | Code:
         return Code.NO_COMMON_CODEC
 

@@ -13,7 +13,7 @@ from cti.sip.messages.session_description import SDP_TYPE, body_refusal, descrip
 from cti.sip.sessions.causes import code_of_status, refusal_headers, refusal_status, retry_after_s
 from cti.sip.sessions.invite_responses import take_2xx, take_provisional
 from cti.sip.sessions.offer_answer import Exchange, InviteUsage
-from cti.sip.sessions.session_events import SessionState
+from cti.sip.sessions.session_events import PendingAnswer, SessionState
 from cti.sip.sessions.session_timer import interval_refusal
 from domain.failures import Code
 
@@ -27,7 +27,7 @@ _MAX_RETRY_AFTER_S = 10
 class SessionChanges:
     """At most one request of ours changes the session at a time; the newest wish waits."""
 
-    __slots__ = ("_client", "_is_refresh", "_retries", "_session", "_timer", "_waiting",
+    __slots__ = ("_client", "_is_refresh", "_pending", "_retries", "_session", "_timer", "_waiting",
                  "_wants_refresh")  # fmt: skip
 
     def __init__(self, session: InviteSession) -> None:
@@ -37,6 +37,7 @@ class SessionChanges:
         self._wants_refresh = False
         self._is_refresh = False  # whether the request under way is one
         self._retries = 0
+        self._pending: tuple[ServerTransaction, PendingAnswer] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     # Ours
@@ -54,6 +55,7 @@ class SessionChanges:
 
     def stop(self) -> None:
         """Want nothing any more."""
+        self._terminate()
         self._waiting = None
         self._wants_refresh = False
         if self._timer is not None:
@@ -293,7 +295,43 @@ class SessionChanges:
         if sdp:
             exchange.take_offer(sdp)
         session.usage = usage
-        answer = session.observer.on_reoffer(sdp)
+        waits = sdp and request.method == "INVITE" and session.state is SessionState.CONFIRMED
+        pending = session.observer.defer_answer(sdp) if waits else None
+        if pending is None:
+            self._conclude(server, usage, sdp, session.observer.on_reoffer(sdp))
+            return
+        # 14.2 gives a re-INVITE the time of any INVITE; 100 goes out by itself (17.2.1).
+        self._pending = server, pending
+        server.on_cancel = partial(self._on_cancel, usage)
+        pending.on_settled(partial(self._on_settled, server, usage, sdp))
+
+    def _on_settled(
+        self, server: ServerTransaction, usage: InviteUsage, sdp: bytes, answer: bytes | Code
+    ) -> None:
+        if self._pending is None or self._pending[0] is not server:
+            return  # it was cancelled, or the session is over
+        self._pending = None
+        server.on_cancel = None
+        self._conclude(server, usage, sdp, answer)
+        self._session.proceed()
+
+    def _on_cancel(self, usage: InviteUsage) -> None:
+        """Forget a re-INVITE that its sender has taken back (9.2)."""
+        usage.exchange.roll_back()
+        self._terminate()
+        self._session.proceed()
+
+    def _terminate(self) -> None:
+        """Answer 487 to a re-INVITE whose answer is still waited for."""
+        if self._pending is not None:
+            (server, pending), self._pending = self._pending, None
+            server.respond(response_to(server.request, 487))
+            pending.settle(Code.CALLER_ABANDONED)
+
+    def _conclude(
+        self, server: ServerTransaction, usage: InviteUsage, sdp: bytes, answer: bytes | Code
+    ) -> None:
+        request, session, exchange = server.request, self._session, usage.exchange
         if session.is_over:
             server.respond(response_to(request, 487 if request.method == "INVITE" else 481))
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -40,6 +41,37 @@ class SessionEnd:
         return q850_cause_in(self.reason)
 
 
+class PendingAnswer:
+    """The answer to a re-INVITE that has to be asked for elsewhere; settled once."""
+
+    __slots__ = ("_answer", "_takers")
+
+    def __init__(self) -> None:
+        self._answer: bytes | Code | None = None
+        self._takers: list[Callable[[bytes | Code], None]] = []
+
+    def on_settled(self, taker: Callable[[bytes | Code], None]) -> None:
+        """Give the answer to `taker` as soon as it is known."""
+        if self._answer is None:
+            self._takers.append(taker)
+        else:
+            taker(self._answer)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether there is an answer, or a refusal."""
+        return self._answer is not None
+
+    def settle(self, answer: bytes | Code) -> None:
+        """Answer, or refuse by a code; nothing the second time."""
+        if self.is_settled:
+            return
+        self._answer = answer
+        takers, self._takers = self._takers, []
+        for taker in takers:
+            taker(answer)
+
+
 class SessionObserver(Protocol):
     """What a session tells; plain functions that return at once."""
 
@@ -58,6 +90,9 @@ class SessionObserver(Protocol):
 
     def on_acknowledged(self, sdp: bytes) -> None:
         """The ACK of our 2xx came, with the answer where the 2xx carried our offer."""
+
+    def defer_answer(self, sdp: bytes) -> PendingAnswer | None:
+        """Take the offer of a re-INVITE whose answer has to wait; None: see `on_reoffer`."""
 
     def on_reoffer(self, sdp: bytes) -> bytes | Code:
         """Answer the far end's offer, or refuse it; an empty `sdp` asks for our offer.
@@ -95,6 +130,9 @@ class SessionObserverBase:
 
     def on_acknowledged(self, sdp: bytes) -> None:
         """Ignore."""
+
+    def defer_answer(self, sdp: bytes) -> PendingAnswer | None:
+        """Answer at once."""
 
     def on_reoffer(self, sdp: bytes) -> bytes | Code:  # noqa: ARG002 - for those who override
         """Refuse (488), the session stays as it is."""
