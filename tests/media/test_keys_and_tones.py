@@ -26,7 +26,7 @@ DIGITS = "1590*#AD"
 NOTHING: frozenset[Detect] = frozenset()
 
 
-def _pair(
+def connect_pair(
     engine: RtpEngine, *, digits: int | None = 101, detect: frozenset[Detect] = NOTHING
 ) -> tuple[PortId, PortId]:
     """Two ports that talk to each other: a far end's, and ours, which detects."""
@@ -57,7 +57,7 @@ def _keys(events: Events, port: PortId) -> str:
 async def test_keys_arrive_whatever_was_negotiated(
     engine: RtpEngine, events: Events, digits: int | None, source: DigitSource
 ) -> None:
-    far, near = _pair(engine, digits=digits, detect=frozenset({Detect.DTMF}))
+    far, near = connect_pair(engine, digits=digits, detect=frozenset({Detect.DTMF}))
     engine.send_digits(far, DIGITS, tone_ms=80, gap_ms=80)
     await events.wait(DigitsSent, port=far)
     await events.wait(DigitReceived, count=len(DIGITS), port=near)
@@ -68,7 +68,7 @@ async def test_keys_arrive_whatever_was_negotiated(
 async def test_keys_in_the_audio_are_not_looked_for_unless_asked(
     engine: RtpEngine, events: Events
 ) -> None:
-    far, _ = _pair(engine, digits=None)
+    far, _ = connect_pair(engine, digits=None)
     engine.send_digits(far, DIGITS, tone_ms=60, gap_ms=60)
     await events.wait(DigitsSent, port=far)
     assert events.of(DigitReceived) == []
@@ -78,9 +78,9 @@ async def test_keys_in_the_audio_are_not_looked_for_unless_asked(
 async def test_keys_cross_from_one_party_to_the_other(
     engine: RtpEngine, events: Events, digits: int | None
 ) -> None:
-    caller, caller_port = _pair(engine)
+    caller, caller_port = connect_pair(engine)
     # The platform's phone of the callee listens to what it gets.
-    callee_port, callee = _pair(engine, digits=digits, detect=frozenset({Detect.DTMF}))
+    callee_port, callee = connect_pair(engine, digits=digits, detect=frozenset({Detect.DTMF}))
     engine.set_routes({callee_port: [caller_port], caller_port: [callee_port]})
     engine.set_key_routes({callee_port: [caller_port], caller_port: [callee_port]})
     engine.send_digits(caller, DIGITS, tone_ms=100, gap_ms=100)
@@ -112,14 +112,14 @@ async def test_keys_cross_from_one_party_to_the_other(
 async def test_tones_are_played_and_recognised(
     engine: RtpEngine, events: Events, tone: Tone, signal: Signal, detect: Detect
 ) -> None:
-    far, near = _pair(engine, detect=frozenset({detect}))
+    far, near = connect_pair(engine, detect=frozenset({detect}))
     engine.play_tone(far, tone)
     found = await events.wait(ToneDetected, port=near)
     assert found.signal is signal
 
 
 async def test_a_tone_ends_after_a_period_or_goes_on(engine: RtpEngine, events: Events) -> None:
-    far, _ = _pair(engine)
+    far, _ = connect_pair(engine)
     once = engine.play_tone(far, Tone.BUSY, loop=False)
     ended = await events.wait(PlayEnded, play=once)
     assert ended.completed
@@ -129,6 +129,6 @@ async def test_a_tone_ends_after_a_period_or_goes_on(engine: RtpEngine, events: 
 
 
 async def test_silence_after_an_answer_is_judged(engine: RtpEngine, events: Events) -> None:
-    _, near = _pair(engine, detect=frozenset({Detect.ANSWER}))
+    _, near = connect_pair(engine, detect=frozenset({Detect.ANSWER}))
     judged = await events.wait(AnswerJudged, port=near)
     assert judged.answer is Answer.SILENCE

@@ -300,3 +300,29 @@ fn a_route_that_ends_releases_the_key() {
     }
     assert_eq!(ends, 3);
 }
+
+proptest::proptest! {
+    /// Whatever is said, the detectors say something or nothing, and never panic.
+    #[test]
+    fn any_audio_is_listened_to(
+        pieces in proptest::collection::vec((proptest::num::i16::ANY, 1usize..400, 0u8..4), 1..40),
+    ) {
+        let samples: Vec<i16> = pieces
+            .iter()
+            .flat_map(|(value, len, kind)| {
+                (0..*len).map(move |at| match kind {
+                    0 => *value,
+                    1 => value.wrapping_mul(at as i16),
+                    2 => if at % 2 == 0 { *value } else { value.wrapping_neg() },
+                    _ => ((f64::from(*value) / 9.0 * at as f64).sin() * 32_767.0) as i16,
+                })
+            })
+            .collect();
+        let all = Detect { keys: true, fax: true, progress: true, answer: true };
+        let mut listening = listening::Listening::to(all).unwrap();
+        let mut events = Vec::new();
+        for (round, pcm) in samples.as_chunks().0.iter().enumerate() {
+            listening.hear(PortId(1), round as u64, Some(pcm), false, now(round as u64), &mut events);
+        }
+    }
+}
