@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from typing import cast
 
 import structlog
 
@@ -101,6 +102,7 @@ class RtpEngine:
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._engine.event_fd(), self._deliver)
         self._closed = False
+        self._surveyed: asyncio.Future[dict[PortId, int]] | None = None
 
     async def aclose(self) -> None:
         """Close ports and finish recordings; their last events are delivered before it returns."""
@@ -114,6 +116,13 @@ class RtpEngine:
     def figures(self) -> dict[str, int]:
         """Counts of the whole engine, by name."""
         return self._engine.figures()
+
+    async def survey(self) -> dict[PortId, int]:
+        """Return the packets that each open port has received so far."""
+        if self._surveyed is None:
+            self._surveyed = self._loop.create_future()
+            self._engine.survey()
+        return await asyncio.shield(self._surveyed)
 
     def open_port(self, local_ip: str) -> tuple[PortId, int]:
         """Bind an RTP port; see `MediaEngine`, as for all commands below."""
@@ -214,9 +223,17 @@ class RtpEngine:
 
     def _deliver(self) -> None:
         for kind, *fields in self._engine.drain_events():
+            if kind == "surveyed":
+                self._tell_surveyed(fields[0])
+                continue
             if self.on_event is None:
                 continue
             try:
                 self.on_event(_MAKERS[kind](*fields))
             except Exception:  # noqa: BLE001 - one listener's fault must not cost others theirs
                 _log.exception("media_event_failed", kind=kind)
+
+    def _tell_surveyed(self, counts: object) -> None:
+        surveyed, self._surveyed = self._surveyed, None
+        if surveyed is not None and not surveyed.done():
+            surveyed.set_result(dict(cast("list[tuple[PortId, int]]", counts)))

@@ -60,13 +60,17 @@ class MediaRouter:
 
     def __init__(self, engine: MediaEngine) -> None:
         self.engine = engine
-        self.fingerprint = engine.fingerprint()
-        """Of the engine's DTLS certificate, sha-256; empty without DTLS."""
         self.srtp_suites = tuple(SrtpSuite)
         """What the engine protects media with, the preferred one first."""
         self.ports: dict[PortId, MediaListener] = {}
         self.recordings: dict[RecordingId, Callable[[RecordingEnded], None]] = {}
         self.taps: dict[TapId, Callable[[TapAudio | TapEnded], None]] = {}
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the engine's DTLS certificate, sha-256; empty without DTLS."""
+        # Asked for each time: a media process has another one after its restart.
+        return self.engine.fingerprint()
 
     def on_event(self, event: MediaEvent) -> None:
         """Take one event of the engine, on the event loop."""

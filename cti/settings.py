@@ -37,6 +37,7 @@ from cti.trunks.settings import (
     TrunkAuthentication,
     one_or_more,
 )
+from domain.loopback import is_loopback
 from domain.validation_words import explained
 from domain.words import Words
 
@@ -223,6 +224,18 @@ class MediaSettings(_Settings):
     media_timeout_s: float = Field(
         60.0, ge=0, description="end an answered call after so long without RTP; 0 never"
     )
+    engine: str = Field(
+        "inside", description="inside this process, or the host:port of a process of its own"
+    )
+    engine_ca: Path | None = Field(
+        None, description="authority of the engine's certificate; beyond loopback it must be given"
+    )
+    engine_ports_ahead: int = Field(
+        64, ge=2, le=1024, description="RTP ports that the engine opens before calls need them"
+    )
+    engine_lost_after_s: float = Field(
+        5.0, ge=0.5, le=60, description="end calls when the engine has been away for so long"
+    )
 
     @field_validator("local_ip", "local_ip6", "advertised_ip", "advertised_ip6")
     @classmethod
@@ -243,8 +256,27 @@ class MediaSettings(_Settings):
                 raise explained(reason, remedy)
         return self
 
+    @property
+    def engine_host(self) -> str | None:
+        """The machine of the media process; None: the engine is inside."""
+        return None if self.engine == "inside" else self.engine.rpartition(":")[0].strip("[]")
+
     def _faults(self) -> Iterator[tuple[bool, Words, Words]]:
         main, second = self.local_ip, self.local_ip6
+        host, port = self.engine_host, self.engine.rpartition(":")[2]
+        yield (
+            host is not None and not (host and port.isdigit() and 0 < int(port) <= 65535),
+            Words("engine 不是 inside 也不是 主机:端口", "engine is neither inside nor host:port"),
+            Words("写 inside,或如 10.0.0.5:50055", "write inside, or such as 10.0.0.5:50055"),
+        )
+        yield (
+            bool(host) and not is_loopback(host or "") and self.engine_ca is None,
+            Words(
+                "另一台机器上的媒体进程没有 engine_ca",
+                "there is no engine_ca for a media process on another machine",
+            ),
+            Words("写签发其证书的 CA 文件", "name the file of the authority of its certificate"),
+        )
         yield (
             second is not None and (":" in main or ":" not in second),
             Words(

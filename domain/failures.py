@@ -43,6 +43,7 @@ class Code(StrEnum):
     MEDIA_PORTS_EXHAUSTED = "media_ports_exhausted"
     MEDIA_TIMEOUT = "media_timeout"
     SECURE_MEDIA_FAILED = "secure_media_failed"
+    MEDIA_UNAVAILABLE = "media_unavailable"
     SIP_TIMEOUT = "sip_timeout"
     SIP_TRANSPORT = "sip_transport"
     DNS_FAILED = "dns_failed"
@@ -169,6 +170,8 @@ CATALOGUE: dict[Code, Failure] = dict([
            "长时间未收到语音", "no audio was received for too long"),
     _entry(Code.SECURE_MEDIA_FAILED, 500, "FAILED_PRECONDITION", 47, _BAD,
            "媒体加密协商失败(ICE 或 DTLS)", "media could not be secured (ICE or DTLS)"),
+    _entry(Code.MEDIA_UNAVAILABLE, 503, "UNAVAILABLE", 41, _BAD,
+           "媒体进程不可用", "the media process is not available"),
     _entry(Code.SIP_TIMEOUT, 408, "DEADLINE_EXCEEDED", 102, _BAD,
            "对端无应答(SIP 超时)", "far end did not answer in time (SIP timer)"),
     _entry(Code.SIP_TRANSPORT, 503, "UNAVAILABLE", 38, _BAD,

@@ -58,6 +58,8 @@ class _Secrets(BaseModel):
 
     realm: str
     tenants: dict[str, _TenantSecrets] = {}
+    media_token: str = ""
+    """By which a media process on another machine knows this node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,8 @@ class Credentials:
 
     def __init__(self, secrets_of: _Secrets) -> None:
         self._tenants = secrets_of.tenants
+        self.media_token = secrets_of.media_token
+        """By which a media process knows this node; empty where it needs none."""
 
     @classmethod
     def load(cls, path: Path, realm: str) -> Credentials:

@@ -30,7 +30,6 @@ from agents.settings import AgentSettings
 from cti.admission import Admission
 from cti.call import CallInfo
 from cti.calls.call_control import CallControl, PhoneAccess
-from cti.media_engine import RtpEngine
 from cti.shared.contacts import RedisContactStore
 from cti.shared.lamp_exchange import LampExchange
 from cti.sip.defence.offences import Offence
@@ -57,6 +56,7 @@ from node.defence import SourceDefence, bans_router
 from node.event_bus import EventBus, stream_name
 from node.http import Health, HttpServer, gateway
 from node.listeners import check_port
+from node.media import NodeMedia, media_router
 from node.media_metrics import MediaMetrics
 from node.phone_lamps import PhoneLamps
 from node.phone_services import PhoneServices
@@ -173,6 +173,8 @@ class Node:
             if self._calls.is_draining:
                 reasons.append("draining")
             reasons += [f"flow {name} is not loaded" for name in self._missing_flows()]
+            reasons += self._media.reasons()
+            impaired += self._media.impaired()
         if not self._bus.is_up:
             impaired.append("Redis takes no events: they go to the spool; queues and toolbars wait")
         if self._consumer is not None and not self._consumer.is_up:
@@ -399,7 +401,14 @@ class Node:
         """What the parts of this node show on its gateway."""
         if Service.SIP not in self._services:
             return []
-        return [bans_router(self._defence), trunks_router(self._trunk_statuses)]
+        return [
+            bans_router(self._defence),
+            trunks_router(self._trunk_statuses),
+            media_router(self._media_status),
+        ]
+
+    def _media_status(self) -> dict[str, Any]:
+        return self._media.status() if self._is_started else {}
 
     def _trunk_statuses(self) -> list[dict[str, Any]]:
         return self._trunks.statuses() if self._is_started else []
@@ -422,8 +431,18 @@ class Node:
         settings = self.settings
         for tenant in settings.tenants:
             self._events.publish(tenant.tenant_id, NodeStarted())
-        media = RtpEngine(port_min=settings.media.port_min, port_max=settings.media.port_max)
-        self._stack.push_async_callback(media.aclose)
+        self._media = NodeMedia(
+            settings.media,
+            node=settings.node,
+            directory=self._config.path.parent,
+            recordings=self._directory.recordings,
+            token=lambda: self._credentials.media_token,
+            events=self._events,
+            tenant=settings.tenants[0].tenant_id,
+        )
+        media = self._media.engine
+        self._stack.push_async_callback(self._media.aclose)
+        await self._media.start()
         self._stack.enter_context(MediaMetrics(media.figures))
         self._signalling = Signalling(settings.sip, self._config.path.parent)
         self._stack.push_async_callback(self._signalling.aclose)

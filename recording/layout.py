@@ -21,6 +21,16 @@ def recording_path(
     return directory / f"{_name(call_id)}-{_name(recording_id)}.wav"
 
 
+def recording_of_path(root: Path, path: Path) -> tuple[str, str, str] | None:
+    """Return tenant, call and recording of a path that `recording_path` has made."""
+    try:
+        tenant, *_, name = path.resolve().relative_to(root.resolve()).parts
+    except ValueError:
+        return None
+    call_id, _, recording_id = name.removesuffix(".wav").rpartition("-")
+    return (tenant, call_id, recording_id) if call_id else None
+
+
 def _name(part: str) -> str:
     """One component of a path, whatever a name holds."""
     return _UNSAFE.sub("_", part).lstrip(".") or "_"

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from cti.calls.digits import INFO_TYPE, info_body, info_digit, info_duration_ms
 from cti.calls.farewell import end_session
-from cti.media import MediaEvent, MediaTimedOut, SecureMediaFailed
+from cti.media import MediaEvent, MediaTimedOut, PortClosed, SecureMediaFailed
 from cti.rtp_port import RtpPort
 from cti.sdp import Protection
 from cti.sdp.passing import NOTHING_PASSED, Passing
@@ -234,7 +234,11 @@ class CallerLine(SessionObserverBase):
     def _on_media(self, event: MediaEvent) -> None:
         if isinstance(event, MediaTimedOut):
             self._session.end(Code.MEDIA_TIMEOUT)
-        elif isinstance(event, SecureMediaFailed):
+            return
+        if isinstance(event, SecureMediaFailed):
             self._session.end(Code.SECURE_MEDIA_FAILED)
-        else:
-            self.owner.caller_media(event)
+            return
+        if isinstance(event, PortClosed) and not self._is_over:
+            # Nobody has asked for it: the media process is gone, and the port with it.
+            self._session.end(Code.MEDIA_UNAVAILABLE)
+        self.owner.caller_media(event)

@@ -445,6 +445,8 @@ class OutgoingLeg:
 
     def _on_media(self, event: MediaEvent) -> None:
         if isinstance(event, PortClosed):
+            # Nobody has asked for it: the media process is gone, and the port with it.
+            self.hang_up(Code.MEDIA_UNAVAILABLE)
             self._closed(event)
         elif isinstance(event, MediaTimedOut):
             self.hang_up(Code.MEDIA_TIMEOUT)

@@ -142,6 +142,10 @@ impl Engine {
         self.handle.fingerprint()
     }
 
+    fn survey(&self) {
+        self.handle.send(Command::Survey);
+    }
+
     fn event_fd(&self) -> i32 {
         self.handle.event_fd().as_raw_fd()
     }
@@ -322,6 +326,10 @@ fn as_tuple(py: Python<'_>, event: Event) -> PyResult<Bound<'_, PyTuple>> {
         }
         Event::TapEnded(tap, total, dropped) => {
             ("tap_ended", tap.0, in_ms(total), in_ms(dropped)).into_pyobject(py)
+        }
+        Event::Surveyed(counts) => {
+            let counts: Vec<_> = counts.into_iter().map(|(port, count)| (port.0, count)).collect();
+            ("surveyed", counts).into_pyobject(py)
         }
         Event::PortClosed(port, figures) => (
             "port_closed",

@@ -144,6 +144,8 @@ pub enum Event {
     TapEnded(TapId, u64, u64),
     /// The last event of a port.
     PortClosed(PortId, PortFigures),
+    /// Every open port with the packets it has received: the answer to `Command::Survey`.
+    Surveyed(Vec<(PortId, u64)>),
 }
 
 /// What was negotiated for a port.
@@ -235,6 +237,8 @@ pub enum Command {
     StopTap(TapId),
     /// Finish a recording.
     StopRecording(RecordingId),
+    /// Tell how much each port has received.
+    Survey,
     /// Finish everything and end the thread.
     Shutdown,
 }

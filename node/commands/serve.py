@@ -84,7 +84,7 @@ def serve_command(
         loaded = load()
         directory = DataDirectory.at(data)
         configure_logs(directory.log)
-        _allow_open_files()
+        allow_open_files()
         status = uvloop.run(_serve(loaded, directory, wanted, load))
     except ConfigError as error:
         _complain(*(str(problem) for problem in error.problems))
@@ -200,7 +200,7 @@ def _announce(node: Node, directory: DataDirectory) -> None:
     sys.stdout.flush()
 
 
-def _allow_open_files() -> None:
+def allow_open_files() -> None:
     """Ask for more files than the usual 1024: each connection and each media port is one."""
     soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _OPEN_FILES if most == resource.RLIM_INFINITY else min(_OPEN_FILES, most)

@@ -42,7 +42,6 @@ def allow(bench: Bench, tenant: MediaPolicy, **trunk: Any) -> None:
     codes = [AccessCodeSettings(code="95598", flow="main")]
     bench.control._admission = Admission([TenantAccess(TENANT, [settings], codes, media=tenant)])
     router = bench.control._context.router
-    router.fingerprint = FINGERPRINT
     router.srtp_suites = tuple(SrtpSuite)
 
 

@@ -13,6 +13,7 @@ import pytest
 from cti import audio
 from cti.media import Codec, PlayEnded, PortClosed, PortId, RecordingEnded
 from cti.media_engine import RtpEngine
+from cti.media_remote.client import RemoteEngine
 from tests.media.peer import FRAME, PCMA_SILENCE, Events, Peer, bridge, connect, rtp
 
 CALLER_HZ, AGENT_HZ = 440, 1000
@@ -197,6 +198,8 @@ async def test_a_file_that_cannot_be_written_is_reported_at_once(
     party = _party(engine)
     (tmp_path / "file").write_text("in the way")
     recording = engine.start_recording(str(tmp_path / "file" / "x.wav"), [party.port], None)
+    if isinstance(engine, RemoteEngine):
+        engine.stop_recording(recording)  # it comes here only after its end
     ended = await events.wait(RecordingEnded, recording=recording)
     assert "file" in ended.error
     engine.stop_recording(recording)

@@ -26,7 +26,9 @@ from cti.media import (
 )
 from cti.media_engine import RtpEngine
 from domain.failures import Code, PlatformError
+from tests.media.conftest import Engines
 from tests.media.peer import FRAME, PCMA_SILENCE, WAIT_S, Events, Peer, connect, rtp
+from tests.peers.waiting import wait_until
 
 
 async def _called(engine: RtpEngine, media_timeout_ms: int = 0) -> tuple[Peer, PortId, int]:
@@ -58,7 +60,8 @@ async def test_prompt_is_sent_seamlessly_and_on_time(
     assert abs(span_s - 0.02 * (len(sent) - 1)) < 0.1
 
 
-async def test_packets_flow_while_python_is_busy(engine: RtpEngine) -> None:
+async def test_packets_flow_while_python_is_busy(inside_engine: RtpEngine) -> None:
+    engine = inside_engine
     peer, _, _ = await _called(engine)
     await peer.wait(3)
     before = engine.figures()["packets_sent"]
@@ -148,7 +151,10 @@ async def test_bad_datagrams_are_counted_and_harmless(engine: RtpEngine, events:
     assert (figures.packets_received, figures.packets_lost) == (19, 1)
     assert figures.packets_sent >= sent
     assert figures.jitter_ms < 20
-    assert engine.figures()["packets_invalid"] == len(bad) + 4
+    counted = len(bad) + 4
+    await wait_until(
+        lambda: engine.figures()["packets_invalid"] == counted, WAIT_S, "the engine's own count"
+    )
 
 
 async def test_packets_follow_the_port_the_far_end_sends_from(engine: RtpEngine) -> None:
@@ -192,21 +198,22 @@ async def test_missing_media_is_reported(engine: RtpEngine, events: Events) -> N
     await events.wait(MediaTimedOut, port=port, count=2)
 
 
-async def test_ports_run_out_and_come_back(events: Events) -> None:
-    engine = RtpEngine(port_min=45_001, port_max=45_004, quarantine_ms=0, on_event=events.on_event)
-    opened = [engine.open_port("127.0.0.1") for _ in range(2)]
-    assert sorted(number for _, number in opened) == [45_002, 45_004]
-    with pytest.raises(PlatformError) as failure:
-        engine.open_port("127.0.0.1")
-    assert failure.value.code is Code.MEDIA_PORTS_EXHAUSTED
-    port, number = opened[0]
-    engine.close_port(port)
-    await events.wait(PortClosed, port=port)
-    assert engine.open_port("127.0.0.1")[1] == number
-    await engine.aclose()
-    assert len(events.of(PortClosed)) == 3
-    assert engine.figures()["ports"] == 0
-    await engine.aclose()
+async def test_ports_run_out_and_come_back(
+    engines: Engines, events: Events, tmp_path: Path
+) -> None:
+    async with engines(events, tmp_path, port_min=45_001, port_max=45_004) as engine:
+        opened = [engine.open_port("127.0.0.1") for _ in range(2)]
+        assert sorted(number for _, number in opened) == [45_002, 45_004]
+        with pytest.raises(PlatformError) as failure:
+            engine.open_port("127.0.0.1")
+        assert failure.value.code is Code.MEDIA_PORTS_EXHAUSTED
+        port, number = opened[0]
+        engine.close_port(port)
+        await events.wait(PortClosed, port=port)
+        assert engine.open_port("127.0.0.1")[1] == number
+        await engine.aclose()
+        assert len(events.of(PortClosed)) == 3
+        assert engine.figures()["ports"] == 0
 
 
 async def test_wrong_use_is_refused(engine: RtpEngine) -> None:

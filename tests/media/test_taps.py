@@ -52,9 +52,10 @@ async def test_both_sides_come_in_pieces_and_in_time(
 
 
 async def test_a_reader_that_does_not_keep_up_costs_itself_only(
-    engine: RtpEngine, events: Events
+    inside_engine: RtpEngine, events: Events
 ) -> None:
     """Nothing is taken while 60 taps of one port make 300 pieces a second."""
+    engine = inside_engine
     _, port = _phone(engine)
     taps = [engine.start_tap([port], []) for _ in range(60)]
     while engine.figures()["dropped_tap_frames"] < 100:

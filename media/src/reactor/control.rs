@@ -64,6 +64,12 @@ impl Reactor {
             Command::StartTap(id, left, right) => self.start_tap(id, &left, &right),
             Command::StopTap(id) => self.stop_tap(id),
             Command::StopRecording(id) => self.stop_recording(id),
+            Command::Survey => {
+                let received = |entry: &Entry| entry.port.figures().packets_received;
+                let counts = self.port_keys.iter();
+                let counts = counts.map(|(id, key)| (*id, received(&self.ports[*key]))).collect();
+                self.events.push(Event::Surveyed(counts));
+            }
             Command::Shutdown => self.stopping = true,
         }
     }
