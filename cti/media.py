@@ -153,10 +153,14 @@ class Connection:
     send: bool = True
     receive: bool = True
     media_timeout_ms: int = 0
-    """Silence of the far end that is reported; 0 is none."""
+    """Silence of the far end, of media and of reports, that is told; 0 is none."""
     srtp: SrtpKeys | None = None
     dtls: DtlsPeer | None = None
     """How media is protected: at most one of the two. With neither it is plain RTP."""
+    rtcp_port: int = 0
+    """Where the far end takes RTCP: 0 is the port above `remote_port`, -1 is nowhere."""
+    rtcp_mux: bool = False
+    """RTCP shares the port of RTP, RFC 5761."""
     detect: frozenset[Detect] = frozenset()
 
 
@@ -169,6 +173,20 @@ class PortFigures:
     packets_lost: int
     packets_invalid: int
     jitter_ms: float
+    packets_late: int = 0
+    """Came too late to be played, where somebody listened."""
+    packets_duplicate: int = 0
+    codec: str = ""
+    """What was spoken last."""
+    round_trip_ms: float | None = None
+    """To the far end and back; None when the far end sends no RTCP."""
+    mos: float | None = None
+    """MOS-CQE of what was received, over the call (E-model of ITU-T G.107)."""
+    worst_mos: float | None = None
+    """The same, of its worst five seconds."""
+    far_packets_lost: int | None = None
+    """Packets of ours that the far end has lost, as it says."""
+    far_jitter_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +241,7 @@ class DigitsSent:
 
 @dataclass(frozen=True, slots=True)
 class MediaTimedOut:
-    """No RTP came in for the time set on the port; sent once until RTP comes again."""
+    """Neither RTP nor RTCP came in for the time set on the port; sent once until one comes."""
 
     port: PortId
 

@@ -43,9 +43,10 @@ _log = structlog.get_logger(__name__)
 
 
 def _port_closed(
-    port: PortId, sent: int, received: int, lost: int, invalid: int, jitter_ms: float
+    port: PortId, counted: Sequence[int], judged: Sequence[int | float | None]
 ) -> PortClosed:
-    return PortClosed(port, PortFigures(sent, received, lost, invalid, jitter_ms))
+    # In the order of the class.
+    return PortClosed(port, PortFigures(*counted, *judged))  # type: ignore[arg-type]
 
 
 def _secure_media_ready(port: PortId, suite: str) -> SecureMediaReady:

@@ -323,6 +323,8 @@ class RtpPort:
                 srtp=agreed.srtp,
                 dtls=agreed.dtls,
                 detect=self.detect | self._heard_keys(agreed),
+                rtcp_port=agreed.rtcp_port,
+                rtcp_mux=agreed.rtcp_mux,
             ),
         )
 

@@ -101,12 +101,27 @@ MEDIA_COLUMNS = {
     "packets_lost": "bigint",
     "packets_invalid": "bigint",
     "jitter_ms": "float8",
+    "packets_late": "bigint",
+    "packets_duplicate": "bigint",
+    "codec": "text",
+    "round_trip_ms": "float8",
+    "mos": "float8",
+    "worst_mos": "float8",
+    "far_packets_lost": "bigint",
+    "far_jitter_ms": "float8",
 }
+
+_MAY_BE_UNKNOWN = {"round_trip_ms", "mos", "worst_mos", "far_packets_lost", "far_jitter_ms"}
 
 
 def media_values(figures: MediaFigures) -> dict[str, SqlValue]:
-    """Return the engine's figures as columns."""
-    return {name: getattr(figures, name) for name in MEDIA_COLUMNS}
+    """Return the engine's figures as columns, without those that nobody knows."""
+    known = {field.name for field, _ in figures.ListFields()}
+    return {
+        name: getattr(figures, name)
+        for name in MEDIA_COLUMNS
+        if name not in _MAY_BE_UNKNOWN or name in known
+    }
 
 
 def event_time(event: Event) -> dt.datetime:

@@ -93,4 +93,12 @@ def media_figures(figures: PortFigures | None) -> MediaFigures | None:
         packets_lost=figures.packets_lost,
         packets_invalid=figures.packets_invalid,
         jitter_ms=figures.jitter_ms,
+        packets_late=figures.packets_late,
+        packets_duplicate=figures.packets_duplicate,
+        codec=figures.codec,
+        round_trip_ms=figures.round_trip_ms,
+        mos=figures.mos,
+        worst_mos=figures.worst_mos,
+        far_packets_lost=figures.far_packets_lost,
+        far_jitter_ms=figures.far_jitter_ms,
     )

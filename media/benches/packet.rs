@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use _media::clock;
 use _media::codec::Codec;
-use _media::event::{Connection, Detect, PlayId, PortId};
+use _media::event::{Connection, Detect, PlayId, PortId, Rtcp};
 use _media::g711::{FRAME_SAMPLES, Law};
 use _media::outbox::Outbox;
 use _media::player::Clips;
-use _media::port::{Port, StreamStart};
+use _media::port::{Port, ReportStart, StreamStart};
 use _media::rtp::{Packet, Pt, RtpTimestamp, SequenceNumber, Ssrc};
 use _media::socket::RtpSocket;
 use _media::sound::Sound;
@@ -23,7 +23,8 @@ fn far_end() -> SocketAddr {
 fn port() -> Port {
     let start =
         StreamStart { ssrc: Ssrc(1), sequence: SequenceNumber(0), timestamp: RtpTimestamp(0) };
-    let mut port = Port::new(PortId(1), start);
+    let reports = ReportStart { random: [1; 12], behind_1900: Duration::ZERO };
+    let mut port = Port::new(PortId(1), start, reports);
     let connection = Connection {
         remote: far_end(),
         codec: Codec::Pcma,
@@ -35,6 +36,7 @@ fn port() -> Port {
         media_timeout_ms: 0,
         security: None,
         detect: Detect::default(),
+        rtcp: Rtcp::None,
     };
     port.connect(connection, Duration::ZERO);
     port
@@ -68,7 +70,7 @@ fn packets(criterion: &mut Criterion) {
         bench.iter(|| {
             round += 1;
             out.clear();
-            playing.tick_send(round, &mut sound, &mut out, &mut events);
+            playing.tick_send(round, Duration::ZERO, &mut sound, &mut out, &mut events);
             black_box(out.packets().count())
         });
     });
@@ -97,7 +99,7 @@ fn packets(criterion: &mut Criterion) {
                 *sound.start_pcm() = *pcm;
             }
             out.clear();
-            routed.tick_send(index.into(), &mut sound, &mut out, &mut events);
+            routed.tick_send(index.into(), Duration::ZERO, &mut sound, &mut out, &mut events);
             black_box(out.packets().count())
         });
     });
@@ -128,7 +130,7 @@ fn beside_bare_calls(_criterion: &mut Criterion) {
             port.receive(&buffer[..len], far_end(), now, &mut events);
             port.tick_receive(index.into(), now, &mut events);
             out.clear();
-            port.tick_send(index.into(), &mut sound, &mut out, &mut events);
+            port.tick_send(index.into(), Duration::ZERO, &mut sound, &mut out, &mut events);
             black_box(out.packets().count());
         }
         let whole = clock::thread_cpu() - started;

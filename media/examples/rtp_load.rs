@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use _media::clock;
 use _media::codec::Codec;
-use _media::event::{Command, Connection, Detect, PortId};
+use _media::event::{Command, Connection, Detect, PortId, Rtcp};
 use _media::handle::{EngineHandle, PortRange};
 use _media::rtp::Pt;
 use _media::secure::Security;
@@ -171,6 +171,7 @@ fn connection(far_number: u16, suite: Option<Suite>) -> Connection {
         media_timeout_ms: 0,
         security: suite.and_then(keys),
         detect: Detect::default(),
+        rtcp: Rtcp::Port(far_number + 1),
     }
 }
 

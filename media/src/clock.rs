@@ -23,6 +23,15 @@ pub fn now() -> Now {
     read(ClockId::Monotonic)
 }
 
+/// From the year 1900, where NTP counts from, to 1970.
+const NTP_EPOCH: Duration = Duration::from_secs(2_208_988_800);
+
+/// What the monotonic clock lacks to wall-clock time counted from 1900.
+#[must_use]
+pub fn behind_1900() -> Duration {
+    (NTP_EPOCH + read(ClockId::Realtime)).saturating_sub(now())
+}
+
 /// CPU time the calling thread has used.
 #[must_use]
 pub fn thread_cpu() -> Duration {

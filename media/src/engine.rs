@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
 use crate::codec::Codec;
-use crate::event::{Command, Connection, Detect, Event, PortId, RecordingId, TapId};
+use crate::event::{Command, Connection, Detect, Event, PortId, RecordingId, Rtcp, TapId};
 use crate::g711::FRAME_MS;
 use crate::handle::{EngineHandle, OpenError, PortRange};
 use crate::rtp::Pt;
@@ -191,6 +191,8 @@ struct Negotiated {
     send: bool,
     receive: bool,
     media_timeout_ms: u32,
+    rtcp_port: i64,
+    rtcp_mux: bool,
     srtp: Option<Keys>,
     dtls: Option<Peer>,
     detect: HashSet<String>,
@@ -250,6 +252,12 @@ impl Negotiated {
         let packet_time_ms = (self.packet_time_ms / 10 * 10).clamp(10, 60) as u8;
         let port = u16::try_from(self.remote_port)
             .map_err(|_| PyValueError::new_err(format!("not a port: {}", self.remote_port)))?;
+        let rtcp = match self.rtcp_port {
+            _ if self.rtcp_mux => Rtcp::Shared,
+            0 => port.checked_add(1).map_or(Rtcp::None, Rtcp::Port),
+            // -1 is none; and what cannot be reached is not reported to.
+            number => u16::try_from(number).map_or(Rtcp::None, Rtcp::Port),
+        };
         Ok(Connection {
             remote: SocketAddr::new(parse_ip(&self.remote_ip)?, port),
             codec,
@@ -261,6 +269,7 @@ impl Negotiated {
             media_timeout_ms: self.media_timeout_ms,
             security,
             detect: detect(&self.detect)?,
+            rtcp,
         })
     }
 }
@@ -331,16 +340,27 @@ fn as_tuple(py: Python<'_>, event: Event) -> PyResult<Bound<'_, PyTuple>> {
             let counts: Vec<_> = counts.into_iter().map(|(port, count)| (port.0, count)).collect();
             ("surveyed", counts).into_pyobject(py)
         }
-        Event::PortClosed(port, figures) => (
-            "port_closed",
-            port.0,
-            figures.packets_sent,
-            figures.packets_received,
-            figures.packets_lost,
-            figures.packets_invalid,
-            figures.jitter_ms,
-        )
-            .into_pyobject(py),
+        Event::PortClosed(port, figures) => {
+            // In two parts: a tuple is made of at most twelve.
+            let counted = (
+                figures.packets_sent,
+                figures.packets_received,
+                figures.packets_lost,
+                figures.packets_invalid,
+                figures.jitter_ms,
+                figures.packets_late,
+                figures.packets_duplicate,
+            );
+            let judged = (
+                figures.codec.map_or("", Codec::name),
+                figures.round_trip_ms,
+                figures.mos,
+                figures.worst_mos,
+                figures.far_packets_lost,
+                figures.far_jitter_ms,
+            );
+            ("port_closed", port.0, counted, judged).into_pyobject(py)
+        }
     }
 }
 

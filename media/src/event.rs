@@ -18,7 +18,7 @@ use crate::rtp::Pt;
 use crate::secure::Security;
 use crate::secure::dtls::Failure;
 use crate::secure::srtp::Suite;
-use crate::socket::RtpSocket;
+use crate::socket::PortSockets;
 use crate::tone::Tone;
 use crate::wav::Form;
 
@@ -51,6 +51,22 @@ pub struct PortFigures {
     pub packets_invalid: u64,
     /// RFC 3550 section A.8.
     pub jitter_ms: f64,
+    /// Packets that came too late to be played.
+    pub packets_late: u64,
+    /// Packets that came more than once.
+    pub packets_duplicate: u64,
+    /// What was spoken last.
+    pub codec: Option<Codec>,
+    /// To the far end and back, when it reports: RFC 3550 section 6.4.1.
+    pub round_trip_ms: Option<f64>,
+    /// MOS-CQE of what was received, over the call.
+    pub mos: Option<f64>,
+    /// The same, of the worst five seconds.
+    pub worst_mos: Option<f64>,
+    /// Packets of ours that the far end says it has lost.
+    pub far_packets_lost: Option<u64>,
+    /// Jitter of our stream as the far end measures it.
+    pub far_jitter_ms: Option<f64>,
 }
 
 /// A finished recording.
@@ -129,7 +145,7 @@ pub enum Event {
     PlayEnded(PortId, PlayId, bool, String),
     /// All digits were sent.
     DigitsSent(PortId),
-    /// No RTP came for the time set.
+    /// Nothing was heard of the far end for the time set.
     MediaTimedOut(PortId),
     /// A recording is complete on disk.
     RecordingEnded(RecordingId, Box<RecordingSummary>),
@@ -146,6 +162,17 @@ pub enum Event {
     PortClosed(PortId, PortFigures),
     /// Every open port with the packets it has received: the answer to `Command::Survey`.
     Surveyed(Vec<(PortId, u64)>),
+}
+
+/// Where reports on the streams go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rtcp {
+    /// Nowhere.
+    None,
+    /// To a port of the far end's address.
+    Port(u16),
+    /// With the media, RFC 5761.
+    Shared,
 }
 
 /// What was negotiated for a port.
@@ -171,6 +198,8 @@ pub struct Connection {
     pub security: Option<Security>,
     /// What is listened for in the audio.
     pub detect: Detect,
+    /// Reports on the streams.
+    pub rtcp: Rtcp,
 }
 
 impl Connection {
@@ -188,6 +217,7 @@ impl Connection {
             media_timeout_ms: 0,
             security: None,
             detect: Detect::default(),
+            rtcp: Rtcp::None,
         }
     }
 
@@ -201,8 +231,8 @@ impl Connection {
 /// What the reactor is told.
 #[derive(Debug)]
 pub enum Command {
-    /// Take over a bound socket.
-    Open(PortId, RtpSocket),
+    /// Take over bound sockets.
+    Open(PortId, PortSockets),
     /// Set what was negotiated.
     Connect(PortId, Connection),
     /// Stop all on the port and close it.

@@ -32,6 +32,10 @@ figures! {
     packets_received,
     /// Datagrams that are no valid RTP of their port.
     packets_invalid,
+    /// RTCP reports handed to the kernel.
+    reports_sent,
+    /// RTCP datagrams received on ports of their own.
+    reports_received,
     /// Packets the kernel refused.
     send_errors,
     /// Packets sent up to 1 ms after their deadline.

@@ -1,7 +1,7 @@
 //! The engine as the application holds it: commands go in, events come out.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -16,7 +16,7 @@ use crate::figures::Figures;
 use crate::loader;
 use crate::reactor::{Reactor, Shared};
 use crate::secure::dtls::Identity;
-use crate::socket::{PortNumbers, RtpSocket};
+use crate::socket::{PortNumbers, PortSockets};
 use crate::tone::Tone;
 use crate::wav::Form;
 
@@ -81,7 +81,7 @@ impl EngineHandle {
         Ok(Self { shared, last_id: AtomicU64::new(0), threads })
     }
 
-    /// Binds the next free even port of `local_ip`.
+    /// Binds the next free even port of `local_ip`, and the odd one of its RTCP.
     ///
     /// # Errors
     /// When none is free or the address is not ours.
@@ -89,9 +89,9 @@ impl EngineHandle {
         let mut numbers = self.shared.numbers.lock().unwrap_or_else(PoisonError::into_inner);
         let mut number = numbers.take(clock::now()).ok_or(OpenError::Exhausted)?;
         let mut attempts = numbers.free_count();
-        let socket = loop {
-            match RtpSocket::bind(SocketAddr::new(local_ip, number)) {
-                Ok(socket) => break socket,
+        let sockets = loop {
+            match PortSockets::bind(local_ip, number) {
+                Ok(sockets) => break sockets,
                 Err(error) => {
                     numbers.give_back(number);
                     if error.kind() != io::ErrorKind::AddrInUse {
@@ -103,7 +103,7 @@ impl EngineHandle {
             number = numbers.take(clock::now()).ok_or(OpenError::Exhausted)?;
         };
         let id = PortId(self.next_id());
-        self.send(Command::Open(id, socket));
+        self.send(Command::Open(id, sockets));
         Ok((id, number))
     }
 

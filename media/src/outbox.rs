@@ -10,11 +10,22 @@ pub const MAX_PACKET_LEN: usize = 1480;
 /// Packets a port can have at one tick: 20 ms in packets of 10 ms, and a report.
 pub const MAX_PACKETS_PER_TICK: usize = 3;
 
+/// Which socket of its port a packet leaves through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Channel {
+    /// RTP, and RTCP that shares its port.
+    Media,
+    /// RTCP on a port of its own.
+    Reports,
+}
+
 /// One packet of the outbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outgoing {
     /// Key of the port in the reactor.
     pub key: usize,
+    /// The socket of that port.
+    pub channel: Channel,
     /// Where it goes.
     pub to: SocketAddr,
     octets: Range<usize>,
@@ -80,6 +91,7 @@ impl Outbox {
     /// Lets `write` fill in a packet and say its length; false when there is no more room.
     pub fn push(
         &mut self,
+        channel: Channel,
         to: SocketAddr,
         write: impl FnOnce(&mut [u8; MAX_PACKET_LEN]) -> usize,
     ) -> bool {
@@ -88,7 +100,7 @@ impl Outbox {
         }
         let Some(room) = self.octets[self.used..].first_chunk_mut() else { return false };
         let end = self.used + write(room).min(MAX_PACKET_LEN - self.spare);
-        self.packets.push(Outgoing { key: self.key, to, octets: self.used..end });
+        self.packets.push(Outgoing { key: self.key, channel, to, octets: self.used..end });
         self.used = end + self.spare;
         true
     }
@@ -117,12 +129,12 @@ mod tests {
         for round in 0..2u8 {
             outbox.begin(7, 0);
             for len in 1..=MAX_PACKETS_PER_TICK {
-                assert!(outbox.push(to, |out| {
+                assert!(outbox.push(Channel::Media, to, |out| {
                     out[..len].fill(round);
                     len
                 }));
             }
-            assert!(!outbox.push(to, |_| unreachable!()));
+            assert!(!outbox.push(Channel::Media, to, |_| unreachable!()));
             let lens: Vec<_> =
                 outbox.packets().map(|(packet, octets)| (packet.key, octets.len())).collect();
             assert_eq!(lens, [(7, 1), (7, 2), (7, 3)]);
@@ -137,10 +149,10 @@ mod tests {
         let elsewhere = SocketAddr::from(([127, 0, 0, 1], 4002));
         let mut outbox = Outbox::new(2);
         outbox.begin(1, 0);
-        outbox.push(to, |_| 1);
+        outbox.push(Channel::Media, to, |_| 1);
         outbox.begin(2, 2);
         for octet in [5, 6, 7] {
-            outbox.push(to, |out| {
+            outbox.push(Channel::Media, to, |out| {
                 out[..3].fill(octet);
                 3
             });

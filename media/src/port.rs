@@ -8,6 +8,7 @@ use crate::dtmf::PressLog;
 use crate::event::{Connection, Detect, Event, PlayId, PortFigures, PortId};
 use crate::outbox::Outbox;
 use crate::player::Clips;
+use crate::rtcp::{self, session::Received};
 use crate::sound::Sound;
 
 mod key_route;
@@ -15,14 +16,17 @@ mod listening;
 mod packetizer;
 mod playback;
 mod receiving;
+mod reporting;
 mod sending;
 
 pub use key_route::KeyRoute;
+pub use reporting::ReportStart;
 pub use sending::StreamStart;
 
 use listening::Listening;
 use playback::Playback;
 use receiving::Receiving;
+use reporting::Reporting;
 use sending::{Sending, Turn};
 
 /// State of one port.
@@ -32,6 +36,7 @@ pub struct Port {
     connection: Option<Connection>,
     receiving: Receiving,
     sending: Sending,
+    reporting: Reporting,
     playback: Playback,
     /// Present while something is to be detected in the audio.
     listening: Option<Box<Listening>>,
@@ -42,12 +47,13 @@ pub struct Port {
 impl Port {
     /// A port that knows no far end yet.
     #[must_use]
-    pub fn new(id: PortId, start: StreamStart) -> Self {
+    pub fn new(id: PortId, start: StreamStart, reports: ReportStart) -> Self {
         Self {
             id,
             connection: None,
             receiving: Receiving::default(),
             sending: Sending::new(start),
+            reporting: Reporting::new(start.ssrc, reports),
             playback: Playback::default(),
             listening: None,
             sinks: 0,
@@ -94,12 +100,23 @@ impl Port {
     #[must_use]
     pub fn figures(&self) -> PortFigures {
         let reception = self.receiving.reception();
+        let far = self.reporting.far();
         PortFigures {
             packets_sent: self.sending.packets(),
             packets_received: reception.received(),
             packets_lost: reception.lost().max(0).cast_unsigned(),
             packets_invalid: self.receiving.invalid(),
             jitter_ms: reception.jitter_ms(),
+            packets_late: self.receiving.discarded(),
+            packets_duplicate: reception.duplicates(),
+            codec: self.connection.as_ref().map(|connection| connection.codec),
+            round_trip_ms: self.reporting.round_trip().map(|time| time.as_secs_f64() * 1000.0),
+            mos: self.reporting.quality().mos(),
+            worst_mos: self.reporting.quality().worst_mos(),
+            far_packets_lost: far.map(|far| far.lost.into()),
+            far_jitter_ms: far.map(|far| {
+                f64::from(far.jitter) * 1000.0 / f64::from(self.codec().clock_rate_hz())
+            }),
         }
     }
 
@@ -107,6 +124,7 @@ impl Port {
     pub fn connect(&mut self, connection: Connection, now: Now) {
         let former = self.connection.as_ref();
         self.receiving.connect(former, &connection, now);
+        self.reporting.connect(former, &connection, now);
         if former.is_none_or(|former| former.codec != connection.codec) {
             self.sending.reset(connection.codec);
         }
@@ -185,6 +203,9 @@ impl Port {
         now: Now,
         events: &mut Vec<Event>,
     ) -> bool {
+        if rtcp::is_rtcp(datagram) {
+            return self.receive_report(datagram, from, now);
+        }
         // Before the negotiation is known nothing can be judged: early media is left alone.
         let Some(connection) = &self.connection else { return true };
         let already = events.len();
@@ -196,6 +217,28 @@ impl Port {
             events.remove(already);
         }
         accepted
+    }
+
+    /// Takes in a datagram of RTCP; false when it is not valid, or not of the far end.
+    pub fn receive_report(&mut self, datagram: &[u8], from: SocketAddr, now: Now) -> bool {
+        let Some(connection) = &self.connection else { return true };
+        let Some(received) = self.reporting.receive(connection, datagram, from, now) else {
+            self.receiving.count_invalid();
+            return false;
+        };
+        // A far end that is on hold or silent reports all the same: it is there.
+        if received == Received::Alive {
+            self.receiving.note_sign(now);
+        }
+        true
+    }
+
+    /// The last words: a report that says goodbye, and the score of what was not judged yet.
+    pub fn close(&mut self, now: Now, out: &mut Outbox) {
+        let (Some(to), Some(connection)) = (self.destination(), &self.connection) else { return };
+        self.reporting.judge(connection, &self.receiving);
+        let (receiving, sending) = (&self.receiving, &self.sending);
+        self.reporting.send(connection, receiving, sending, to, now, true, out);
     }
 
     /// The receiving half of a tick: reads the jitter buffer and looks at time limits.
@@ -232,12 +275,14 @@ impl Port {
     pub fn tick_send(
         &mut self,
         round: u64,
+        now: Now,
         sound: &mut Sound,
         out: &mut Outbox,
         events: &mut Vec<Event>,
     ) {
         let (Some(to), Some(connection)) = (self.destination(), &self.connection) else { return };
         let Some(timestamp) = self.sending.enter(round, connection.codec) else { return };
+        self.reporting.tick(connection, &self.receiving, &self.sending, to, now, out);
         match self.sending.digits(self.id, connection, to, timestamp, sound, out, events) {
             Turn::Sent => return,
             Turn::Tone => {}

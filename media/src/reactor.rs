@@ -10,6 +10,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use crossbeam_channel::Sender;
 use rustix::buffer::spare_capacity;
@@ -24,7 +25,7 @@ use crate::figures::Figures;
 use crate::loader;
 use crate::matrix::Matrix;
 use crate::mixer;
-use crate::outbox::Outbox;
+use crate::outbox::{Channel, Outbox};
 use crate::recorder::Recorder;
 use crate::secure::dtls::Identity;
 use crate::socket::PortNumbers;
@@ -56,6 +57,9 @@ const FIGURES_EVERY_ROUNDS: u64 = 50;
 
 /// Datagrams read from one socket before other work is done.
 const MAX_DATAGRAMS_PER_SLOT: usize = 4;
+
+/// The slot of the wheel in which reports are read.
+const REPORTS_SLOT: usize = 0;
 
 /// Key of the command queue in epoll; ports have their slab keys.
 const COMMANDS: u64 = u64::MAX;
@@ -99,6 +103,10 @@ struct Sending {
 pub struct Reactor {
     shared: Shared,
     epoll: OwnedFd,
+    /// RTCP's sockets, looked at in one slot of the wheel: what they bring is in no hurry.
+    reports_epoll: OwnedFd,
+    /// What the monotonic clock lacks to wall-clock time counted from 1900.
+    behind_1900: Duration,
     ports: Slab<Entry>,
     port_keys: HashMap<PortId, usize>,
     matrix: Matrix,
@@ -128,6 +136,8 @@ impl Reactor {
         Ok(Self {
             shared,
             epoll,
+            reports_epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            behind_1900: clock::behind_1900(),
             ports: Slab::new(),
             port_keys: HashMap::new(),
             matrix: Matrix::default(),
@@ -161,6 +171,9 @@ impl Reactor {
             }
             self.take_in(&mut inbox);
             if let Some(tick) = self.wheel.pop_due(clock::now()) {
+                if tick.slot == REPORTS_SLOT {
+                    self.take_in_reports(&mut inbox);
+                }
                 self.tick(&tick);
             }
             self.publish();
@@ -194,7 +207,7 @@ impl Reactor {
                 if key == COMMANDS {
                     commanded = true;
                 } else if let Some(entry) = self.ports.get_mut(key as usize)
-                    && let Ok((len, from)) = entry.socket.receive(&mut inbox.datagram)
+                    && let Ok((len, from)) = entry.sockets.media.receive(&mut inbox.datagram)
                 {
                     let whole = len <= RECEIVE_BUFFER_LEN;
                     let datagram = &mut inbox.datagram[..len.min(RECEIVE_BUFFER_LEN)];
@@ -225,6 +238,33 @@ impl Reactor {
             self.obey(clock::now());
         }
         self.shake_hands(clock::now());
+    }
+
+    /// Reads one report of each port that has one, every 20 ms; a flood of them is dropped by the
+    /// kernel.
+    fn take_in_reports(&mut self, inbox: &mut Inbox) {
+        inbox.ready.clear();
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let spare = spare_capacity(&mut inbox.ready);
+        if epoll::wait(&self.reports_epoll, spare, Some(&at_once)).is_err() {
+            return;
+        }
+        let now = clock::now();
+        let (mut received, mut invalid) = (0, 0);
+        for event in &inbox.ready {
+            if let Some(entry) = self.ports.get_mut(event.data.u64() as usize)
+                && let Ok((len, from)) = entry.sockets.reports.receive(&mut inbox.datagram)
+            {
+                let datagram = &mut inbox.datagram[..len.min(RECEIVE_BUFFER_LEN)];
+                if entry.receive_report(datagram, from, now) {
+                    received += 1;
+                } else {
+                    invalid += 1;
+                }
+            }
+        }
+        self.shared.figures.reports_received.add(received);
+        self.shared.figures.packets_invalid.add(invalid);
     }
 
     fn tick(&mut self, tick: &Tick) {
@@ -280,17 +320,25 @@ impl Reactor {
         self.ports[key].tick_send(key, round, now, &mut self.sending, &mut self.events);
     }
 
-    /// Sends what is in the outbox; returns how many packets left.
+    /// Sends what is in the outbox; returns how many packets of media left.
     fn flush(&mut self) -> u64 {
-        let mut sent = 0;
+        let (mut sent, mut reports) = (0, 0);
         for (packet, octets) in self.sending.outbox.packets() {
-            if self.ports[packet.key].socket.send(octets, &packet.to).is_ok() {
-                sent += 1;
+            let sockets = &mut self.ports[packet.key].sockets;
+            let (socket, count) = match packet.channel {
+                Channel::Media => (&mut sockets.media, &mut sent),
+                Channel::Reports => (&mut sockets.reports, &mut reports),
+            };
+            if socket.send(octets, &packet.to).is_ok() {
+                *count += 1;
             } else {
                 self.shared.figures.send_errors.add(1);
             }
         }
         self.sending.outbox.clear();
+        if reports > 0 {
+            self.shared.figures.reports_sent.add(reports);
+        }
         sent
     }
 

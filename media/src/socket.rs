@@ -103,7 +103,29 @@ impl AsFd for RtpSocket {
     }
 }
 
-/// The even port numbers of a range, each with RTCP's odd number left free beside it.
+/// The sockets of a port: RTP on an even number, RTCP on the odd one that follows.
+#[derive(Debug)]
+pub struct PortSockets {
+    /// RTP, and whatever else shares its number.
+    pub media: RtpSocket,
+    /// RTCP.
+    pub reports: RtpSocket,
+}
+
+impl PortSockets {
+    /// Binds both.
+    ///
+    /// # Errors
+    /// When either number is in use or the address is not ours.
+    pub fn bind(local: IpAddr, number: u16) -> io::Result<Self> {
+        let media = RtpSocket::bind(SocketAddr::new(local, number))?;
+        // An even number is never the last one.
+        let reports = RtpSocket::bind(SocketAddr::new(local, number | 1))?;
+        Ok(Self { media, reports })
+    }
+}
+
+/// The even port numbers of a range, each with the odd number of its RTCP beside it.
 #[derive(Debug)]
 pub struct PortNumbers {
     free: VecDeque<u16>,

@@ -77,6 +77,10 @@ _LEGS: Sequence[Column] = (
     ("原因 cause", "cause"),
     ("收包 received", "packets_received"),
     ("丢包 lost", "packets_lost"),
+    ("对端丢包 lost there", "far_packets_lost"),
+    ("往返 round trip", "round_trip_ms"),
+    ("语音质量 MOS", "mos"),
+    ("最差 worst", "worst_mos"),
 )
 
 
@@ -217,6 +221,11 @@ def _facts(record: Row) -> Sequence[tuple[str, str]]:
         ("SIP", _text(record["sip_status"])),
         ("收包 received", _text(record["packets_received"])),
         ("丢包 lost", _text(record["packets_lost"])),
+        ("对端丢包 lost there", _text(record["far_packets_lost"])),
+        ("编码 codec", _text(record["codec"])),
+        ("往返时延 round trip", _cell("round_trip_ms", record["round_trip_ms"])),
+        ("语音质量 MOS", _cell("mos", record["mos"])),
+        ("最差 worst", _cell("worst_mos", record["worst_mos"])),
     )
 
 
@@ -232,6 +241,8 @@ def _table(title: str, columns: Sequence[Column], rows: Sequence[Row]) -> Table:
 def _cell(name: str, value: object) -> str:
     if isinstance(value, dt.datetime):
         return _moment(value)
+    if isinstance(value, float):
+        return f"{value:.0f} ms" if name.endswith("_ms") else f"{value:.2f}"
     if name.endswith("_ms"):
         return _seconds(value)
     if name == "caller":

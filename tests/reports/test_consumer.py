@@ -140,7 +140,8 @@ def whole_call() -> list[pb.Event]:
     happens(pb.Rated(agent="1001", score=5, language="zh"))
     happens(
         pb.CallEnded(by=pb.CallEnded.PARTY_CALLER, sip_status=200, duration_ms=40_000,
-                     media=pb.MediaFigures(packets_received=2000, packets_lost=3, jitter_ms=0.5)),
+                     media=pb.MediaFigures(packets_received=2000, packets_lost=3, jitter_ms=0.5,
+                                           codec="PCMA", mos=4.3, worst_mos=3.9)),
         Code.CALLER_HUNG_UP,
     )  # fmt: skip
     return keeper.events
@@ -160,6 +161,7 @@ def check_whole_call(report: CallReport) -> None:
         "rating": 5, "cause": "caller_hung_up", "outcome": "completed", "ended_by": "caller",
         "sip_status": 200, "duration_ms": 40_000, "wait_ms": 15_000, "ring_ms": 14_000,
         "talk_ms": 5_000, "offers": 2, "packets_received": 2000, "packets_lost": 3,
+        "codec": "PCMA", "mos": 4.3, "worst_mos": 3.9, "round_trip_ms": None,
     }  # fmt: skip
     assert {name: report.record[name] for name in expected} == expected
     assert [(step["flow_node"], step["exit"], step["digits"]) for step in report.steps] == [

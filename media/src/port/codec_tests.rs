@@ -55,7 +55,7 @@ struct Bridge {
 impl Bridge {
     fn new(first: Connection, second: Connection) -> Self {
         let start = super::tests::START;
-        let legs = Legs([Port::new(PortId(1), start), Port::new(PortId(2), start)]);
+        let legs = Legs([1, 2].map(|id| Port::new(PortId(id), start, super::tests::REPORTS)));
         let mut bridge = Self { legs, round: 0, events: Vec::new(), received: Vec::new() };
         bridge.legs.0[0].connect(first, Duration::ZERO);
         bridge.legs.0[1].connect(second, Duration::ZERO);
@@ -109,7 +109,13 @@ impl Bridge {
         let codec = self.legs.0[1].codec();
         let hearing = Hearing { sources: &[0], ..Hearing::default() };
         mixer::hear(hearing, codec, self.round, &mut self.legs, &mut sound);
-        self.legs.0[1].tick_send(self.round, &mut sound, &mut out, &mut self.events);
+        self.legs.0[1].tick_send(
+            self.round,
+            Duration::from_millis(20 * self.round),
+            &mut sound,
+            &mut out,
+            &mut self.events,
+        );
         self.received.extend(out.packets().map(|(_, octets)| {
             let packet = Packet::parse(octets).unwrap();
             Received {

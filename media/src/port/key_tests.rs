@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::*;
 use crate::dtmf::{Press, Receiver, Sender, Sending as Step};
 use crate::dtmf_detector::DtmfDetector;
-use crate::event::{Detect, DigitSource};
+use crate::event::{Detect, DigitSource, Rtcp};
 use crate::g711::Law;
 use crate::rtp::{Packet, Pt, RtpTimestamp, SequenceNumber, Ssrc};
 use crate::test_noise::Chance;
@@ -26,7 +26,8 @@ fn port(id: u64, digit_pt: Option<Pt>, detect: Detect) -> Port {
         sequence: SequenceNumber(65_530),
         timestamp: RtpTimestamp(u32::MAX - 5000),
     };
-    let mut port = Port::new(PortId(id), start);
+    let reports = ReportStart { random: [1; 12], behind_1900: Duration::ZERO };
+    let mut port = Port::new(PortId(id), start, reports);
     let connection = Connection {
         remote: far_end(),
         codec: Codec::Pcma,
@@ -38,6 +39,7 @@ fn port(id: u64, digit_pt: Option<Pt>, detect: Detect) -> Port {
         media_timeout_ms: 0,
         security: None,
         detect,
+        rtcp: Rtcp::None,
     };
     port.connect(connection, Duration::ZERO);
     port
@@ -198,7 +200,7 @@ fn audio(port: &mut Port, round: u64, said: u8, events: &mut Vec<Event>) -> Opti
     let mut out = Outbox::new(1);
     let mut sound = Sound::default();
     sound.set_encoded(Codec::Pcma, &[said; 160]);
-    port.tick_send(round, &mut sound, &mut out, events);
+    port.tick_send(round, now(round), &mut sound, &mut out, events);
     let (_, octets) = out.packets().next()?;
     let packet = Packet::parse(octets).unwrap();
     assert_eq!(packet.pt, Pt(8));
@@ -234,7 +236,7 @@ impl Bridge {
         let mut out = Outbox::new(1);
         let mut sound = Sound::default();
         sound.set_encoded(Codec::Pcma, &[Law::A.silence(); 160]);
-        self.to.tick_send(round, &mut sound, &mut out, &mut self.events);
+        self.to.tick_send(round, now(round), &mut sound, &mut out, &mut self.events);
         out.packets().next().map(|(_, octets)| octets.to_vec())
     }
 }
@@ -293,7 +295,7 @@ fn a_route_that_ends_releases_the_key() {
     let mut ends = 0;
     for round in 3..12 {
         let mut out = Outbox::new(1);
-        bridge.to.tick_send(round, &mut Sound::default(), &mut out, &mut bridge.events);
+        bridge.to.tick_send(round, now(round), &mut Sound::default(), &mut out, &mut bridge.events);
         let (_, octets) = out.packets().next().unwrap();
         let packet = Packet::parse(octets).unwrap();
         ends += u32::from(packet.pt == Pt(101) && packet.payload[1] & 0x80 != 0);

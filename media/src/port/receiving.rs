@@ -9,14 +9,18 @@ use crate::dtmf::{self, Press, PressLog};
 use crate::event::{Connection, DigitSource, Event, PortId};
 use crate::jitter::{JitterBuffer, Order, Read};
 use crate::reception::{Arrival, Reception};
-use crate::rtp::{Packet, Pt};
+use crate::rtp::{Packet, Pt, Ssrc};
 use crate::sound::Sound;
 
 /// Longest audio payload taken in, 120 ms of G.711.
 pub const MAX_PAYLOAD_LEN: usize = 960;
 
-/// How long the source of a stream must be quiet before another one may take its place.
-const LATCH_HOLD: Duration = Duration::from_millis(200);
+/// How long a stream must be quiet before it may come from another port of its address: a NAT
+/// has changed its mapping.
+const REBIND_HOLD: Duration = Duration::from_millis(200);
+
+/// How long it must be quiet before a stream of another source may take its place.
+const REPLACE_HOLD: Duration = Duration::from_secs(1);
 
 /// A far end that has said that it is silent is given this much more time before its silence is
 /// reported: comfort noise need not be repeated (RFC 3389 section 4, G.729 annex B).
@@ -105,6 +109,8 @@ pub struct Receiving {
     codec: Codec,
     /// Present while somebody listens.
     audio: Option<Box<Audio>>,
+    /// Late packets of buffers that are gone.
+    discarded_before: u64,
     /// Sinks that use the audio. Without any it is not buffered.
     listeners: usize,
     heard: Sound,
@@ -114,6 +120,8 @@ pub struct Receiving {
     last_packet: Now,
     /// The far end has said that it is silent.
     silent: bool,
+    /// The last sign of life, be it media or a report.
+    last_sign: Now,
     timed_out: bool,
 }
 
@@ -125,12 +133,14 @@ impl Default for Receiving {
             digits: dtmf::Receiver::default(),
             codec: Codec::Pcma,
             audio: None,
+            discarded_before: 0,
             listeners: 0,
             heard: Sound::default(),
             heard_round: None,
             latched: None,
             last_packet: Now::ZERO,
             silent: false,
+            last_sign: Now::ZERO,
             timed_out: false,
         }
     }
@@ -164,7 +174,7 @@ impl Receiving {
     /// The one source that would be believed now; None when another one could take its place.
     #[must_use]
     pub fn sole_source(&self, now: Now) -> Option<SocketAddr> {
-        self.latched.filter(|_| now.saturating_sub(self.last_packet) < LATCH_HOLD)
+        self.latched.filter(|_| now.saturating_sub(self.last_packet) < REBIND_HOLD)
     }
 
     /// Takes over what was negotiated.
@@ -175,21 +185,22 @@ impl Receiving {
         if former.is_none_or(|former| former.codec != connection.codec) {
             self.codec = connection.codec;
             self.reception.set_clock_rate(connection.codec.clock_rate_hz());
-            self.audio = self.audio.take().map(|_| Box::new(Audio::new(connection.codec)));
+            let audio = self.audio.is_some().then(|| Box::new(Audio::new(connection.codec)));
+            self.set_audio(audio);
         }
         self.digits.set_clock_rate(connection.codec.clock_rate_hz());
         self.last_packet = now;
         self.silent = false;
-        self.timed_out = false;
+        self.note_sign(now);
     }
 
     /// Says how many sinks use the audio; the first begins with an empty buffer.
     pub fn set_listeners(&mut self, listeners: usize) {
         if self.listeners == 0 && listeners > 0 {
-            self.audio = Some(Box::new(Audio::new(self.codec)));
+            self.set_audio(Some(Box::new(Audio::new(self.codec))));
             self.heard_round = None;
         } else if listeners == 0 {
-            self.audio = None;
+            self.set_audio(None);
         }
         self.listeners = listeners;
     }
@@ -209,37 +220,71 @@ impl Receiving {
         now: Now,
         events: &mut Vec<Event>,
     ) -> bool {
-        let accepted = from.ip().to_canonical() == connection.remote_ip()
-            && self.may_latch(from, now)
-            && self.accept(port, datagram, connection, now, events);
+        let accepted = Packet::parse(datagram).is_ok_and(|packet| {
+            self.may_latch(connection, from, packet.ssrc, now)
+                && self.accept(port, &packet, connection, now, events)
+        });
         if accepted {
             // Symmetric RTP, RFC 4961: a phone behind NAT is reached where it sends from.
             self.latched = Some(from);
             self.last_packet = now;
-            self.timed_out = false;
+            self.note_sign(now);
         } else {
             self.invalid += 1;
         }
         accepted
     }
 
-    /// Another port of the far end's address is followed only when the present one has gone
-    /// quiet: behind one address there may be many calls, and a stray stream must not win.
-    fn may_latch(&self, from: SocketAddr, now: Now) -> bool {
-        self.latched.is_none_or(|latched| {
-            latched == from || now.saturating_sub(self.last_packet) >= LATCH_HOLD
-        })
+    /// Only the negotiated address is listened to, and of it the negotiated port before all
+    /// others. Another port is followed when the present one has gone quiet: behind one address
+    /// there may be many calls, and a stray stream must not win.
+    fn may_latch(&self, connection: &Connection, from: SocketAddr, ssrc: Ssrc, now: Now) -> bool {
+        if from.ip().to_canonical() != connection.remote_ip() {
+            return false;
+        }
+        let Some(latched) = self.latched else { return true };
+        if latched == from || from.port() == connection.remote.port() {
+            return true;
+        }
+        let is_known = self.reception.ssrc() == Some(ssrc);
+        let hold = if is_known { REBIND_HOLD } else { REPLACE_HOLD };
+        now.saturating_sub(self.last_packet) >= hold
+    }
+
+    /// The far end is there: it has sent media or a report.
+    pub fn note_sign(&mut self, now: Now) {
+        self.last_sign = now;
+        self.timed_out = false;
+    }
+
+    /// How long audio waits in the jitter buffer.
+    #[must_use]
+    pub fn buffer_delay(&self) -> Duration {
+        let delay_ms = self.audio.as_ref().map_or(0, |audio| audio.jitter.delay_ms());
+        Duration::from_millis(delay_ms.into())
+    }
+
+    /// Packets that came too late to be played, as far as somebody listened.
+    #[must_use]
+    pub fn discarded(&self) -> u64 {
+        let here = self.audio.as_ref().map_or(0, |audio| audio.jitter.figures().discarded);
+        self.discarded_before + here
+    }
+
+    /// Replaces the buffer and keeps what it counted.
+    fn set_audio(&mut self, audio: Option<Box<Audio>>) {
+        self.discarded_before = self.discarded();
+        self.audio = audio;
     }
 
     fn accept(
         &mut self,
         port: PortId,
-        datagram: &[u8],
+        packet: &Packet<'_>,
         connection: &Connection,
         now: Now,
         events: &mut Vec<Event>,
     ) -> bool {
-        let Ok(packet) = Packet::parse(datagram) else { return false };
         let is_audio = packet.pt == connection.payload_type;
         let is_digit = connection.digit_pt == Some(packet.pt);
         let payload_len = packet.payload.len();
@@ -251,13 +296,13 @@ impl Receiving {
         if !plausible {
             return false;
         }
-        let arrival = self.reception.count(&packet);
+        let arrival = self.reception.count(packet);
         if arrival == Arrival::Restart {
             report(port, self.digits.reset(), events);
         }
         if is_digit {
             // Whatever the sequence says: some far ends send digits as a source of its own.
-            for press in self.digits.receive(&packet, now).into_iter().flatten() {
+            for press in self.digits.receive(packet, now).into_iter().flatten() {
                 report(port, press, events);
             }
             if let Some(audio) = &mut self.audio {
@@ -265,7 +310,7 @@ impl Receiving {
             }
         } else if is_audio {
             self.silent = is_silence(connection.codec, packet.payload);
-            self.take_audio(connection, &packet, arrival, now);
+            self.take_audio(connection, packet, arrival, now);
         } else {
             self.silent = true;
             if let Some(audio) = self.audio.as_mut().filter(|_| connection.receive) {
@@ -319,7 +364,7 @@ impl Receiving {
         if !timeout.is_zero()
             && connection.receive
             && !self.timed_out
-            && now.saturating_sub(self.last_packet) >= timeout
+            && now.saturating_sub(self.last_sign) >= timeout
         {
             self.timed_out = true;
             events.push(Event::MediaTimedOut(port));

@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use crate::codec::{Codec, Encoder, MAX_FRAME_LEN, Pcm};
 use crate::dtmf::{self, Sending as Digits};
 use crate::event::{Connection, Event, PortId};
-use crate::outbox::Outbox;
+use crate::outbox::{Channel, Outbox};
 use crate::port::packetizer::Packetizer;
+use crate::rtcp::session::Sent;
 use crate::rtp::{Packet, Pt, RtpTimestamp, SequenceNumber, Ssrc};
 use crate::sound::Sound;
 use crate::tone::KeyTone;
@@ -38,6 +39,8 @@ pub enum Turn {
 pub struct Sending {
     stream: Stream,
     start: RtpTimestamp,
+    /// The stream's time at the last tick.
+    timestamp: RtpTimestamp,
     last_round: Option<u64>,
     digits: dtmf::Sender,
     /// Somebody waits for the digits to be sent.
@@ -56,6 +59,7 @@ struct Stream {
     ssrc: Ssrc,
     sequence: SequenceNumber,
     packets: u64,
+    octets: u64,
     /// The next audio packet follows a time in which none was sent.
     marker: bool,
 }
@@ -65,8 +69,15 @@ impl Sending {
     #[must_use]
     pub fn new(start: StreamStart) -> Self {
         Self {
-            stream: Stream { ssrc: start.ssrc, sequence: start.sequence, packets: 0, marker: true },
+            stream: Stream {
+                ssrc: start.ssrc,
+                sequence: start.sequence,
+                packets: 0,
+                octets: 0,
+                marker: true,
+            },
             start: start.timestamp,
+            timestamp: start.timestamp,
             last_round: None,
             digits: dtmf::Sender::default(),
             asked: false,
@@ -81,6 +92,13 @@ impl Sending {
     #[must_use]
     pub fn packets(&self) -> u64 {
         self.stream.packets
+    }
+
+    /// What was sent, for reports.
+    #[must_use]
+    pub fn sent(&self) -> Sent {
+        let Stream { packets, octets, .. } = self.stream;
+        Sent { timestamp: self.timestamp, packets, octets }
     }
 
     /// The round it was last asked to send in.
@@ -124,7 +142,8 @@ impl Sending {
         if self.last_round.replace(round) == Some(round) {
             return None;
         }
-        Some(self.start.after((round as u32).wrapping_mul(codec.frame_ticks())))
+        self.timestamp = self.start.after((round as u32).wrapping_mul(codec.frame_ticks()));
+        Some(self.timestamp)
     }
 
     /// Sends what is due of the digits. Where telephone events were not negotiated their tones take
@@ -231,9 +250,10 @@ impl Stream {
     ) {
         let packet =
             Packet { marker, pt, sequence: self.sequence, timestamp, ssrc: self.ssrc, payload };
-        if out.push(to, |room| packet.write(room)) {
+        if out.push(Channel::Media, to, |room| packet.write(room)) {
             self.sequence = self.sequence.next();
             self.packets += 1;
+            self.octets += payload.len() as u64;
         }
     }
 }

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use super::receiving::MAX_PAYLOAD_LEN;
 use super::*;
-use crate::event::DigitSource;
+use crate::event::{DigitSource, Rtcp};
 use crate::g711::Law;
 use crate::rtp::{Packet, Pt, RtpTimestamp, SequenceNumber, Ssrc};
 
@@ -13,6 +13,9 @@ pub(super) const START: StreamStart = StreamStart {
     sequence: SequenceNumber(65_534),
     timestamp: RtpTimestamp(u32::MAX - 200),
 };
+
+pub(super) const REPORTS: ReportStart =
+    ReportStart { random: [7; 12], behind_1900: Duration::ZERO };
 
 pub(super) fn far_end(port: u16) -> SocketAddr {
     SocketAddr::from(([192, 0, 2, 1], port))
@@ -30,6 +33,7 @@ pub(super) fn connection() -> Connection {
         media_timeout_ms: 0,
         security: None,
         detect: Detect::default(),
+        rtcp: Rtcp::None,
     }
 }
 
@@ -69,7 +73,7 @@ impl Sent {
 
 impl Bench {
     fn new(connection: Connection) -> Self {
-        let mut port = Port::new(PortId(1), START);
+        let mut port = Port::new(PortId(1), START, REPORTS);
         port.connect(connection, Duration::ZERO);
         Self { port, round: 0, events: Vec::new() }
     }
@@ -86,7 +90,7 @@ impl Bench {
             heard.set_encoded(codec, &[octet; 160]);
         }
         self.port.tick_receive(self.round, self.now(), &mut self.events);
-        self.port.tick_send(self.round, &mut heard, &mut out, &mut self.events);
+        self.port.tick_send(self.round, self.now(), &mut heard, &mut out, &mut self.events);
         self.round += 1;
         out.packets().map(|(_, octets)| Sent::of(octets)).collect()
     }
@@ -118,11 +122,11 @@ impl Bench {
 
 #[test]
 fn a_port_that_is_not_connected_is_quiet() {
-    let mut port = Port::new(PortId(1), START);
+    let mut port = Port::new(PortId(1), START, REPORTS);
     let mut events = Vec::new();
     port.tick_receive(0, MS, &mut events);
     let mut out = Outbox::new(1);
-    port.tick_send(0, &mut Sound::default(), &mut out, &mut events);
+    port.tick_send(0, MS, &mut Sound::default(), &mut out, &mut events);
     assert_eq!(out.packets().count(), 0);
     assert!(port.receive(b"anything", far_end(1), MS, &mut events));
     assert_eq!((port.figures(), port.destination()), (PortFigures::default(), None));
@@ -217,7 +221,7 @@ fn what_is_heard_is_passed_on_or_encoded() {
     let mut out = Outbox::new(1);
     let mut sound = Sound::default();
     *sound.start_pcm() = [9000; 160];
-    bench.port.tick_send(bench.round, &mut sound, &mut out, &mut bench.events);
+    bench.port.tick_send(bench.round, bench.now(), &mut sound, &mut out, &mut bench.events);
     let sent = Sent::of(out.packets().next().unwrap().1);
     assert_eq!(sent.payload, [Law::Mu.encode(9000); 160]);
 }

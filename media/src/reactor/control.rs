@@ -1,14 +1,16 @@
 //! The commands: everything the reactor does that is not moving packets.
 
+use std::time::Duration;
+
 use rustix::event::epoll;
 
 use super::{Entry, Reactor};
 use crate::clock::{self, Now};
 use crate::event::{Command, Event, PlayId, PortId};
 use crate::loader;
-use crate::port::{Port, StreamStart};
+use crate::port::{Port, ReportStart, StreamStart};
 use crate::rtp::{RtpTimestamp, SequenceNumber, Ssrc};
-use crate::socket::RtpSocket;
+use crate::socket::PortSockets;
 
 impl Reactor {
     /// Obeys all commands that wait.
@@ -21,7 +23,7 @@ impl Reactor {
 
     fn execute(&mut self, command: Command, now: Now) {
         match command {
-            Command::Open(id, socket) => self.open(id, socket),
+            Command::Open(id, sockets) => self.open(id, sockets),
             Command::Close(id) => self.close(id, now),
             Command::Connect(id, connection) => {
                 if let Some(key) = self.port_keys.get(&id) {
@@ -78,17 +80,20 @@ impl Reactor {
         self.port_keys.get(&id).and_then(|key| self.ports.get_mut(*key))
     }
 
-    fn open(&mut self, id: PortId, socket: RtpSocket) {
+    fn open(&mut self, id: PortId, sockets: PortSockets) {
         let entry = self.ports.vacant_entry();
         let data = epoll::EventData::new_u64(entry.key() as u64);
         // Without epoll's memory the port is deaf, and its silence is reported by the media
         // timeout; it can still speak.
-        let _watched = epoll::add(&self.epoll, &socket, data, epoll::EventFlags::IN);
+        let _watched = epoll::add(&self.epoll, &sockets.media, data, epoll::EventFlags::IN);
+        let _watched =
+            epoll::add(&self.reports_epoll, &sockets.reports, data, epoll::EventFlags::IN);
         let emptiest = self.slots.iter().enumerate().min_by_key(|(_, slot)| slot.ports.len());
         let slot = emptiest.map_or(0, |(index, _)| index);
         self.slots[slot].ports.push(entry.key());
         self.port_keys.insert(id, entry.key());
-        entry.insert(Entry::new(Port::new(id, stream_start()), socket, slot));
+        let (stream, reports) = starts(self.behind_1900);
+        entry.insert(Entry::new(Port::new(id, stream, reports), sockets, slot));
         self.shared.figures.ports.set(self.ports.len() as u64);
     }
 
@@ -98,15 +103,18 @@ impl Reactor {
         self.leave_key_routes(key);
         let relayed = self.ports[key].relay.as_ref().map(|relay| relay.figures());
         self.end_relay(key, None);
+        self.ports[key].close(key, now, &mut self.sending);
+        self.flush();
         let mut entry = self.ports.remove(key);
         self.slots[entry.slot].ports.retain(|port| *port != key);
         entry.port.stop_play(&mut self.events);
         let figures = relayed.unwrap_or_else(|| entry.port.figures());
         self.events.push(Event::PortClosed(id, figures));
         // A forked child may hold the socket, and then closing it alone would not do.
-        let _removed = epoll::delete(&self.epoll, &entry.socket);
+        let _removed = epoll::delete(&self.epoll, &entry.sockets.media);
+        let _removed = epoll::delete(&self.reports_epoll, &entry.sockets.reports);
         if let Ok(mut numbers) = self.shared.numbers.lock() {
-            numbers.rest(entry.socket.port(), now);
+            numbers.rest(entry.sockets.media.port(), now);
         }
         self.shared.figures.ports.set(self.ports.len() as u64);
     }
@@ -137,17 +145,18 @@ impl Reactor {
 }
 
 /// Random start values; a kernel without randomness falls back on the clock.
-fn stream_start() -> StreamStart {
-    let mut random = [0; 10];
+fn starts(behind_1900: Duration) -> (StreamStart, ReportStart) {
+    let mut random = [0; 22];
     if rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty()).is_err() {
         random[..8].copy_from_slice(&(clock::now().as_nanos() as u64).to_ne_bytes());
     }
-    let [a, b, c, d, e, f, g, h, i, j] = random;
-    StreamStart {
+    let [a, b, c, d, e, f, g, h, i, j, name @ ..] = random;
+    let stream = StreamStart {
         ssrc: Ssrc(u32::from_ne_bytes([a, b, c, d])),
         timestamp: RtpTimestamp(u32::from_ne_bytes([e, f, g, h])),
         // From the lower half: whoever misses the first packets of SRTP still guesses the right
         // rollover counter, RFC 3711 section 3.3.1.
         sequence: SequenceNumber(u16::from_ne_bytes([i, j]) >> 1),
-    }
+    };
+    (stream, ReportStart { random: name, behind_1900 })
 }

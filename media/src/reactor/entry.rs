@@ -5,12 +5,14 @@ use std::net::SocketAddr;
 use super::Sending;
 use crate::clock::Now;
 use crate::event::{Connection, Event};
+use crate::outbox::Outbox;
 use crate::port::{KeyRoute, Port};
 use crate::relay::Relay;
+use crate::rtcp;
 use crate::secure::dtls::Identity;
 use crate::secure::srtp::MAX_OVERHEAD;
 use crate::secure::{Outcome, Received, Refusal, SecureMedia};
-use crate::socket::RtpSocket;
+use crate::socket::PortSockets;
 
 /// Rounds of the wheel between two looks at whether a socket can be tied, 1.28 s.
 const TIE_EVERY_ROUNDS: u64 = 64;
@@ -30,7 +32,7 @@ pub(super) enum Taken {
 
 pub(super) struct Entry {
     pub(super) port: Port,
-    pub(super) socket: RtpSocket,
+    pub(super) sockets: PortSockets,
     pub(super) slot: usize,
     /// Whose keys its far end gets.
     pub(super) key_routes: Vec<KeyRoute>,
@@ -41,8 +43,8 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    pub(super) fn new(port: Port, socket: RtpSocket, slot: usize) -> Self {
-        Self { port, socket, slot, key_routes: Vec::new(), secure: None, relay: None }
+    pub(super) fn new(port: Port, sockets: PortSockets, slot: usize) -> Self {
+        Self { port, sockets, slot, key_routes: Vec::new(), secure: None, relay: None }
     }
 
     /// Takes over what was negotiated.
@@ -78,7 +80,7 @@ impl Entry {
         if secure.is_handshake(datagram, from, now) {
             return Taken::Handshake;
         }
-        let socket = &mut self.socket;
+        let socket = &mut self.sockets.media;
         // What is lost here is sent again, as if the network had lost it.
         let mut send = |octets: &[u8], to| {
             let _sent = socket.send(octets, &to);
@@ -106,7 +108,7 @@ impl Entry {
         events: &mut Vec<Event>,
     ) {
         if let Some(secure) = &mut self.secure {
-            let socket = &mut self.socket;
+            let socket = &mut self.sockets.media;
             secure.shake_hands(datagram, from, now, &mut |octets, to| {
                 let _sent = socket.send(octets, &to);
             });
@@ -117,7 +119,7 @@ impl Entry {
     /// The receiving half of a tick.
     pub(super) fn tick_receive(&mut self, round: u64, now: Now, events: &mut Vec<Event>) {
         if let Some(secure) = &mut self.secure {
-            let socket = &mut self.socket;
+            let socket = &mut self.sockets.media;
             secure.poll(now, &mut |octets, to| {
                 let _sent = socket.send(octets, &to);
             });
@@ -137,11 +139,11 @@ impl Entry {
         let routed = self.secure.as_ref().is_some_and(|secure| secure.is_routed());
         let many = routed || self.relay.is_some();
         let source = self.port.sole_source(now).filter(|_| !many);
-        let tied_to = self.socket.tied_to();
+        let tied_to = self.sockets.media.tied_to();
         // Freed at once, tied now and then: a source that pauses often is not worth the calls.
         let is_turn = (round + self.port.id().0).is_multiple_of(TIE_EVERY_ROUNDS);
         if tied_to != source && (tied_to.is_some() || is_turn) {
-            self.socket.tie(source.filter(|_| tied_to.is_none()));
+            self.sockets.media.tie(source.filter(|_| tied_to.is_none()));
         }
     }
 
@@ -158,16 +160,45 @@ impl Entry {
         let Sending { sound, outbox } = sending;
         let Some(secure) = &mut self.secure else {
             outbox.begin(key, 0);
-            return self.port.tick_send(round, sound, outbox, events);
+            return self.port.tick_send(round, now, sound, outbox, events);
         };
         if secure.is_ready() {
             outbox.begin(key, MAX_OVERHEAD);
-            self.port.tick_send(round, sound, outbox, events);
-            let routed = secure.is_routed().then(|| secure.destination(now));
-            outbox.rewrite(|to, buffer, len| {
-                let to = routed.unwrap_or(Some(to))?;
-                Some((to, secure.protect(buffer, len)?))
-            });
+            self.port.tick_send(round, now, sound, outbox, events);
+            protect(secure, now, outbox);
+        }
+    }
+
+    /// Takes in a datagram of RTCP's own port; false when it is nothing of this port.
+    pub(super) fn receive_report(
+        &mut self,
+        datagram: &mut [u8],
+        from: SocketAddr,
+        now: Now,
+    ) -> bool {
+        let Some(secure) = &mut self.secure else {
+            return self.port.receive_report(datagram, from, now);
+        };
+        // Neither ICE nor DTLS is spoken here: browsers share one port.
+        if rtcp::is_rtcp(datagram) {
+            match secure.receive(datagram, from, now, &mut |_, _| {}) {
+                Received::Media(plain) => return self.port.receive_report(plain, from, now),
+                Received::Refused(Refusal::Early) => return true,
+                Received::Handled | Received::Refused(_) => {}
+            }
+        }
+        self.port.count_invalid();
+        false
+    }
+
+    /// The last words of the port.
+    pub(super) fn close(&mut self, key: usize, now: Now, sending: &mut Sending) {
+        let outbox = &mut sending.outbox;
+        let spare = if self.secure.is_some() { MAX_OVERHEAD } else { 0 };
+        outbox.begin(key, spare);
+        self.port.close(now, outbox);
+        if let Some(secure) = &mut self.secure {
+            protect(secure, now, outbox);
         }
     }
 
@@ -179,6 +210,15 @@ impl Entry {
             Some(Outcome::Failed(failure)) => events.push(Event::SecureMediaFailed(id, failure)),
         }
     }
+}
+
+/// Encrypts what the port begun last has put in; what cannot be does not leave.
+fn protect(secure: &mut SecureMedia, now: Now, outbox: &mut Outbox) {
+    let routed = secure.is_routed().then(|| secure.destination(now));
+    outbox.rewrite(|to, buffer, len| {
+        let to = routed.unwrap_or(Some(to))?;
+        Some((to, secure.protect(buffer, len)?))
+    });
 }
 
 fn accepted(accepted: bool) -> Taken {

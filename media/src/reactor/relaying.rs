@@ -63,7 +63,7 @@ impl Reactor {
             && let Some(side) = peer.relay.as_mut()
             && let Some(to) = side.destination()
         {
-            if peer.socket.send(datagram, &to).is_ok() {
+            if peer.sockets.media.send(datagram, &to).is_ok() {
                 side.count_sent();
             } else {
                 self.shared.figures.send_errors.add(1);

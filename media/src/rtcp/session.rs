@@ -56,6 +56,9 @@ pub enum Received {
 pub struct Session {
     ssrc: Ssrc,
     cname: [u8; CNAME_LEN],
+    /// What is added to the monotonic clock: one correction for the whole call, so that a step
+    /// of the wall clock is no round trip.
+    behind_1900: Duration,
     random: u64,
     next: Option<Now>,
     /// Packets sent up to the last report and the one before it.
@@ -67,9 +70,10 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session that begins with `connect`; `random` must be unpredictable.
+    /// A session that begins with `start`. `random` must be unpredictable; `behind_1900` is what
+    /// the monotonic clock lacks to wall-clock time counted from 1900.
     #[must_use]
-    pub fn new(ssrc: Ssrc, random: [u8; 12]) -> Self {
+    pub fn new(ssrc: Ssrc, random: [u8; 12], behind_1900: Duration) -> Self {
         const DIGITS: &[u8; 64] =
             b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
         let mut cname = [0; CNAME_LEN];
@@ -83,6 +87,7 @@ impl Session {
         Self {
             ssrc,
             cname,
+            behind_1900,
             random: u64::from_ne_bytes([a, b, c, d, e, f, g, h]) | 1,
             next: None,
             sent_before: [0; 2],
@@ -133,12 +138,7 @@ impl Session {
     ///
     /// # Errors
     /// When it is no RTCP; then nothing of it was believed.
-    pub fn receive(
-        &mut self,
-        datagram: &[u8],
-        ntp: NtpTime,
-        now: Now,
-    ) -> Result<Received, Malformed> {
+    pub fn receive(&mut self, datagram: &[u8], now: Now) -> Result<Received, Malformed> {
         let mut received = Received::Alive;
         for packet in parse(datagram)? {
             match packet {
@@ -148,7 +148,7 @@ impl Session {
                     }
                     let ours = packet.blocks().filter(|block| block.ssrc == self.ssrc);
                     if let Some(block) = ours.last() {
-                        self.take_block(&block, ntp);
+                        self.take_block(&block, now);
                     }
                 }
                 Packet::Goodbye { .. } => received = Received::Goodbye,
@@ -158,7 +158,7 @@ impl Session {
         Ok(received)
     }
 
-    fn take_block(&mut self, block: &ReportBlock, ntp: NtpTime) {
+    fn take_block(&mut self, block: &ReportBlock, now: Now) {
         self.far = Some(FarReport {
             lost: block.lost.max(0).unsigned_abs(),
             fraction_lost: block.fraction_lost,
@@ -168,7 +168,7 @@ impl Session {
             return;
         }
         // Section 6.4.1: A - LSR - DLSR, in 65536ths of a second.
-        let elapsed = ntp.middle().wrapping_sub(block.last_sr);
+        let elapsed = self.ntp(now).middle().wrapping_sub(block.last_sr);
         let round_trip = elapsed.wrapping_sub(block.delay_since_last_sr);
         // A far end that counts its delay a little too long would give a negative one.
         let round_trip = round_trip.cast_signed().max(0).unsigned_abs();
@@ -183,13 +183,12 @@ impl Session {
         &mut self,
         sent: Sent,
         reception: &Reception,
-        ntp: NtpTime,
         now: Now,
         out: &mut [u8; MAX_LEN],
     ) -> usize {
         let interval = self.interval();
         self.next = self.next.map(|_| now + interval);
-        self.compound(sent, reception, ntp, now, false, out)
+        self.compound(sent, reception, now, false, out)
     }
 
     /// Writes the last report, which says goodbye.
@@ -197,19 +196,21 @@ impl Session {
         &mut self,
         sent: Sent,
         reception: &Reception,
-        ntp: NtpTime,
         now: Now,
         out: &mut [u8; MAX_LEN],
     ) -> usize {
         self.next = None;
-        self.compound(sent, reception, ntp, now, true, out)
+        self.compound(sent, reception, now, true, out)
+    }
+
+    fn ntp(&self, now: Now) -> NtpTime {
+        NtpTime::since_1900(now + self.behind_1900)
     }
 
     fn compound(
         &mut self,
         sent: Sent,
         reception: &Reception,
-        ntp: NtpTime,
         now: Now,
         goodbye: bool,
         out: &mut [u8; MAX_LEN],
@@ -218,7 +219,7 @@ impl Session {
         let sends = sent.packets != before_last;
         self.sent_before = [last, sent.packets];
         let sender = sends.then_some(SenderInfo {
-            ntp,
+            ntp: self.ntp(now),
             timestamp: sent.timestamp,
             packets: sent.packets as u32,
             octets: sent.octets as u32,

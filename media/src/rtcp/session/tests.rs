@@ -9,22 +9,15 @@ struct Party {
     session: Session,
     reception: Reception,
     packets: u64,
-    /// Its wall clock is ahead of the test's by so much.
-    clock: Duration,
 }
 
 impl Party {
     fn new(ssrc: u32, clock: Duration) -> Self {
         Self {
-            session: Session::new(Ssrc(ssrc), [ssrc as u8; 12]),
+            session: Session::new(Ssrc(ssrc), [ssrc as u8; 12], clock),
             reception: Reception::default(),
             packets: 0,
-            clock,
         }
-    }
-
-    fn ntp(&self, now: Now) -> NtpTime {
-        NtpTime::since_1900(now + self.clock)
     }
 
     fn hear(&mut self, ssrc: u32, index: usize, now: Now) {
@@ -43,14 +36,13 @@ impl Party {
     fn report(&mut self, now: Now) -> Vec<u8> {
         let sent =
             Sent { timestamp: RtpTimestamp(0), packets: self.packets, octets: self.packets * 160 };
-        let (ntp, mut out) = (self.ntp(now), [0; MAX_LEN]);
-        let len = self.session.report(sent, &self.reception, ntp, now, &mut out);
+        let mut out = [0; MAX_LEN];
+        let len = self.session.report(sent, &self.reception, now, &mut out);
         out[..len].to_vec()
     }
 
     fn take(&mut self, datagram: &[u8], now: Now) -> Received {
-        let ntp = self.ntp(now);
-        self.session.receive(datagram, ntp, now).unwrap()
+        self.session.receive(datagram, now).unwrap()
     }
 }
 
@@ -145,7 +137,7 @@ fn a_goodbye_is_the_last_word() {
     here.session.start(Duration::ZERO);
     let mut out = [0; MAX_LEN];
     let sent = Sent { timestamp: RtpTimestamp(0), packets: 1, octets: 160 };
-    let len = here.session.goodbye(sent, &here.reception, NtpTime(1), MS, &mut out);
+    let len = here.session.goodbye(sent, &here.reception, MS, &mut out);
     assert_eq!(there.take(&out[..len], MS), Received::Goodbye);
     assert!(!here.session.is_due(Duration::from_secs(60)));
 }
@@ -182,7 +174,7 @@ fn reports_on_other_streams_and_lies_about_delays_are_not_believed() {
         out[..len].to_vec()
     };
     let now = Duration::from_secs(1000);
-    let middle = here.ntp(now).middle();
+    let middle = NtpTime::since_1900(now).middle();
     here.take(&lie(middle - 65536 * 60, 0), now);
     assert_eq!(here.session.round_trip(), None, "a minute is no round trip");
     here.take(&lie(middle, 65536), now);
