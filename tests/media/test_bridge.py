@@ -69,6 +69,13 @@ def _spoken_ms(sound: audio.Sound, frequency_hz: int) -> int:
         (Codec.PCMA, Codec.PCMA, "127.0.0.1"),
         (Codec.PCMA, Codec.PCMU, "127.0.0.1"),
         (Codec.PCMU, Codec.PCMU, "127.0.0.1"),
+        (Codec.PCMA, Codec.OPUS, "127.0.0.1"),
+        (Codec.G722, Codec.G729, "127.0.0.1"),
+        (Codec.OPUS, Codec.G722, "127.0.0.1"),
+        (Codec.G729, Codec.PCMU, "127.0.0.1"),
+        (Codec.G722, Codec.G722, "127.0.0.1"),
+        (Codec.G729, Codec.G729, "127.0.0.1"),
+        (Codec.OPUS, Codec.OPUS, "127.0.0.1"),
         pytest.param(
             Codec.PCMU,
             Codec.PCMA,
