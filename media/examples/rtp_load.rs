@@ -32,6 +32,8 @@ const SETTLE: Duration = Duration::from_secs(2);
 /// The bare calls have an address of their own, where every number is free.
 const BARE_HOST: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 const FIRST_BARE_PORT: u16 = 10_000;
+/// More would take the descriptors that thousands of calls need.
+const MAX_BARE_PAIRS: u16 = 1000;
 const SETTLE_ROUNDS: usize = 2;
 const SECOND: Duration = Duration::from_secs(1);
 const MAX_PORTS: u16 = 8000;
@@ -198,7 +200,7 @@ impl BareCalls {
     fn open(pairs: u16) -> Result<Self> {
         let sockets = (FIRST_BARE_PORT..u16::MAX)
             .filter_map(|port| RtpSocket::bind(SocketAddr::new(BARE_HOST, port)).ok())
-            .take(usize::from(pairs) * 2)
+            .take(usize::from(pairs.min(MAX_BARE_PAIRS)) * 2)
             .collect();
         let mut calls = Self { sockets };
         for _ in 0..SETTLE_ROUNDS {
