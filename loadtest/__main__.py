@@ -29,9 +29,15 @@ Seconds = Annotated[int, typer.Option(help="How long calls are started.", min=1,
 
 
 @app.command()
-def ivr(rate: Rate = 100, seconds: Seconds = 20) -> None:
+def ivr(
+    rate: Rate = 100,
+    seconds: Seconds = 20,
+    engine: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="A running `cti95598 media`.")
+    ] = "inside",
+) -> None:
     """Callers who hear a prompt, press a key, and are thanked."""
-    _show(lambda data: ivr_run(data, rate=rate, seconds=seconds))
+    _show(lambda data: ivr_run(data, rate=rate, seconds=seconds, engine=engine))
 
 
 @app.command()

@@ -64,10 +64,12 @@ def load_configuration(ports: Ports, flow: str, agents: int) -> dict[str, Any]:
     return config
 
 
-async def ivr_run(data: Path, *, rate: int, seconds: int) -> Result:
-    """Callers who hear a prompt, press a key and are thanked."""
+async def ivr_run(data: Path, *, rate: int, seconds: int, engine: str = "inside") -> Result:
+    """Callers who hear a prompt, press a key and are thanked; `engine`: see media.engine."""
     ports = load_ports()
-    platform = RunningPlatform(data, ports, load_configuration(ports, "load-ivr", agents=0))
+    config = load_configuration(ports, "load-ivr", agents=0)
+    config["media"] = {**config.get("media", {}), "engine": engine}
+    platform = RunningPlatform(data, ports, config)
     await platform.start()
     try:
         return await measured(platform, data, "ivr_caller", rate, seconds, pause_ms=1000)

@@ -12,7 +12,7 @@ import grpc.aio
 import structlog
 
 from cti.media_remote.numbered import Numbered, SeenCount
-from cti.media_remote.service import MOST_IN_ONE_MESSAGE, OPTIONS
+from cti.media_remote.service import GATHER_S, MOST_IN_ONE_MESSAGE, OPTIONS
 from cti95598.media.v1 import media_pb2 as pb
 from cti95598.media.v1.media_pb2_grpc import MediaServiceStub
 from domain.tasks import end_tasks
@@ -73,7 +73,7 @@ class LinkUser(Protocol):
 
 
 class MediaLink:
-    """Sends commands in as few messages as the loop's turns allow."""
+    """Sends commands in few messages: those of a few milliseconds go together."""
 
     def __init__(
         self,
@@ -116,7 +116,7 @@ class MediaLink:
         await self.channel.close(None)
 
     def send(self, command: pb.Command) -> None:
-        """Queue a command; it goes with all others of this turn of the loop."""
+        """Queue a command; it goes with all others of these milliseconds."""
         self._commands.append(command)
         self._news.set()
 
@@ -217,6 +217,7 @@ class MediaLink:
     ) -> None:
         while True:
             await self._news.wait()
+            await asyncio.sleep(GATHER_S)
             self._news.clear()
             while self._commands.has_news or self._events.is_due:
                 number, commands = self._commands.take(MOST_IN_ONE_MESSAGE)

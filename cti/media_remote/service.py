@@ -27,6 +27,8 @@ from domain.tasks import end_tasks
 _log = structlog.get_logger(__name__)
 
 MOST_IN_ONE_MESSAGE = 512
+# A message costs far more than what is in it: commands or events of so long go together.
+GATHER_S = 0.004
 _PIECE_BYTES = 64 * 1024
 _STATUS_EVERY_S = 1.0
 _LONGEST_NAME = 100
@@ -103,6 +105,7 @@ class MediaService(MediaServiceServicer):
                 if not session.events.has_news:
                     news.clear()
                     await news.wait()
+                    await asyncio.sleep(GATHER_S)
         finally:
             await end_tasks([reading, ticking])
             if self._attending.get(hello.node) is attendance:
