@@ -146,9 +146,12 @@ class Connection:
     remote_port: int
     codec: Codec
     payload_type: int
-    """What stands for the codec in RTP, both ways."""
+    """What stands for the codec in RTP that we send."""
     digit_payload_type: int | None = None
     """Telephone events, RFC 4733; None when they were not negotiated."""
+    receive_payload_type: int | None = None
+    receive_digit_payload_type: int | None = None
+    """The same two in what the far end sends (RFC 3264 section 5.1); None: the same ones."""
     packet_time_ms: int = 20
     send: bool = True
     receive: bool = True

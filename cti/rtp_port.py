@@ -315,6 +315,8 @@ class RtpPort:
                 codec=agreed.codec,
                 payload_type=agreed.payload_type,
                 digit_payload_type=agreed.digit_payload_type,
+                receive_payload_type=agreed.receive_payload_type,
+                receive_digit_payload_type=agreed.receive_digit_payload_type,
                 packet_time_ms=agreed.packet_time_ms,
                 send=agreed.send,
                 receive=agreed.receive,

@@ -30,6 +30,7 @@ fn port() -> Port {
         codec: Codec::Pcma,
         payload_type: Pt(8),
         digit_pt: Some(Pt(101)),
+        heard_as: None,
         packet_time_ms: 20,
         send: true,
         receive: true,

@@ -167,6 +167,7 @@ fn connection(far_number: u16, suite: Option<Suite>) -> Connection {
         codec: Codec::Pcma,
         payload_type: Pt(8),
         digit_pt: Some(Pt(101)),
+        heard_as: None,
         packet_time_ms: 20,
         send: true,
         receive: true,

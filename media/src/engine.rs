@@ -187,6 +187,8 @@ struct Negotiated {
     codec: String,
     payload_type: u8,
     digit_payload_type: Option<u8>,
+    receive_payload_type: Option<u8>,
+    receive_digit_payload_type: Option<u8>,
     packet_time_ms: u32,
     send: bool,
     receive: bool,
@@ -263,6 +265,9 @@ impl Negotiated {
             codec,
             payload_type: Pt(self.payload_type),
             digit_pt: self.digit_payload_type.map(Pt),
+            heard_as: self
+                .receive_payload_type
+                .map(|pt| (Pt(pt), self.receive_digit_payload_type.map(Pt))),
             packet_time_ms,
             send: self.send,
             receive: self.receive,

@@ -182,10 +182,13 @@ pub struct Connection {
     pub remote: SocketAddr,
     /// Audio both ways.
     pub codec: Codec,
-    /// The payload type that stands for the codec, both ways.
+    /// The payload type that stands for the codec in what is sent.
     pub payload_type: Pt,
     /// Telephone events, when negotiated.
     pub digit_pt: Option<Pt>,
+    /// The same two in what is received, where the far end sends with other numbers than it is
+    /// sent (RFC 3264 section 5.1).
+    pub heard_as: Option<(Pt, Option<Pt>)>,
     /// Audio in a packet sent: 10 to 60 in steps of 10.
     pub packet_time_ms: u8,
     /// Whether audio is sent.
@@ -211,6 +214,7 @@ impl Connection {
             codec,
             payload_type,
             digit_pt: None,
+            heard_as: None,
             packet_time_ms: 20,
             send: true,
             receive: true,
@@ -219,6 +223,12 @@ impl Connection {
             detect: Detect::default(),
             rtcp: Rtcp::None,
         }
+    }
+
+    /// The payload types of audio and of telephone events in what is received.
+    #[must_use]
+    pub fn received_pts(&self) -> (Pt, Option<Pt>) {
+        self.heard_as.unwrap_or((self.payload_type, self.digit_pt))
     }
 
     /// The address RTP is accepted from.

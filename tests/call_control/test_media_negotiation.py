@@ -278,3 +278,17 @@ async def test_a_phone_that_is_held_keeps_its_protection(bench: Bench) -> None:
     assert isinstance(phone.observer.on_reoffer(again), bytes)
     plain = phone.observer.on_reoffer(offered(Codec.PCMA))
     assert plain is Code.NO_COMMON_PROTECTION
+
+
+async def test_the_engine_is_told_both_numbers_of_a_codec(bench: Bench) -> None:
+    allow(bench, MediaPolicy((Codec.OPUS,)), codecs="opus")
+    register(bench, UDP)
+    (phone,) = await rung(bench, offered(Codec.OPUS))
+    assert codecs_of(phone.sent_sdp) == ["111"]
+    answer = offered(Codec.OPUS).replace(b"111", b"96").replace(b"110", b"97")
+    phone.answer(answer)
+    await bench.until(lambda: "bridged" in bench.sink.names)
+    connected = [port.connected for port in bench.media.ports.values() if port.connected]
+    (theirs,) = (each for each in connected if each.payload_type == 96)
+    assert theirs.receive_payload_type == 111
+    assert (theirs.digit_payload_type, theirs.receive_digit_payload_type) == (97, 110)

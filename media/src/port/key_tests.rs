@@ -33,6 +33,7 @@ fn port(id: u64, digit_pt: Option<Pt>, detect: Detect) -> Port {
         codec: Codec::Pcma,
         payload_type: Pt(8),
         digit_pt,
+        heard_as: None,
         packet_time_ms: 20,
         send: true,
         receive: true,

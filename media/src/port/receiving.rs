@@ -285,8 +285,9 @@ impl Receiving {
         now: Now,
         events: &mut Vec<Event>,
     ) -> bool {
-        let is_audio = packet.pt == connection.payload_type;
-        let is_digit = connection.digit_pt == Some(packet.pt);
+        let (audio_pt, digit_pt) = connection.received_pts();
+        let is_audio = packet.pt == audio_pt;
+        let is_digit = digit_pt == Some(packet.pt);
         let payload_len = packet.payload.len();
         let plausible = match (is_audio, is_digit) {
             (true, _) => (1..=MAX_PAYLOAD_LEN).contains(&payload_len),

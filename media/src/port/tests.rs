@@ -27,6 +27,7 @@ pub(super) fn connection() -> Connection {
         codec: Codec::Pcma,
         payload_type: Pt(8),
         digit_pt: Some(Pt(101)),
+        heard_as: None,
         packet_time_ms: 20,
         send: true,
         receive: true,
@@ -280,6 +281,16 @@ fn foreign_and_malformed_datagrams_are_counted_and_change_nothing() {
     let figures = bench.port.figures();
     assert_eq!((figures.packets_invalid, figures.packets_received), (6, 1));
     assert_eq!(bench.port.destination(), Some(far_end(4000)));
+}
+
+#[test]
+fn the_far_end_may_send_with_other_numbers_than_it_is_sent() {
+    let heard_as = Some((Pt(96), Some(Pt(97))));
+    let mut bench = Bench::new(Connection { heard_as, ..connection() });
+    assert!(bench.receive(96, 0, &[1; 160], far_end(4000)));
+    assert!(!bench.receive(8, 1, &[1; 160], far_end(4000)));
+    assert!(bench.receive(97, 2, &[11, 0x8a, 3, 0x20], far_end(4000)));
+    assert_eq!(bench.tick_all(Some((Codec::Pcma, 7))).pop().unwrap().pt, 8);
 }
 
 #[test]
