@@ -21,6 +21,7 @@ from cti.media import (
 from cti.media_engine import RtpEngine
 from cti.sdp import Codec
 from domain.failures import Code, PlatformError
+from tests.media.conftest import inside
 from tests.media.peer import PCMA_SILENCE, WAIT_S, Events, Peer, rtp
 
 HZ = 1000
@@ -97,11 +98,12 @@ async def test_before_a_browser_was_heard_nothing_leaves(engine: RtpEngine, even
     ],
 )
 async def test_what_cannot_protect_is_refused(
-    engine: RtpEngine, connection: dict[str, SrtpKeys | DtlsPeer]
+    events: Events, tmp_path: Path, connection: dict[str, SrtpKeys | DtlsPeer]
 ) -> None:
-    port, _ = engine.open_port("127.0.0.1")
-    with pytest.raises(PlatformError) as refused:
-        connect(engine, port, 4000, **connection)  # type: ignore[arg-type]
+    async with inside(events, tmp_path, port_min=48_020, port_max=48_029) as engine:
+        port, _ = engine.open_port("127.0.0.1")
+        with pytest.raises(PlatformError) as refused:
+            connect(engine, port, 4000, **connection)  # type: ignore[arg-type]
     assert refused.value.code is Code.SDP_MALFORMED
 
 
