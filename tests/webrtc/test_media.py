@@ -10,6 +10,7 @@ import pytest
 from cti.audio import read_wav, tone_spans, write_tone
 from cti.media import (
     DigitReceived,
+    PortClosed,
     RecordingEnded,
     SecureMediaFailed,
     SecureMediaReady,
@@ -100,6 +101,27 @@ async def test_a_browser_is_called(
     await events.wait(DigitReceived)
     await station.close(events)
     assert station.spans_ms() >= MIN_HEARD_MS
+
+
+async def test_reports_pass_both_ways_on_the_one_port(
+    page: Page, engine: RtpEngine, events: Events, tmp_path: Path
+) -> None:
+    station = Station(engine, tmp_path)
+    await new_voice(page)
+    answer = station.port.answer((await page.run("voice.offer()")).encode())
+    station.start()
+    await page.call("voice.take", answer.decode())
+    # A browser reports every five seconds at most: two of its reports answer ours.
+    await page.run("voice.spoke(600, 25000)")
+    facts = await page.run("voice.reported(25000)")
+    await station.close(events)
+    figures = (await events.wait(PortClosed)).figures
+    assert 0 <= facts["roundTripS"] < 1
+    assert facts["lostThere"] == 0
+    assert figures.round_trip_ms is not None
+    assert figures.far_packets_lost == 0
+    assert figures.packets_invalid == 0
+    assert figures.mos is not None
 
 
 def offer_of(station: Station) -> str:

@@ -105,6 +105,17 @@ class Voice {
     return sent;
   }
 
+  // Waits until our reports have told the browser how its stream arrives.
+  async reported(patienceMs) {
+    const until = performance.now() + patienceMs;
+    while (performance.now() < until) {
+      const facts = await this.facts();
+      if (facts.roundTripS !== undefined) return facts;
+      await new Promise((resolve) => setTimeout(resolve, 200));
+    }
+    return await this.facts();
+  }
+
   press(keys) {
     this.sender.dtmf.insertDTMF(keys, 120, 80);
   }
