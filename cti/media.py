@@ -425,6 +425,9 @@ class MediaEngine(Protocol):
     def start_tap(self, left: Sequence[PortId], right: Sequence[PortId]) -> TapId:
         """Emit TapAudio with what two sides are heard saying, as a recording would hold it."""
 
+    def set_tap_sides(self, tap: TapId, left: Sequence[PortId], right: Sequence[PortId]) -> None:
+        """Change who is heard on which side; the tap and its time go on."""
+
     def stop_tap(self, tap: TapId) -> None:
         """Emit what is left, then TapEnded."""
 

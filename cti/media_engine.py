@@ -214,6 +214,10 @@ class RtpEngine:
         """Emit what two sides are heard saying."""
         return TapId(self._engine.start_tap(list(left), list(right)))
 
+    def set_tap_sides(self, tap: TapId, left: Sequence[PortId], right: Sequence[PortId]) -> None:
+        """Change who is heard on which side."""
+        self._engine.set_tap_sides(tap, list(left), list(right))
+
     def stop_tap(self, tap: TapId) -> None:
         """End a tap."""
         self._engine.stop_tap(tap)

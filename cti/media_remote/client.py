@@ -266,6 +266,10 @@ class RemoteEngine:
         self._tell("start_tap", left=left, right=right, tap=tap)
         return tap
 
+    def set_tap_sides(self, tap: TapId, left: Sequence[PortId], right: Sequence[PortId]) -> None:
+        """Change who is heard on which side."""
+        self._tell("set_tap_sides", tap=tap, left=left, right=right)
+
     def stop_tap(self, tap: TapId) -> None:
         """End a tap."""
         self._tell("stop_tap", tap=tap)

@@ -64,6 +64,7 @@ COMMANDS: Mapping[str, type[Message]] = {
     "pause_recording": pb.PauseRecording,
     "resume_recording": pb.ResumeRecording,
     "start_tap": pb.StartTap,
+    "set_tap_sides": pb.SetTapSides,
     "stop_tap": pb.StopTap,
 }
 """By the name of the method, which is that of the field of `Command.body` too."""

@@ -130,6 +130,10 @@ impl Engine {
         self.handle.start_tap(ids(left), ids(right)).0
     }
 
+    fn set_tap_sides(&self, tap: u64, left: Vec<u64>, right: Vec<u64>) {
+        self.handle.send(Command::SetTapSides(TapId(tap), ids(left), ids(right)));
+    }
+
     fn stop_tap(&self, tap: u64) {
         self.handle.send(Command::StopTap(TapId(tap)));
     }

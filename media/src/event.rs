@@ -273,6 +273,8 @@ pub enum Command {
     PauseRecording(RecordingId, bool),
     /// Give what is received to the application, as on the two sides of a recording.
     StartTap(TapId, Vec<PortId>, Vec<PortId>),
+    /// Change who is heard on the two sides of a tap.
+    SetTapSides(TapId, Vec<PortId>, Vec<PortId>),
     /// End a tap.
     StopTap(TapId),
     /// Finish a recording.

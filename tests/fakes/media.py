@@ -181,6 +181,11 @@ class FakeMedia:
         self.log.append(f"tap {_sides(left, right)}")
         return tap
 
+    def set_tap_sides(self, tap: TapId, left: Sequence[PortId], right: Sequence[PortId]) -> None:
+        if tap in self.taps:
+            self.taps[tap] = (left, right)
+        self.log.append(f"tap sides {_sides(left, right)}")
+
     def stop_tap(self, tap: TapId) -> None:
         self.log.append("tap end")
         if self.taps.pop(tap, None) is not None:

@@ -51,6 +51,28 @@ async def test_both_sides_come_in_pieces_and_in_time(
         assert audio.tone_spans(sound, other_hz) == []
 
 
+async def test_sides_change_while_the_tap_goes_on(
+    engine: RtpEngine, events: Events, tmp_path: Path
+) -> None:
+    (phone, port), (other_phone, other) = _phone(engine), _phone(engine)
+    tap = engine.start_tap([port], [])
+    for index, (speaker, hz) in enumerate(((phone, 440), (other_phone, 1000))):
+        play = engine.play(speaker, [str(audio.write_tone(tmp_path / f"{hz}.wav", hz, 600))])
+        await events.wait(PlayEnded, play=play)
+        if not index:
+            engine.set_tap_sides(tap, [], [other])
+    engine.stop_tap(tap)
+    engine.set_tap_sides(tap, [port], [])  # of a tap that is gone
+    ended = await events.wait(TapEnded, tap=tap)
+    pieces = events.of(TapAudio, tap=tap)
+    assert ended.dropped_ms == 0
+    assert sum(len(piece.left) // 16 for piece in pieces) == ended.duration_ms
+    (first,) = audio.tone_spans(_sound([piece.left for piece in pieces]), 440)
+    (second,) = audio.tone_spans(_sound([piece.right for piece in pieces]), 1000)
+    assert first.end_ms <= second.start_ms
+    assert min(first.duration_ms, second.duration_ms) >= 500
+
+
 async def test_a_reader_that_does_not_keep_up_costs_itself_only(
     inside_engine: RtpEngine, events: Events
 ) -> None:

@@ -101,6 +101,7 @@ def test_a_command_has_the_parameters_of_its_message(name: str) -> None:
         ("connect", {"port": 3, "connection": _sample(media.Connection)}),
         ("set_routes", {"routes": {PortId(1): [PortId(2), PortId(3)], PortId(2): []}}),
         ("set_recording_sides", {"recording": 4, "left": [1], "right": []}),
+        ("set_tap_sides", {"tap": 4, "left": [1], "right": []}),
         ("start_recording", {"path": "/a", "left": [1], "right": None, "form": A_LAW}),
         ("start_recording", {"path": "/a", "left": [], "right": [1, 2], "form": A_LAW}),
     ],

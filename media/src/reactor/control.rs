@@ -64,6 +64,7 @@ impl Reactor {
             }
             Command::PauseRecording(id, paused) => self.pause_recording(id, paused),
             Command::StartTap(id, left, right) => self.start_tap(id, &left, &right),
+            Command::SetTapSides(id, left, right) => self.set_tap_sides(id, &left, &right),
             Command::StopTap(id) => self.stop_tap(id),
             Command::StopRecording(id) => self.stop_recording(id),
             Command::Survey => {

@@ -58,6 +58,13 @@ impl Reactor {
         }
     }
 
+    /// Changes who is heard on either side, between two frames of the tap.
+    pub(super) fn set_tap_sides(&mut self, id: TapId, left: &[PortId], right: &[PortId]) {
+        if let Some(key) = self.tap_keys.get(&id).copied() {
+            self.set_sides(key, left, right);
+        }
+    }
+
     fn set_sides(&mut self, key: usize, left: &[PortId], right: &[PortId]) {
         let sides = [self.keys(left), self.keys(right)];
         self.route(&[(Sink::Recorder(key), sides.concat())]);
