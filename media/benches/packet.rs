@@ -5,9 +5,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use _media::clock;
-use _media::codec::Codec;
+use _media::codec::{Codec, Encoded, Pcm};
 use _media::event::{Connection, Detect, PlayId, PortId, Rtcp};
 use _media::g711::{FRAME_SAMPLES, Law};
+use _media::matrix::Hearing;
+use _media::mixer::{self, Sources};
 use _media::outbox::Outbox;
 use _media::player::Clips;
 use _media::port::{Port, ReportStart, StreamStart};
@@ -55,6 +57,36 @@ fn datagram(index: u32) -> [u8; 172] {
     };
     packet.write(&mut out);
     out
+}
+
+/// Everybody talks.
+struct Talkers(Vec<Pcm>);
+
+impl Sources for Talkers {
+    fn encoded(&self, _source: usize, _round: u64) -> Option<&Encoded> {
+        None
+    }
+
+    fn pcm(&mut self, source: usize, _round: u64) -> Option<&Pcm> {
+        self.0.get(source)
+    }
+}
+
+fn conference(criterion: &mut Criterion) {
+    const PARTIES: usize = 32;
+    let mut talkers = Talkers((0..PARTIES as i16).map(|level| [level * 100; 160]).collect());
+    let mut sound = Sound::default();
+    let others: Vec<Vec<usize>> =
+        (0..PARTIES).map(|party| (0..PARTIES).filter(|other| *other != party).collect()).collect();
+    criterion.bench_function("mix 32 parties, each the sum of the others", |bench| {
+        bench.iter(|| {
+            for sources in &others {
+                let hearing = Hearing { sources, ..Hearing::default() };
+                mixer::hear(hearing, Codec::Pcma, 0, &mut talkers, &mut sound);
+                black_box(sound.pcm());
+            }
+        });
+    });
 }
 
 fn packets(criterion: &mut Criterion) {
@@ -150,5 +182,5 @@ fn bound() -> (RtpSocket, SocketAddr) {
     bound.into_iter().next().expect("a free number")
 }
 
-criterion_group!(benches, packets, beside_bare_calls);
+criterion_group!(benches, conference, packets, beside_bare_calls);
 criterion_main!(benches);
