@@ -118,6 +118,75 @@ class Leg(Protocol):
         """End the leg from any state; a bridge over it ends as by PLATFORM. Never raises."""
 
 
+class Supervision(StrEnum):
+    """How a supervisor takes part in somebody else's conversation."""
+
+    LISTEN = "listen"  # 监听: hears all, is heard by nobody
+    WHISPER = "whisper"  # is heard by the agent only
+    BARGE = "barge"  # 插入: is heard by all
+
+
+class TalkState(StrEnum):
+    """What an agent does in a conversation."""
+
+    TALKING = "talking"
+    HELD = "held"  # the caller waits
+    CONSULTING = "consulting"  # the caller waits, an expert rings or talks to the agent
+    CONFERENCE = "conference"  # all three talk
+
+
+class Talk(Protocol):
+    """A conversation under way, for its agent's and supervisors' commands.
+
+    Each is one change of who hears whom. PlatformError STATE_FORBIDS says that it makes no sense
+    now, NO_CALL that the conversation is over; commands that ring somebody raise what `dial` does.
+    """
+
+    @property
+    def state(self) -> TalkState:
+        """What the agent does now."""
+
+    def watch(self, on_changed: Callable[[TalkState], None]) -> None:
+        """Tell every change of the state, whoever caused it, to one who commands."""
+
+    def hold(self) -> None:
+        """Let the caller wait with music (保持)."""
+
+    def retrieve(self) -> None:
+        """Talk to the caller again (取保持)."""
+
+    async def consult(self, target: DialTarget, *, timeout_ms: int) -> None:
+        """Let the caller wait, and ask somebody else (求助). Who does not answer leaves it so."""
+
+    def cancel_consult(self) -> None:
+        """Let the expert go, and talk to the caller again."""
+
+    def three_party(self) -> None:
+        """Let caller, agent and expert talk to each other (三方)."""
+
+    def complete(self) -> None:
+        """Leave the caller to the expert (转移). The same happens when the agent hangs up."""
+
+    async def supervise(
+        self,
+        target: DialTarget,
+        mode: Supervision,
+        *,
+        timeout_ms: int,
+        on_ended: Callable[[], None],
+    ) -> Leg:
+        """Ring a supervisor and let it in; its hang-up ends it, and nobody else notices.
+
+        `on_ended` is called once when it is in no more, also when the conversation ends.
+        """
+
+    def change(self, leg: Leg, mode: Supervision) -> None:
+        """Let a supervisor who is in take part in another way."""
+
+    def intercept(self, leg: Leg) -> None:
+        """Let a supervisor who is in take the agent's place (拦截)."""
+
+
 class RingingLeg(Protocol):
     """A phone that rings, for the toolbar's commands."""
 
@@ -220,6 +289,7 @@ class Call(Protocol):
         *,
         record_party: str | None = None,
         on_transferred: Callable[[Leg], None] | None = None,
+        on_begun: Callable[[Talk], None] | None = None,
     ) -> BridgeEnd:
         """Connect caller and leg until either ends.
 
@@ -227,7 +297,8 @@ class Call(Protocol):
         caller left and leg right. When the caller hangs up the leg is ended too and the handler is
         cancelled; when the leg ends, the caller stays with the platform. When the leg is sent
         elsewhere by a transfer, `on_transferred` gets the leg in its place, and the conversation
-        goes on with that one.
+        goes on with that one. `on_begun` gets what commands the conversation, once both hear each
+        other.
         """
 
     async def hang_up(self, code: Code = Code.FLOW_ENDED, *, sip_status: int = 0) -> None:

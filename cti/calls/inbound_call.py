@@ -24,7 +24,9 @@ from cti.call import (
     Leg,
     ProgressingLeg,
     RingingLeg,
+    Talk,
 )
+from cti.calls.assistance import Assistance
 from cti.calls.call_context import CallContext, media_figures
 from cti.calls.caller_audio import CallerAudio
 from cti.calls.caller_line import CallerLine
@@ -88,6 +90,7 @@ class InboundCall:
         self.context = context
         self.conversation: Conversation | None = None
         self.transfer: Transfer | None = None
+        self._assistance: Assistance | None = None
 
         self._loop = asyncio.get_running_loop()
         self._arrived_s = self._loop.time()
@@ -227,6 +230,7 @@ class InboundCall:
         *,
         record_party: str | None = None,
         on_transferred: Callable[[Leg], None] | None = None,
+        on_begun: Callable[[Talk], None] | None = None,
     ) -> BridgeEnd:
         """Connect caller and leg until either ends."""
         self._check_answered()
@@ -247,6 +251,9 @@ class InboundCall:
         self._on_transferred = on_transferred
         conversation.begin()
         self._passage.join(self._caller_side, leg)
+        self._assistance = Assistance(self, conversation, self.context.router.engine)
+        if on_begun is not None:
+            on_begun(self._assistance)
         try:
             return await conversation.ended
         finally:
@@ -345,16 +352,23 @@ class InboundCall:
 
     def leg_referred(self, leg: OutgoingLeg, referral: Referral) -> None:
         """See LegOwner."""
-        transfer(self, referral, None if leg is self._stand_in else leg)
+        if self._assistance is not None and self._assistance.helps(leg):
+            referral.refuse(Code.STATE_FORBIDS)
+        else:
+            transfer(self, referral, None if leg is self._stand_in else leg)
 
     def leg_ended(self, leg: OutgoingLeg, by: HangUpParty) -> None:
         """See LegOwner."""
         conversation = self.conversation
         if leg is self._stand_in:
             self.caller_left(Code.CALLER_HUNG_UP, 200, by_caller=by is HangUpParty.FAR_END)
-        elif conversation is None or conversation.leg is not leg:
+        elif conversation is None or self._assistance is None:
             return
-        elif self.transfer is None or not self.transfer.goes_on_without(leg):
+        elif conversation.leg is not leg:
+            self._assistance.leg_ended(leg)
+        elif self.transfer is not None and self.transfer.goes_on_without(leg):
+            return
+        elif not self._assistance.goes_on_without_agent():
             self._finish_conversation(by)
 
     def leg_closed(self, leg: OutgoingLeg) -> None:
@@ -495,6 +509,8 @@ class InboundCall:
         self._passage.end()
         if self.transfer is not None:
             self.transfer.give_up()
+        if self._assistance is not None:
+            self._assistance.end()
         if conversation is not None:
             conversation.finish(by)
 

@@ -29,6 +29,9 @@ from cti.call import (
     Leg,
     ProgressingLeg,
     RingingLeg,
+    Supervision,
+    Talk,
+    TalkState,
 )
 from cti.calls.digits import Collector, KeyBuffer
 from cti.media import Answer, Signal
@@ -118,6 +121,80 @@ class FakeLeg:
         self.code = self.code or code
         self.settle(code)
         self.finish(HangUpParty.PLATFORM)
+
+
+class FakeTalk:
+    """Implements `cti.call.Talk`: keeps the state, and who joins is rung as by `dial`."""
+
+    def __init__(self, call: FakeCall, leg: FakeLeg) -> None:
+        self._call = call
+        self._leg = leg
+        self.state = TalkState.TALKING
+        self.supervisors: dict[LegId, Supervision] = {}
+        self.consultant: FakeLeg | None = None
+        self._on_changed: Callable[[TalkState], None] | None = None
+
+    def watch(self, on_changed: Callable[[TalkState], None]) -> None:
+        self._on_changed = on_changed
+
+    def hold(self) -> None:
+        self._step({TalkState.TALKING: TalkState.HELD, TalkState.CONFERENCE: TalkState.CONSULTING})
+
+    def retrieve(self) -> None:
+        self._step({TalkState.HELD: TalkState.TALKING, TalkState.CONSULTING: TalkState.CONFERENCE})
+
+    async def consult(self, target: DialTarget, *, timeout_ms: int) -> None:
+        self._step(dict.fromkeys((TalkState.TALKING, TalkState.HELD), TalkState.CONSULTING))
+        try:
+            self.consultant = await self._call.dial(target, timeout_ms=timeout_ms)
+        except BaseException:
+            self._step({TalkState.CONSULTING: TalkState.HELD})
+            raise
+
+    def cancel_consult(self) -> None:
+        self._step(dict.fromkeys((TalkState.CONSULTING, TalkState.CONFERENCE), TalkState.TALKING))
+        self.consultant = None
+
+    def three_party(self) -> None:
+        self._step({TalkState.CONSULTING: TalkState.CONFERENCE})
+
+    def complete(self) -> None:
+        if self.consultant is None:
+            raise PlatformError(Code.STATE_FORBIDS, "no expert is there")
+        self._leg.transferred()
+
+    async def supervise(
+        self,
+        target: DialTarget,
+        mode: Supervision,
+        *,
+        timeout_ms: int,
+        on_ended: Callable[[], None],
+    ) -> FakeLeg:
+        leg = await self._call.dial(target, timeout_ms=timeout_ms)
+        self.supervisors[leg.leg_id] = mode
+
+        def left(_by: asyncio.Future[HangUpParty]) -> None:
+            self.supervisors.pop(leg.leg_id, None)
+            on_ended()
+
+        leg.ended.add_done_callback(left)
+        return leg
+
+    def change(self, leg: Leg, mode: Supervision) -> None:
+        self.supervisors[leg.leg_id] = mode
+
+    def intercept(self, leg: Leg) -> None:
+        del self.supervisors[leg.leg_id]
+        self._leg.transferred()
+
+    def _step(self, allowed: dict[TalkState, TalkState]) -> None:
+        after = allowed.get(self.state)
+        if after is None:
+            raise PlatformError(Code.STATE_FORBIDS, f"while {self.state}")
+        self.state = after
+        if self._on_changed is not None:
+            self._on_changed(after)
 
 
 class FakeCall:
@@ -320,6 +397,7 @@ class FakeCall:
         *,
         record_party: str | None = None,
         on_transferred: Callable[[Leg], None] | None = None,
+        on_begun: Callable[[Talk], None] | None = None,
     ) -> BridgeEnd:
         self._check_alive()
         self.stop_music()
@@ -330,6 +408,8 @@ class FakeCall:
         phone = leg._phone
         if on_transferred is not None:
             leg.transferred = partial(on_transferred, leg)
+        if on_begun is not None:
+            on_begun(FakeTalk(self, leg))
         phone.bridged.set()
         if phone.talk_ms is not None:
             leg.finish(HangUpParty.FAR_END)
