@@ -36,7 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut ports = Vec::new();
     let (mut accepted, mut slowest) = (0u64, (Duration::ZERO, 0));
     for number in 0..count {
-        if number % PER_CALL == 0 {
+        if number.is_multiple_of(PER_CALL) {
             ports = Codec::ALL.map(port).into();
         }
         // Each datagram has its own seed, so that it can be made again alone.
@@ -90,7 +90,7 @@ fn offer(ports: &mut [Port], datagram: &[u8], number: u64) -> u64 {
     let mut accepted = 0;
     for port in ports {
         accepted += u64::from(port.receive(datagram, far_end(), now, &mut events));
-        if number % PER_TICK == 0 {
+        if number.is_multiple_of(PER_TICK) {
             port.tick_receive(round, now, &mut events);
             black_box(port.pcm(round));
             let mut out = Outbox::new(1);
