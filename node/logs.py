@@ -59,7 +59,8 @@ def configure_logs(directory: Path | None, *, level: int = logging.INFO) -> None
 
 def _formatter(shared: list[Processor], *, pretty: bool) -> logging.Formatter:
     renderer: list[Processor] = (
-        [structlog.dev.ConsoleRenderer()]
+        # Not its own default, which prints the local variables of each frame: keys are among them.
+        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
         if pretty
         else [
             structlog.processors.format_exc_info,
