@@ -70,6 +70,7 @@ class MediaService(MediaServiceServicer):
         self, request_iterator: AsyncIterator[pb.NodeMessage], context: Context
     ) -> AsyncIterator[pb.EngineMessage]:
         """See media.proto."""
+        await self._admit(context, None)  # before anything of a stranger is read or waited for
         first = await anext(request_iterator, None)
         if first is None or not first.hello.session:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first message is no hello")
