@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import asdict
 from urllib.parse import unquote
 
@@ -129,7 +129,7 @@ class AgentService(AgentServiceServicer):
 
     async def _live(self, context: Context) -> LiveAgent:
         try:
-            return self._desk.session(_token(context.invocation_metadata() or ()))
+            return self._desk.session(bearer_token(context))
         except PlatformError as error:
             await context.abort(
                 grpc.StatusCode.UNAUTHENTICATED, f"{error.failure.zh} / {error.failure.en}"
@@ -137,8 +137,9 @@ class AgentService(AgentServiceServicer):
             raise AssertionError from error  # abort has raised
 
 
-def _token(metadata: Iterable[tuple[str, str | bytes]]) -> str:
-    for key, value in metadata:
+def bearer_token(context: Context) -> str:
+    """Return the token of a request's metadata; empty where there is none."""
+    for key, value in context.invocation_metadata() or ():
         if key == "authorization" and isinstance(value, str) and value.startswith("Bearer "):
             return value.removeprefix("Bearer ")
     return ""

@@ -92,6 +92,11 @@ class Code(StrEnum):
     NO_CALL = "no_call"
     PHONE_CANNOT_ANSWER_REMOTELY = "phone_cannot_answer_remotely"
 
+    # Programs that use the platform
+    TOKEN_INVALID = "token_invalid"  # noqa: S105
+    RIGHT_MISSING = "right_missing"
+    CALL_UNKNOWN = "call_unknown"
+
     # The platform itself
     CONFIG_INVALID = "config_invalid"
     STORE_UNAVAILABLE = "store_unavailable"
@@ -244,6 +249,12 @@ CATALOGUE: dict[Code, Failure] = dict([
            "当前没有通话", "there is no call"),
     _entry(Code.PHONE_CANNOT_ANSWER_REMOTELY, 488, "FAILED_PRECONDITION", 88, _NO,
            "话机不支持远程应答,请在话机上接听", "phone cannot be answered remotely, pick it up"),
+    _entry(Code.TOKEN_INVALID, 401, "UNAUTHENTICATED", 21, _NO,
+           "令牌无效", "token is not valid"),
+    _entry(Code.RIGHT_MISSING, 403, "PERMISSION_DENIED", 21, _NO,
+           "没有此项权限", "client does not have this right"),
+    _entry(Code.CALL_UNKNOWN, 404, "NOT_FOUND", 1, _NO,
+           "此节点没有这个进行中的通话", "no such call is in progress at this node"),
     _entry(Code.CONFIG_INVALID, 500, "INVALID_ARGUMENT", 41, _BAD,
            "配置有错误", "configuration has errors"),
     _entry(Code.STORE_UNAVAILABLE, 503, "UNAVAILABLE", 41, _BAD,

@@ -10,6 +10,7 @@ from node.commands.agent import agent_command
 from node.commands.bans import bans_command
 from node.commands.call import call_command
 from node.commands.flow import flow_check
+from node.commands.listen import listen_command
 from node.commands.media import media_command
 from node.commands.records import records_command
 from node.commands.serve import serve_command
@@ -34,6 +35,7 @@ app.command("records")(records_command)
 app.command("trunks")(trunks_command)
 app.command("bans")(bans_command)
 app.command("media")(media_command)
+app.command("listen")(listen_command)
 app.add_typer(flow_app, name="flow")
 
 

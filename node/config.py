@@ -44,6 +44,7 @@ from domain.failures import Code, PlatformError
 from domain.ids import NodeId, TenantId
 from domain.words import Words
 from domain.yaml_source import Place, YamlSource, YamlSyntaxError
+from node.clients import ClientSettings
 from node.config_problems import Problem, place_text, validation_problems
 from node.number_files import NumberFiles, caller_policy
 from node.signalling import tls_problems
@@ -98,6 +99,8 @@ class TenantSettings(_Settings):
     agents: list[AgentSettings] = []
     phones: list[Id] = []
     """SIP users of phones that belong to no agent."""
+    clients: list[ClientSettings] = []
+    """Programs with a token and rights of their own."""
     business: BusinessSettings | None = None
     callers: CallerPolicySettings = CallerPolicySettings()
     outbound: OutboundSettings = OutboundSettings()
@@ -297,6 +300,7 @@ class _CrossCheck:
     def _tenant(self, path: Place, tenant: TenantSettings) -> Iterator[Problem]:
         yield from self._twice((*path, "queues"), "id", (q.id for q in tenant.queues))
         yield from self._twice((*path, "agents"), "id", (a.id for a in tenant.agents))
+        yield from self._twice((*path, "clients"), "id", (c.id for c in tenant.clients))
         yield from self._trunks_out(path, tenant)
         queues = {queue.id for queue in tenant.queues}
         for at, agent in enumerate(tenant.agents):

@@ -1,9 +1,10 @@
-"""Passwords of agents, phones and trunks, in a private file of the data directory.
+"""Passwords of agents, phones, trunks and programs, in a private file of the data directory.
 
 Agents' passwords are kept as scrypt hashes (RFC 7914). Phones authenticate by SIP digest, whose
 server needs H(user:realm:password) (RFC 7616 section 3.4.2), so that is what is kept for them, and
 for trunks that send to us by digest. The password by which a carrier knows us has to be said to
-it, for a realm that it names then: that one alone is kept as it is.
+it, for a realm that it names then: that one alone is kept as it is. Tokens of programs are random
+256 bits, which nobody guesses: SHA-256 of them is kept.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cti.settings import TrunkSettings
 from domain.failures import Code, PlatformError
+from domain.ids import TenantId
 from node.config import PlatformSettings
 from node.data_directory import write_private
 
@@ -34,6 +36,7 @@ log = structlog.get_logger(__name__)
 _SCRYPT_N, _SCRYPT_R, _SCRYPT_P = 2**14, 8, 1
 _SALT_BYTES = 16
 _PASSWORD_CHARACTERS = 16
+_TOKEN_BYTES = 32
 # Letters and digits that are not taken for one another when they are typed from a screen.
 _ALPHABET = "abcdefghijkmnpqrstuvwxyzACDEFGHJKLMNPQRSTUVWXYZ2345679"
 _OPEN_TO_OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -51,6 +54,8 @@ class _TenantSecrets(BaseModel):
     """HA1 of trunks that send to us, by user."""
     carriers: dict[str, str] = {}
     """Our passwords at carriers, by trunk."""
+    clients: dict[str, str] = {}
+    """SHA-256 of programs' tokens, by client."""
 
 
 class _Secrets(BaseModel):
@@ -64,10 +69,12 @@ class _Secrets(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class PlainPasswords:
-    """Passwords as people type them, by tenant and then by agent or phone."""
+    """Passwords as people type them, by tenant and then by agent, phone or client."""
 
     agents: Mapping[str, Mapping[str, str]]
     phones: Mapping[str, Mapping[str, str]]
+    clients: Mapping[str, Mapping[str, str]]
+    """Tokens of programs."""
 
 
 class Credentials:
@@ -77,6 +84,11 @@ class Credentials:
         self._tenants = secrets_of.tenants
         self.media_token = secrets_of.media_token
         """By which a media process knows this node; empty where it needs none."""
+        self._clients = {
+            stored: (TenantId(tenant), client)
+            for tenant, hashes in secrets_of.tenants.items()
+            for client, stored in hashes.clients.items()
+        }
 
     @classmethod
     def load(cls, path: Path, realm: str) -> Credentials:
@@ -99,6 +111,10 @@ class Credentials:
         """Return the hashes of a trunk's user by digest algorithm, None for an unknown one."""
         of_tenant = self._tenants.get(tenant)
         return of_tenant.trunks.get(user) if of_tenant else None
+
+    def client(self, token: str) -> tuple[TenantId, str] | None:
+        """Return the tenant and the id of the client that has this token."""
+        return self._clients.get(_token_hash(token))
 
     def carrier_password(self, tenant: str, trunk: str) -> str | None:
         """Return the password by which a trunk's carrier knows us."""
@@ -172,6 +188,7 @@ def read_plain_passwords(path: Path) -> PlainPasswords:
     return PlainPasswords(
         agents={tenant: kinds.get("agents", {}) for tenant, kinds in tenants.items()},
         phones={tenant: kinds.get("phones", {}) for tenant, kinds in tenants.items()},
+        clients={tenant: kinds.get("clients", {}) for tenant, kinds in tenants.items()},
     )
 
 
@@ -202,6 +219,12 @@ def _add_missing(
                 hashes.trunks[user] = digest_ha1(user, settings.sip.realm, password)
                 words.setdefault("trunks", {})[user] = password
                 added = True
+        for client in tenant.clients:
+            if client.id not in hashes.clients:
+                token = secrets.token_hex(_TOKEN_BYTES)
+                hashes.clients[client.id] = _token_hash(token)
+                words.setdefault("clients", {})[client.id] = token
+                added = True
     return added
 
 
@@ -217,6 +240,10 @@ def digest_ha1(user: str, realm: str, password: str) -> dict[str, str]:
 
 def _new_password() -> str:
     return "".join(secrets.choice(_ALPHABET) for _ in range(_PASSWORD_CHARACTERS))
+
+
+def _token_hash(token: str) -> str:
+    return f"sha256${hashlib.sha256(token.encode()).hexdigest()}"
 
 
 def _scrypt(password: str) -> str:

@@ -30,6 +30,7 @@ from agents.settings import AgentSettings
 from cti.admission import Admission
 from cti.call import CallInfo
 from cti.calls.call_control import CallControl, PhoneAccess
+from cti.calls.listening import Listening
 from cti.shared.contacts import RedisContactStore
 from cti.shared.lamp_exchange import LampExchange
 from cti.sip.defence.offences import Offence
@@ -42,13 +43,14 @@ from cti95598.events.v1.events_pb2 import NodeStarted
 from domain.agent_day import AgentDay
 from domain.events import EventStamp
 from domain.failures import Code, PlatformError
-from domain.ids import AgentId, NodeId, TenantId
+from domain.ids import AgentId, CallId, NodeId, TenantId
 from ivr.business import BusinessClient, BusinessSystems
 from ivr.library import FlowLibrary
 from ivr.prompts import PromptStore
 from ivr.recordings import WAITING
 from ivr.runner import FlowRunner
 from ivr.synthesis import EspeakSynthesizer
+from node.clients import Clients, ClientSettings
 from node.config import Config, PlatformSettings
 from node.credentials import ensure_credentials
 from node.data_directory import DataDirectory, InstanceLock
@@ -56,6 +58,7 @@ from node.defence import SourceDefence, bans_router
 from node.event_bus import EventBus, stream_name
 from node.http import Health, HttpServer, gateway
 from node.listeners import check_port
+from node.live_audio import LiveAudioService
 from node.media import NodeMedia, media_router
 from node.media_metrics import MediaMetrics
 from node.phone_lamps import PhoneLamps
@@ -415,11 +418,33 @@ class Node:
 
     async def _start_toolbars(self) -> None:
         settings = self.settings.grpc
-        service = AgentService(self._desk, self._agent_day)
-        server = ToolbarServer(service, settings.host, settings.port)
+        clients = Clients(lambda: self._credentials, self._client_of)
+        server = ToolbarServer(
+            AgentService(self._desk, self._agent_day),
+            LiveAudioService(clients, self._listen, self._events),
+            host=settings.host,
+            port=settings.port,
+        )
         host, port = await server.start()
         self._stack.push_async_callback(server.stop)
         self.addresses["grpc"] = f"{_host(host)}:{port}"
+
+    def _client_of(self, tenant: TenantId, client: str) -> ClientSettings | None:
+        return next(
+            (
+                each
+                for one in self.settings.tenants
+                if one.tenant_id == tenant
+                for each in one.clients
+                if each.id == client
+            ),
+            None,
+        )
+
+    def _listen(self, tenant: TenantId, call_id: CallId) -> Listening:
+        if not self._is_started or Service.SIP not in self._services:
+            raise PlatformError(Code.CALL_UNKNOWN)
+        return self._calls.listen(tenant, call_id)
 
     async def _agent_day(self, tenant: TenantId, agent: AgentId) -> AgentDay:
         try:

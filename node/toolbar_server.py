@@ -1,10 +1,11 @@
-"""The gRPC server that toolbars connect to."""
+"""The gRPC server that toolbars and other programs connect to."""
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import grpc.aio
 
-from agents.service import AgentService
 from node.listeners import bound_listener, cannot_listen
 
 _OPTIONS = (
@@ -16,14 +17,22 @@ _OPTIONS = (
 )
 
 
-class ToolbarServer:
-    """Serves the agents' service."""
+class GrpcService(Protocol):
+    """What a server serves."""
 
-    def __init__(self, service: AgentService, host: str, port: int) -> None:
+    def add_to(self, server: grpc.aio.Server) -> None:
+        """Register with a server."""
+
+
+class ToolbarServer:
+    """Serves the agents' service, and those of other programs."""
+
+    def __init__(self, *services: GrpcService, host: str, port: int) -> None:
         self._host = host
         self._port = port
         self._server = grpc.aio.server(options=_OPTIONS)
-        service.add_to(self._server)
+        for service in services:
+            service.add_to(self._server)
 
     async def start(self) -> tuple[str, int]:
         """Listen and serve; PlatformError CONFIG_INVALID where the port is taken."""

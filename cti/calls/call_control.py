@@ -16,6 +16,7 @@ from cti.admission import Admission, Admitted, Refused
 from cti.call import CallHandler, CallInfo, Clip, DialTarget, JsonValue
 from cti.calls.call_context import CallContext, ContactLookup, no_music
 from cti.calls.inbound_call import InboundCall
+from cti.calls.listening import Listening
 from cti.calls.number_plan import NumberPlan, OutsideNumber, no_phone
 from cti.calls.phone_calls import CallsOfPhones, PhoneDoor, connect
 from cti.calls.refusals import Refusals, arrival_of
@@ -172,6 +173,16 @@ class CallControl:
             await asyncio.wait_for(self._empty.wait(), timeout_s)
         except TimeoutError:
             _log.error("calls_left_at_close", calls=len(self._calls))
+
+    def listen(self, tenant: TenantId, call_id: CallId) -> Listening:
+        """Hear a call of this node while it goes on; PlatformError CALL_UNKNOWN or OVERLOADED.
+
+        A call of another tenant is as unknown as one that never was.
+        """
+        call, _ = self._calls.get(call_id, (None, None))
+        if call is None or call.info.tenant != tenant:
+            raise PlatformError(Code.CALL_UNKNOWN)
+        return call.listen()
 
     def on_invite(self, session: InviteSession) -> None:
         """Take a new INVITE; answers it in every case."""

@@ -10,6 +10,7 @@ import structlog
 
 from cti.call import BridgeEnd, CallInfo, HangUpParty
 from cti.calls.call_context import CallContext
+from cti.calls.listening import NOBODY, Sides
 from cti.calls.parties import Part, Parties
 from cti.calls.parts import OpenParts
 from cti.media import PortId, RecordingEnded, RecordingId
@@ -75,8 +76,9 @@ class Conversation:
         caller: RtpPort,
         leg: FarParty,
         agent: str | None,
+        on_sides: Callable[[Sides], None],
     ) -> None:
-        """With an `agent` it is recorded."""
+        """With an `agent` it is recorded; who is heard on either side is told to `on_sides`."""
         self._context = context
         self._info = info
         self._parts = parts
@@ -84,6 +86,8 @@ class Conversation:
         self.leg = leg
         self._is_recorded = agent is not None
         self._agent = agent or ""
+        self._on_sides = on_sides
+        self._is_private = False
         self._recording: RecordingId | None = None
         self._parties = Parties()
         self._ports: dict[PortId, RtpPort] = {}
@@ -206,8 +210,11 @@ class Conversation:
         keys = self._key_routes(former, parties)
         if keys:
             engine.set_key_routes(keys)
-        if changes.sides is not None and self._recording is not None:
-            engine.set_recording_sides(self._recording, *changes.sides)
+        if changes.sides is not None:
+            if self._recording is not None:
+                engine.set_recording_sides(self._recording, *changes.sides)
+            if not self._is_private:
+                self._on_sides(changes.sides)
         music = [str(clip) for clip in self._context.hold_music()]
         for port in changes.music_starts:
             if music:
@@ -241,12 +248,19 @@ class Conversation:
     # Recording
 
     def pause_recording(self) -> None:
-        """Record silence, as while a card number is read out; the file tells when."""
+        """Record silence, as while a card number is read out; the file tells when.
+
+        Who listens from outside hears nothing meanwhile either.
+        """
+        self._is_private = True
+        self._on_sides(NOBODY)
         if self._recording is not None:
             self._context.router.engine.pause_recording(self._recording)
 
     def resume_recording(self) -> None:
         """Record again what is said."""
+        self._is_private = False
+        self._on_sides(self._parties.sides())
         if self._recording is not None:
             self._context.router.engine.resume_recording(self._recording)
 

@@ -33,6 +33,7 @@ from cti.calls.caller_line import CallerLine
 from cti.calls.conversation import Conversation, FarParty
 from cti.calls.dialling import branches_to, hops_left, ring
 from cti.calls.leg import OutgoingLeg
+from cti.calls.listening import CallListeners, Listening
 from cti.calls.parts import OpenParts
 from cti.calls.passage import Party, Passage
 from cti.calls.transfer import Transfer, transfer
@@ -103,6 +104,7 @@ class InboundCall:
         self._is_caller_gone = False
         self._stand_in: OutgoingLeg | None = None
         self._audio = CallerAudio(context.router.engine, port.port_id, info.call_id)
+        self._listeners = CallListeners(context.router, port.port_id)
         self._legs: set[OutgoingLeg] = set()
         self._on_transferred: Callable[[Leg], None] | None = None
         self._task: asyncio.Task[None] | None = None
@@ -134,6 +136,7 @@ class InboundCall:
             if not leg.port.wants_info:
                 engine.set_key_routes({far_end: [caller]})
             engine.stop_play(caller)
+            self._listeners.follow(((caller,), (far_end,)))
         else:
             self._caller.ring()
 
@@ -246,6 +249,7 @@ class InboundCall:
             caller=self.caller_port,
             leg=leg,
             agent=record_party,
+            on_sides=self._listeners.follow,
         )
         self.conversation = conversation
         self._on_transferred = on_transferred
@@ -266,6 +270,17 @@ class InboundCall:
     def end(self, code: Code) -> None:
         """End the call from the platform's side; does nothing when it has ended."""
         self._end(code, HangUpParty.PLATFORM, 0)
+
+    # Who listens from outside
+
+    def listen(self) -> Listening:
+        """Let a subscriber hear both sides from now on, whoever they come to be.
+
+        PlatformError CALL_UNKNOWN after its end, OVERLOADED where many do.
+        """
+        if self.ending is not None:
+            raise PlatformError(Code.CALL_UNKNOWN)
+        return self._listeners.add(self.info, self.language)
 
     # What the caller does
 
@@ -431,6 +446,8 @@ class InboundCall:
         self._audio = CallerAudio(self.context.router.engine, leg.port.port_id, self.info.call_id)
         if self.conversation is not None:
             self.conversation.go_on(caller=leg.port)
+        else:
+            self._listeners.follow_alone(leg.port.port_id)
         if former is not None:
             former.hang_up(Code.CALL_TRANSFERRED)
         else:
@@ -513,6 +530,7 @@ class InboundCall:
             self._assistance.end()
         if conversation is not None:
             conversation.finish(by)
+            self._listeners.follow_alone(self.caller_port.port_id)
 
     def _let_caller_go(self, code: Code) -> None:
         """Free what the caller held; the call goes on without."""
@@ -530,6 +548,7 @@ class InboundCall:
         self.ending = CallEnding(code, by, sip_status, self._loop.time())
         self._parts.call_ended()
         self._finish_conversation(by)
+        self._listeners.end(code)
         for leg in list(self._legs):
             leg.hang_up(code)
         if not self._is_caller_gone:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from domain.failures import PlatformError
+from domain.failures import Code, PlatformError
+from node.clients import Clients, ClientSettings, Right
 from node.config import DEMO_CONFIG, PlatformSettings, load_config
 from node.credentials import Credentials, ensure_credentials, read_plain_passwords
 
@@ -55,6 +56,40 @@ def test_phones_hashes_are_those_of_digest(
         "MD5": hashlib.md5(a1, usedforsecurity=False).hexdigest(),
         "SHA-256": hashlib.sha256(a1).hexdigest(),
     }
+
+
+def test_a_program_gets_a_token_and_is_known_by_it(
+    settings: PlatformSettings, files: tuple[Path, Path]
+) -> None:
+    client = ClientSettings(id="asr", rights=frozenset({Right.AUDIO_LIVE}))
+    tenant = settings.tenants[0].model_copy(update={"clients": [client]})
+    changed = settings.model_copy(update={"tenants": [tenant]})
+    ensure_credentials(settings, *files)
+    credentials = ensure_credentials(changed, *files)
+    token = read_plain_passwords(files[1]).clients["demo"]["asr"]
+    assert len(token) == 64
+    assert token not in files[0].read_text()
+    assert credentials.client(token) == ("demo", "asr")
+    assert credentials.client("") is None
+    assert ensure_credentials(changed, *files).client(token) == ("demo", "asr")
+
+
+def test_rights_are_those_of_the_present_configuration(
+    settings: PlatformSettings, files: tuple[Path, Path]
+) -> None:
+    asr = ClientSettings(id="asr")
+    tenant = settings.tenants[0].model_copy(update={"clients": [asr]})
+    credentials = ensure_credentials(settings.model_copy(update={"tenants": [tenant]}), *files)
+    token = read_plain_passwords(files[1]).clients["demo"]["asr"]
+    configured: list[ClientSettings | None] = [asr]
+    clients = Clients(lambda: credentials, lambda *_: configured[0])
+    for now, code in ((asr, Code.RIGHT_MISSING), (None, Code.TOKEN_INVALID)):
+        configured[0] = now
+        with pytest.raises(PlatformError) as refused:
+            clients.authorized(token, Right.AUDIO_LIVE)
+        assert refused.value.code == code
+    configured[0] = ClientSettings(id="asr", rights=frozenset({Right.AUDIO_LIVE}))
+    assert clients.authorized(token, Right.AUDIO_LIVE) == ("demo", "asr")
 
 
 def test_files_are_private_and_hold_no_password_twice(
