@@ -167,6 +167,12 @@ class Talk(Protocol):
     def complete(self) -> None:
         """Leave the caller to the expert (转移). The same happens when the agent hangs up."""
 
+    def pause_recording(self) -> None:
+        """Record silence, as while a card number is read out; the index tells when."""
+
+    def resume_recording(self) -> None:
+        """Record again what is said."""
+
     async def supervise(
         self,
         target: DialTarget,

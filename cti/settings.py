@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from cti.media import RecordingForm
 from cti.media_policy import DigitWay, MediaAddress, MediaAddresses
 from cti.sdp import SrtpPolicy
 from cti.sip.sessions.session_policy import Reliability, SessionPolicy
@@ -223,6 +224,9 @@ class MediaSettings(_Settings):
     port_max: Port = 29999
     media_timeout_s: float = Field(
         60.0, ge=0, description="end an answered call after so long without RTP; 0 never"
+    )
+    recording_form: RecordingForm = Field(
+        RecordingForm.PCM16, description="pcm16, or a-law, which takes half the room"
     )
     engine: str = Field(
         "inside", description="inside this process, or the host:port of a process of its own"

@@ -516,6 +516,7 @@ class Node:
             addresses=settings.media.addresses,
             domain=settings.sip.realm,
             media_timeout_ms=round(settings.media.media_timeout_s * 1000),
+            recording_form=settings.media.recording_form,
             phones=PhoneAccess(self._phones, registration.authenticator, self._is_phone),
             outbound=self._trunks.outbound,
             hold_music=lambda: self._prompts.music(WAITING),

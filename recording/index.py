@@ -15,14 +15,15 @@ ON CONFLICT (tenant, recording_id) DO UPDATE SET started_at = EXCLUDED.started_a
 """
 _FINISHED = """
 INSERT INTO recording (tenant, recording_id, call_id, agent, path, finished_at, sha256, size_bytes,
-    duration_ms, channels, sample_rate_hz, dropped_frames, left_party, right_party, cause)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+    duration_ms, channels, sample_rate_hz, dropped_frames, left_party, right_party, cause,
+    pauses_ms)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
 ON CONFLICT (tenant, recording_id) DO UPDATE SET path = EXCLUDED.path,
     finished_at = EXCLUDED.finished_at, sha256 = EXCLUDED.sha256,
     size_bytes = EXCLUDED.size_bytes, duration_ms = EXCLUDED.duration_ms,
     channels = EXCLUDED.channels, sample_rate_hz = EXCLUDED.sample_rate_hz,
     dropped_frames = EXCLUDED.dropped_frames, left_party = EXCLUDED.left_party,
-    right_party = EXCLUDED.right_party, cause = EXCLUDED.cause
+    right_party = EXCLUDED.right_party, cause = EXCLUDED.cause, pauses_ms = EXCLUDED.pauses_ms
 """
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
@@ -74,4 +75,5 @@ def _finished(event: Event) -> tuple[Any, ...]:
         body.left_party,
         body.right_party,
         event.cause,
+        [[pause.start_ms, pause.end_ms] for pause in body.pauses],
     )

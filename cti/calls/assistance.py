@@ -116,6 +116,14 @@ class Assistance:
         self._check(self.goes_on_without_agent(), "no expert is there")
         agent.hang_up(Code.CALL_TRANSFERRED)
 
+    def pause_recording(self) -> None:
+        """Record silence for a while."""
+        self._conversation.pause_recording()
+
+    def resume_recording(self) -> None:
+        """Record again what is said."""
+        self._conversation.resume_recording()
+
     # cti.call.Talk: a supervisor's commands
 
     async def supervise(

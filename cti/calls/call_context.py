@@ -9,7 +9,7 @@ from typing import Protocol
 
 from cti.call import CallInfo, Clip
 from cti.calls.number_plan import NumberPlan
-from cti.media import PortFigures
+from cti.media import PortFigures, RecordingForm
 from cti.media_policy import MediaAddresses, MediaPolicy, PortPlan
 from cti.rtp_port import MediaRouter, RtpPort, media_ip
 from cti.shared.contacts import Binding
@@ -54,6 +54,7 @@ class CallContext:
     addresses: MediaAddresses
     domain: str
     media_timeout_ms: int
+    recording_form: RecordingForm = RecordingForm.PCM16
     outbound: OutboundTrunks | None = None
     number_plan: NumberPlan = field(default_factory=NumberPlan)
     hold_music: Callable[[], Sequence[Clip]] = no_music

@@ -22,7 +22,7 @@ from cti.calls.phone_calls import CallsOfPhones, PhoneDoor, connect
 from cti.calls.refusals import Refusals, arrival_of
 from cti.calls.transfer import party_of, pick_up
 from cti.identity import CallerIdentity, identity_of
-from cti.media import MediaEngine
+from cti.media import MediaEngine, RecordingForm
 from cti.media_policy import MediaAddresses, MediaPolicy
 from cti.numbers import number_of
 from cti.rtp_port import MediaRouter, RtpPort
@@ -98,6 +98,7 @@ class CallControl:
         addresses: MediaAddresses,
         domain: str,
         media_timeout_ms: int = 60_000,
+        recording_form: RecordingForm = RecordingForm.PCM16,
         phones: PhoneAccess | None = None,
         outbound: OutboundTrunks | None = None,
         hold_music: Callable[[], Sequence[Clip]] = no_music,
@@ -126,6 +127,7 @@ class CallControl:
             addresses=addresses,
             domain=domain,
             media_timeout_ms=media_timeout_ms,
+            recording_form=recording_form,
             outbound=outbound,
             number_plan=plan,
             hold_music=hold_music,

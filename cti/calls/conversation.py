@@ -275,7 +275,8 @@ class Conversation:
             self._alarm(f"录音无法开始 recording cannot start: {error}")
             return None
         agent, router = self._agent, self._context.router
-        recording = router.engine.start_recording(path, *parties.sides())
+        form = self._context.recording_form
+        recording = router.engine.start_recording(path, *parties.sides(), form=form)
 
         def finished(event: RecordingEnded) -> None:
             self._recorded(recording_id, agent, event)

@@ -192,6 +192,8 @@ async def _print_call(report: CallReport) -> None:
             f"右声道 right: {recording['right_party'] or '-'}, "
             f"{_seconds(recording['duration_ms'])}, {_INTEGRITY_WORDS[state]}"
         )
+        for start_ms, end_ms in recording["pauses_ms"]:
+            _console.print(f"  暂停录音 paused: {_seconds(start_ms)} – {_seconds(end_ms)}")
         if recording["sha256"]:
             _console.print(f"  SHA-256 {recording['sha256']}", soft_wrap=True)
 

@@ -163,6 +163,12 @@ class FakeTalk:
             raise PlatformError(Code.STATE_FORBIDS, "no expert is there")
         self._leg.transferred()
 
+    def pause_recording(self) -> None:
+        self._call.actions.append("pause recording")
+
+    def resume_recording(self) -> None:
+        self._call.actions.append("resume recording")
+
     async def supervise(
         self,
         target: DialTarget,

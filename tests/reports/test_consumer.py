@@ -135,7 +135,8 @@ def whole_call() -> list[pb.Event]:
     happens(
         pb.RecordingFinished(recording="r1", path="/r1.wav", agent="1001", sha256="ab" * 32,
                              size_bytes=160_044, duration_ms=5_000, channels=2,
-                             sample_rate_hz=8000, left_party="caller", right_party="1001")
+                             sample_rate_hz=8000, left_party="caller", right_party="1001",
+                             pauses=[pb.RecordingPause(start_ms=1_000, end_ms=2_500)])
     )  # fmt: skip
     happens(pb.Rated(agent="1001", score=5, language="zh"))
     happens(
@@ -173,6 +174,7 @@ def check_whole_call(report: CallReport) -> None:
         ("1001", ""),
     ]
     assert [(visit["queue"], visit["outcome"]) for visit in report.visits] == [("bill", "agent")]
+    assert [recording["pauses_ms"] for recording in report.recordings] == [[[1_000, 2_500]]]
     assert [item["sha256"] for item in report.recordings] == ["ab" * 32]
     assert [item["talk_ms"] for item in report.conversations] == [5_000]
 
