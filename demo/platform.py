@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,7 +103,7 @@ class RunningPlatform:
         self._environment = environment or {}
         self._config = config if config is not None else configuration(ports)
         self._business = contextlib.AsyncExitStack()
-        self._children: list[_Child] = []
+        self._children: list[Child] = []
 
     @property
     def sip(self) -> Hop:
@@ -152,11 +152,20 @@ class RunningPlatform:
 
     async def start(self) -> None:
         """Start both and wait until calls are taken; StartError tells why not."""
+        await self._business.enter_async_context(running_business(port=self.ports.business))
+        await self._serve()
+
+    async def crash_and_start_again(self, meanwhile: Callable[[], Awaitable[None]]) -> None:
+        """Kill the platform, which ends its stores, and start it on the same data."""
+        await self._children.pop().kill()
+        await meanwhile()
+        await self._serve()
+
+    async def _serve(self) -> None:
         config_path = self.directory.root / "config.yaml"
         text = yaml.safe_dump(self._config, allow_unicode=True, sort_keys=False)
         config_path.write_text(text, encoding="utf-8")
         data = str(self.directory.root)
-        await self._business.enter_async_context(running_business(port=self.ports.business))
         await self._child(
             "platform",
             ["-m", "node.cli", "serve", "--config", str(config_path), "--data", data],
@@ -170,12 +179,12 @@ class RunningPlatform:
         await self._business.aclose()
 
     async def _child(self, name: str, arguments: Sequence[str], log: Path) -> None:
-        child = _Child(name, log)
+        child = Child(name, log)
         self._children.append(child)
         await child.start(arguments, self._environment)
 
 
-class _Child:
+class Child:
     """One process; its output goes to a log, a line with READY says that it serves."""
 
     def __init__(self, name: str, log: Path) -> None:
@@ -192,7 +201,7 @@ class _Child:
         return self._process.pid
 
     async def start(self, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
-        """Start it and wait for its READY line."""
+        """Start it and wait for its READY line; StartError tells why there is none."""
         self._process = await asyncio.create_subprocess_exec(
             *wrapped([sys.executable, *arguments], parent_death=signal.SIGTERM),
             stdin=asyncio.subprocess.DEVNULL,
@@ -225,6 +234,14 @@ class _Child:
                     break
         if self._reader is not None:
             await self._reader
+
+    async def kill(self) -> None:
+        """End it as a crash does."""
+        assert self._process is not None  # noqa: S101 - asked for after start only
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        assert self._reader is not None  # noqa: S101
+        await self._reader
 
     async def _read(self) -> None:
         assert self._process is not None  # noqa: S101

@@ -84,7 +84,9 @@ class NodeMedia:
         """Tell why no calls can be taken."""
         if self._remote is None or self._remote.status.is_up:
             return []
-        return [f"the media process {self._remote.status.target} is away"]
+        status = self._remote.status
+        reason = f": {status.reason}" if status.reason else ""
+        return [f"the media process {status.target} is away{reason}"]
 
     def impaired(self) -> list[str]:
         """Tell what does not work as it should."""

@@ -56,6 +56,8 @@ class RemoteEngineStatus:
 
     target: str
     is_up: bool
+    reason: str
+    """Why it is not up, as far as it is known."""
     orphans: Sequence[Orphan]
     recordings_waiting: int
 
@@ -150,7 +152,11 @@ class RemoteEngine:
     def status(self) -> RemoteEngineStatus:
         """What is known of the engine."""
         return RemoteEngineStatus(
-            self._address.target, self._link.is_up, self._orphans, self._delivery.waiting
+            self._address.target,
+            self._link.is_up,
+            self._link.reason,
+            self._orphans,
+            self._delivery.waiting,
         )
 
     # cti.media.MediaEngine

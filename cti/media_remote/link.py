@@ -20,6 +20,10 @@ from domain.tasks import end_tasks
 _log = structlog.get_logger(__name__)
 
 _WELCOME_WITHIN_S = 3.0
+_SILENT = "it does not answer; it may not run, or want TLS"
+_SILENT_OR_STRANGE = (
+    "it does not answer; it may not run, or its certificate is not of engine_ca for this address"
+)
 _RETRY_S = 0.2
 _RETRY_REFUSED_S = 5.0
 _CHANNEL_OPTIONS = (
@@ -94,6 +98,8 @@ class MediaLink:
         self.channel = address.channel()
         self.stub = MediaServiceStub(self.channel)
         self.is_up = False
+        self.reason = ""
+        """Why it is not up, as far as it is known."""
         self.fingerprint = ""
         """Of the engine's DTLS certificate; another one after its restart."""
         self._engine = ""
@@ -128,13 +134,19 @@ class MediaLink:
             try:
                 await self._attend()
             except grpc.aio.AioRpcError as error:
+                self.reason = error.details() or error.code().name
                 if error.code() is grpc.StatusCode.UNAUTHENTICATED:
                     pause_s = _RETRY_REFUSED_S
-                    _log.error("media_engine_refuses_us", target=self._address.target)
+                    _log.error(
+                        "media_engine_refuses_us",
+                        target=self._address.target,
+                        reason=self.reason,
+                    )
                 elif self.is_up:
-                    _log.warning("media_engine_away", reason=error.details())
+                    _log.warning("media_engine_away", reason=self.reason)
             except TimeoutError:
-                _log.warning("media_engine_silent", target=self._address.target)
+                self.reason = _SILENT if self._address.ca is None else _SILENT_OR_STRANGE
+                _log.warning("media_engine_silent", target=self._address.target, reason=self.reason)
             except Exception:  # noqa: BLE001 - without a link there are no calls at all
                 _log.exception("media_link_failed", target=self._address.target)
             self._break()
@@ -201,6 +213,7 @@ class MediaLink:
         self._commands.rewind(seen_command)
         self._news.set()
         self.is_up = True
+        self.reason = ""
         self._user.attended()
 
     def _take(self, message: pb.EngineMessage) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import re
 from collections import OrderedDict
@@ -46,9 +47,10 @@ class PromptCache:
         found = sorted(directory.iterdir(), key=lambda path: path.stat().st_mtime)
         for path in found:
             if _SHA256.fullmatch(path.stem) and path.suffix == ".wav":
-                self._contents[path.stem] = _Content(path.stat().st_size, 0.0)
+                self._contents[path.stem] = _Content(path.stat().st_size, -math.inf)
             else:
                 path.unlink()  # what was not shipped to its end
+        self._shrink(0.0)
 
     @property
     def size_bytes(self) -> int:

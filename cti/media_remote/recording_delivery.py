@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -150,7 +151,7 @@ def _append(part: Path, data: bytes) -> None:
 
 def _place(part: Path, path: Path, sha256: str) -> None:
     with part.open("ab+") as file:
-        file.flush()
+        os.fsync(file.fileno())
         file.seek(0)
         digest = hashlib.sha256()
         while data := file.read(_HASH_BYTES):
@@ -159,3 +160,9 @@ def _place(part: Path, path: Path, sha256: str) -> None:
         part.unlink()
         raise _SpoiltError("its SHA-256 is another one; it is fetched again")
     part.replace(path)
+    # The name is to survive as well before the engine is let remove its copy.
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

@@ -9,15 +9,14 @@ import dataclasses
 import hashlib
 import json
 import os
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
 from cti.media import RecordingEnded, RecordingId
+from cti.media_remote.cut_off_wav import finish_wav
 
-_WAV_HEADER_BYTES = 44
 _CUT_OFF = "the media process ended before the recording did"
 
 
@@ -41,7 +40,7 @@ class RecordingSpool:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def recover(self) -> None:
-        """Take over what an earlier process left; reads unfinished files, call it in a thread."""
+        """Take over what an earlier process left; mends unfinished files, call it in a thread."""
         for note in sorted(self._directory.glob("*/*.json")):
             node, name = unquote(note.parent.name), note.stem
             try:
@@ -104,22 +103,11 @@ def _write_note(note: Path, session: str, ended: dict[str, Any]) -> None:
 
 
 def _as_found(wav: Path) -> dict[str, Any]:
-    """Describe a file that nobody finished."""
+    """Describe a file that nobody finished, after its header has been mended."""
     try:
+        facts = finish_wav(wav)
         with wav.open("rb") as file:
-            header = file.read(_WAV_HEADER_BYTES)
-            file.seek(0)
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            size_bytes = file.seek(0, os.SEEK_END)
-        channels, rate = struct.unpack_from("<HI", header, 22)
-        frame_bytes = struct.unpack_from("<H", header, 32)[0]
-        duration_ms = (size_bytes - _WAV_HEADER_BYTES) * 1000 // (frame_bytes * rate)
-    except (OSError, struct.error, ZeroDivisionError):
+    except (OSError, ValueError):
         return {"error": _CUT_OFF}
-    return {
-        "sha256": sha256,
-        "size_bytes": size_bytes,
-        "duration_ms": duration_ms,
-        "channels": channels,
-        "error": _CUT_OFF,
-    }
+    return {"sha256": sha256, "error": _CUT_OFF, **dataclasses.asdict(facts)}
