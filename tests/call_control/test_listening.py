@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import cast
 
 import pytest
 
+from cti.call import Call, DialTarget
 from cti.calls.inbound_call import InboundCall
 from cti.calls.listening import MOST_WAITING_PIECES, Listening
+from cti.calls.parties import Part
 from cti.media import TapAudio, TapEnded
 from cti.sdp import Direction
 from domain.failures import Code, PlatformError
@@ -84,6 +87,55 @@ async def test_a_caller_alone_is_heard_at_once(bench: Bench) -> None:
     with pytest.raises(PlatformError) as refused:
         listen(bench)
     assert refused.value.code == Code.CALL_UNKNOWN
+
+
+async def test_an_announcement_before_the_answer_is_heard(exchange: Exchange) -> None:
+    phone, carrier = await exchange.phone("1001"), await exchange.carrier()
+    carrier.rings_by_itself = False
+    exchange.trunks.carriers = [carrier]
+    call = phone.dial("13900001111")
+    rung = await carrier.next_call()
+    listen(exchange)
+    assert sides(exchange)[1] == []
+    rung.ring(with_media=True)
+    await until(lambda: exchange.are_talking(call, rung))
+    assert sides(exchange)[1] == [number(rung)]
+    rung.answer()
+    await until(lambda: sides(exchange) == [[number(call)], [number(rung)]])
+    call.hang_up()
+    await until(lambda: exchange.control.calls == 0)
+
+
+async def test_who_joins_is_heard_and_the_flow_after_it_alone(
+    exchange: Exchange, carrier: Party
+) -> None:
+    async def body(call: Call) -> None:
+        leg = await call.dial(DialTarget("1001", call.info.caller), timeout_ms=5000)
+        await call.bridge(leg)
+        await call.collect(first_digit_timeout_ms=60_000)
+
+    exchange.handler = answered(body)
+    agent, expert = await exchange.phone("1001"), await exchange.phone("1002")
+    caller = carrier.call("95598", exchange.hop)
+    phone = await agent.next_call()
+    phone.answer()
+    await until(lambda: exchange.are_talking(caller, phone))
+    listen(exchange)
+    ((call, _),) = exchange.control._calls.values()
+    assert call.conversation is not None
+    dialling = asyncio.create_task(call.dial(DialTarget("1002", call.info.caller), timeout_ms=5000))
+    joins = await expert.next_call()
+    joins.answer()
+    leg = await dialling
+    call.conversation.join(leg.port, Part.CONSULTANT)
+    assert sides(exchange) == [[number(caller)], [number(phone), number(joins)]]
+    call.conversation.leave(leg.port)
+    assert sides(exchange) == [[number(caller)], [number(phone)]]
+    leg.hang_up()
+    phone.hang_up()
+    await until(lambda: sides(exchange) == [[number(caller)], []])
+    caller.hang_up()
+    await until(lambda: exchange.control.calls == 0)
 
 
 async def test_what_is_not_recorded_is_not_heard_from_outside(
