@@ -8,6 +8,7 @@ soon as the present call is over.
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
@@ -23,6 +24,8 @@ from agents.notices import Subscription
 from agents.passwords import PasswordCheck
 from agents.settings import AgentSettings
 from agents.summary import CallSummary
+from agents.supervising import SupervisorDesk
+from cti.call import DialTarget
 from cti95598.events.v1.events_pb2 import AuthenticationFailed
 from domain.events import EventStamp
 from domain.failures import Code, PlatformError
@@ -35,6 +38,9 @@ SIGNED_IN = Gauge("agents_signed_in", "Agents signed in at this node")
 SIGN_IN_FAILURES = Counter("agents_sign_in_failures_total", "Refused sign-ins", ["code"])
 
 _MAX_PHONE_LENGTH = 64
+_CONSULT_RING_MS = 30_000
+_PHONE = re.compile(r"[\w.-]{1,64}")
+_NUMBER = re.compile(r"\+?[0-9*#]{1,32}")
 
 
 class AgentDesk:
@@ -62,6 +68,7 @@ class AgentDesk:
         self._signing_in: set[tuple[TenantId, AgentId]] = set()
         self._work: set[asyncio.Task[None]] = set()
         self._far = FarLines(acd, self._find, self.spawn)
+        self.supervisors = SupervisorDesk(self._find, events)
 
     # Sessions
 
@@ -142,6 +149,33 @@ class AgentDesk:
         if not registered:
             raise PlatformError(Code.PHONE_NOT_REGISTERED, f"phone {live.phone}")
         live.ready()
+
+    async def consult(
+        self, live: LiveAgent, *, agent: str = "", phone: str = "", number: str = ""
+    ) -> None:
+        """Ring an expert for an agent: one of an agent's number, a phone, or a number outside."""
+        talk = live.handling.talk
+        if agent:
+            phone = self._phone_of(live.tenant, AgentId(agent))
+        user, pattern = (phone, _PHONE) if not number else (number, _NUMBER)
+        if not pattern.fullmatch(user) or user == live.phone:
+            raise PlatformError(Code.EXPERT_UNKNOWN, f"{agent or user!r}")
+        target = DialTarget(
+            user=user,
+            caller_number=live.phone,
+            caller_name=live.settings.name,
+            purpose="consult",
+            outside=bool(number),
+        )
+        await talk.consult(target, timeout_ms=_CONSULT_RING_MS)
+
+    def _phone_of(self, tenant: TenantId, agent: AgentId) -> str:
+        """Return where an agent is signed in at this node, else the configured phone."""
+        live = self._find(tenant, agent)
+        if live is not None:
+            return live.phone
+        settings = self._directory.agent(tenant, agent)
+        return settings.phone if settings is not None else ""
 
     def unwatch(self, live: LiveAgent, subscription: Subscription) -> None:
         """An event stream has ended."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import asdict
 from typing import Any
 
-from agents.line import AgentLine
+from agents.line import AgentLine, Handling
 from agents.live_agent import LiveAgent
 from agents.summary import CallSummary
 from cti.call import Leg, RingingLeg
@@ -183,6 +183,9 @@ class _FarAgent:
         """The agent has the call."""
         self.rings, self.leg = None, leg
         self._lines.post(self, "answered")
+
+    def talking(self, handling: Handling) -> None:
+        """Nothing is sent: hold, consult and the like are not taken from another node."""
 
     def failed(self, reason: str, *, ready: bool) -> None:
         """The agent did not take the call."""

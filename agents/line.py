@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from cti.call import Leg, RingingLeg
+from agents.summary import CallSummary
+from cti.call import Leg, RingingLeg, Talk
+from domain.failures import Code, PlatformError
+from domain.ids import AgentId
 
 
 class AgentLine(Protocol):
@@ -20,6 +23,9 @@ class AgentLine(Protocol):
     def answered(self, leg: Leg) -> None:
         """The agent has the call."""
 
+    def talking(self, handling: Handling) -> None:
+        """Agent and caller hear each other; the toolbar may command that."""
+
     def failed(self, reason: str, *, ready: bool) -> None:
         """The agent did not take the call, and is not ready for the next unless `ready`."""
 
@@ -28,3 +34,49 @@ class AgentLine(Protocol):
 
     def ended(self) -> None:
         """The conversation is over."""
+
+
+class Handling:
+    """A caller in the hands of an agent, and then perhaps of a supervisor who intercepts."""
+
+    def __init__(self, line: AgentLine, call: CallSummary) -> None:
+        self.call = call
+        self._line: AgentLine | None = line
+        self._next: AgentLine | None = None
+        self._talk: Talk | None = None
+
+    @property
+    def talk(self) -> Talk:
+        """What commands the conversation; PlatformError(NO_CALL) before it has begun."""
+        if self._talk is None:
+            raise PlatformError(Code.NO_CALL, "the conversation has not begun")
+        return self._talk
+
+    def intercept(self, leg: Leg, *, by: AgentLine, agent: AgentId) -> None:
+        """Let a supervisor who is in take the agent's place (拦截)."""
+        self._next = by
+        try:
+            self.talk.intercept(leg, agent=agent)
+        finally:
+            self._next = None
+
+    # What the call tells
+
+    def begun(self, talk: Talk) -> None:
+        """Both hear each other."""
+        self._talk = talk
+        if self._line is not None:
+            self._line.talking(self)
+
+    def transferred(self, _leg: Leg) -> None:
+        """The agent is done with the caller, who talks to somebody else."""
+        self.over()
+        self._line = self._next
+        if self._line is not None:
+            self._line.talking(self)
+
+    def over(self) -> None:
+        """The conversation has ended; does nothing the second time."""
+        line, self._line = self._line, None
+        if line is not None:
+            line.ended()

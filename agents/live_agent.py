@@ -6,16 +6,18 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 import structlog
 
 from agents.directory import Directory
+from agents.line import Handling
 from agents.notices import Notice, Subscription
 from agents.settings import AgentSettings
 from agents.state import AgentMachine, AgentState, Trigger
 from agents.summary import CallSummary
-from cti.call import Leg, RingingLeg
+from cti.call import Leg, RingingLeg, TalkState
 from cti95598.events.v1.events_pb2 import AgentStateChanged
 from domain.events import EventStamp
 from domain.failures import Code, PlatformError
@@ -23,6 +25,28 @@ from domain.ids import TenantId
 from routing.acd import Acd, AgentProfile
 
 log = structlog.get_logger(__name__)
+
+
+_TALK_STEPS = {
+    TalkState.TALKING: Trigger.TALKS,
+    TalkState.HELD: Trigger.HOLDS,
+    TalkState.CONSULTING: Trigger.CONSULTS,
+    TalkState.CONFERENCE: Trigger.CONFERS,
+}
+
+
+class Helping(Protocol):
+    """A supervisor's part in somebody else's conversation, also while it rings."""
+
+    @property
+    def leg(self) -> Leg | None:
+        """The supervisor's phone, when it has answered."""
+
+    def stop(self) -> None:
+        """Leave; does nothing when it has ended."""
+
+    def over(self) -> None:
+        """The call that was intercepted has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +83,9 @@ class LiveAgent:
         self._call: CallSummary | None = None
         self._ringing: RingingLeg | None = None
         self._leg: Leg | None = None
+        self._handling: Handling | None = None
+        self.helping: Helping | None = None
+        """The conversation of another agent that this one supervises."""
         self._watchers: set[Subscription] = set()
         self._work_timer: asyncio.TimerHandle | None = None
         self._grace_timer: asyncio.TimerHandle | None = None
@@ -71,8 +98,17 @@ class LiveAgent:
 
     @property
     def in_call(self) -> bool:
-        """Whether a call rings or is talked on."""
+        """Whether a call rings or is under way."""
         return self._machine.in_call
+
+    @property
+    def handling(self) -> Handling:
+        """The caller whom the agent talks to. Raises NO_CALL or CALL_AT_OTHER_NODE."""
+        if self._leg is None:
+            raise PlatformError(Code.NO_CALL, f"agent is {self.state}")
+        if self._handling is None:
+            raise PlatformError(Code.CALL_AT_OTHER_NODE)
+        return self._handling
 
     # Commands
 
@@ -89,6 +125,8 @@ class LiveAgent:
     def ready(self) -> None:
         """Take calls, or after the present one."""
         was = self.state
+        if self.helping is not None and not self.in_call:
+            raise PlatformError(Code.STATE_FORBIDS, "stop supervising first")
         self._step(Trigger.READY)
         if self.state is AgentState.READY and was is not AgentState.READY:
             self._tell_acd(self._around.acd.ready(self.profile))
@@ -140,6 +178,18 @@ class LiveAgent:
         self._ringing, self._leg = None, leg
         self._step(Trigger.ANSWERED)
 
+    def talking(self, handling: Handling) -> None:
+        """The conversation can be commanded; it is an intercepted one if no phone rang for it."""
+        if self.helping is not None:
+            self._call, self._leg = handling.call, self.helping.leg
+            self._step(Trigger.INTERCEPTED)
+        self._handling = handling
+        handling.talk.watch(partial(self._talk_changed, handling))
+
+    def _talk_changed(self, handling: Handling, state: TalkState) -> None:
+        if self._handling is handling:
+            self._step(_TALK_STEPS[state])
+
     def failed(self, reason: str, *, ready: bool) -> None:
         """The agent did not take the call; who gives the offer back tells the ACD."""
         self._ringing = None
@@ -161,7 +211,9 @@ class LiveAgent:
 
     def ended(self) -> None:
         """The conversation is over; after-call work begins."""
-        self._leg = None
+        self._leg = self._handling = None
+        if self.helping is not None:
+            self.helping.over()
         queue = self._call.queue if self._call is not None else None
         self._step(Trigger.CALL_ENDED)
         if self._leave_if_due():
@@ -201,7 +253,7 @@ class LiveAgent:
 
     def dismiss(self, reason: str) -> None:
         """End without telling the ACD: the agent belongs to another node now."""
-        if self.state not in {AgentState.SIGNED_OUT, AgentState.RINGING, AgentState.TALKING}:
+        if self.state is not AgentState.SIGNED_OUT and not self.in_call:
             self._step(Trigger.SIGN_OUT, reason)
             self._stop(reason)
 
@@ -251,6 +303,8 @@ class LiveAgent:
         return Notice(time.time_ns() // 1_000_000, self.state, reason, self._call)
 
     def _stop(self, reason: str) -> None:
+        if self.helping is not None:
+            self.helping.stop()
         for timer in (self._work_timer, self._grace_timer):
             if timer is not None:
                 timer.cancel()

@@ -6,7 +6,7 @@ import asyncio
 from typing import Literal
 
 from agents.desk import AgentDesk
-from agents.line import AgentLine
+from agents.line import AgentLine, Handling
 from agents.summary import CallSummary
 from cti.call import Call, DialTarget, Leg
 from cti95598.events.v1.events_pb2 import (
@@ -204,7 +204,7 @@ class QueueVisit:
             return None
         if keys is not None:
             keys.cancel()  # what is pressed from now on is meant for others
-        return await self._talk(offer, line, leg)
+        return await self._talk(offer, line, leg, summary)
 
     async def _dial(self, offer: Offer, line: AgentLine) -> Leg | None:
         call, began = self._call, self._loop.time()
@@ -265,25 +265,24 @@ class QueueVisit:
         except PlatformError:
             return  # noted by the ACD, told to the store when that returns
 
-    async def _talk(self, offer: Offer, line: AgentLine, leg: Leg) -> QueueResult:
+    async def _talk(
+        self, offer: Offer, line: AgentLine, leg: Leg, summary: CallSummary
+    ) -> QueueResult:
         self.served = True
         waited_ms = self._waited_ms()
         self._publish_dequeued("agent", None, offer.agent, waited_ms)
         line.answered(leg)
-        is_there = True
-
-        def leave(_other: Leg | None = None) -> None:
-            """The agent is done with the caller, who may talk to somebody else yet."""
-            nonlocal is_there
-            if is_there:
-                is_there = False
-                line.ended()
-
+        handling = Handling(line, summary)
         try:
-            end = await self._call.bridge(leg, record_party=offer.agent, on_transferred=leave)
+            end = await self._call.bridge(
+                leg,
+                record_party=offer.agent,
+                on_transferred=handling.transferred,
+                on_begun=handling.begun,
+            )
         finally:
             leg.hang_up(Code.CALLER_HUNG_UP)
-            leave()
+            handling.over()
         return QueueResult(QueueOutcome.SERVED, offer.agent, end.talk_ms, waited_ms)
 
     # What is told

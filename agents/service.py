@@ -14,6 +14,7 @@ from agents.desk import AgentDesk
 from agents.live_agent import LiveAgent
 from agents.notices import SLOW, Notice
 from agents.state import AgentState
+from cti.call import Supervision, Talk
 from cti95598.agents.v1 import agents_pb2 as pb
 from cti95598.agents.v1.agents_pb2_grpc import (
     AgentServiceServicer,
@@ -31,6 +32,9 @@ _STATES: dict[AgentState, pb.AgentState.ValueType] = {
     AgentState.READY: pb.AGENT_STATE_READY,
     AgentState.RINGING: pb.AGENT_STATE_RINGING,
     AgentState.TALKING: pb.AGENT_STATE_TALKING,
+    AgentState.HELD: pb.AGENT_STATE_HELD,
+    AgentState.CONSULTING: pb.AGENT_STATE_CONSULTING,
+    AgentState.CONFERENCE: pb.AGENT_STATE_CONFERENCE,
     AgentState.AFTER_CALL_WORK: pb.AGENT_STATE_AFTER_CALL_WORK,
 }
 _MAX_TEXT = 200
@@ -72,6 +76,7 @@ class AgentService(AgentServiceServicer):
             token=live.token,
             display_name=live.settings.name,
             queues=live.settings.queues,
+            role=live.settings.role,
         )
 
     async def SignOut(self, request: pb.SignOutRequest, context: Context) -> pb.SignOutResponse:  # noqa: ARG002, N802
@@ -99,6 +104,98 @@ class AgentService(AgentServiceServicer):
         """Decline, or end the conversation."""
         live = await self._live(context)
         return pb.HangUpResponse(result=_result_of(live, live.hang_up))
+
+    # In a conversation
+
+    async def Hold(self, request: pb.HoldRequest, context: Context) -> pb.HoldResponse:  # noqa: ARG002, N802
+        """Let the caller wait with music."""
+        live = await self._live(context)
+        return pb.HoldResponse(result=_talk_result(live, lambda talk: talk.hold()))
+
+    async def Retrieve(self, request: pb.RetrieveRequest, context: Context) -> pb.RetrieveResponse:  # noqa: ARG002, N802
+        """Talk to the caller again."""
+        live = await self._live(context)
+        return pb.RetrieveResponse(result=_talk_result(live, lambda talk: talk.retrieve()))
+
+    async def Consult(self, request: pb.ConsultRequest, context: Context) -> pb.ConsultResponse:  # noqa: N802
+        """Ring an expert while the caller waits."""
+        live = await self._live(context)
+        consulting = self._desk.consult(
+            live, agent=request.agent, phone=request.phone, number=request.number
+        )
+        return pb.ConsultResponse(result=await _result_after(live, consulting))
+
+    async def CancelConsult(  # noqa: N802
+        self,
+        request: pb.CancelConsultRequest,  # noqa: ARG002
+        context: Context,
+    ) -> pb.CancelConsultResponse:
+        """Let the expert go, and talk to the caller again."""
+        live = await self._live(context)
+        result = _talk_result(live, lambda talk: talk.cancel_consult())
+        return pb.CancelConsultResponse(result=result)
+
+    async def ThreeParty(  # noqa: N802
+        self,
+        request: pb.ThreePartyRequest,  # noqa: ARG002
+        context: Context,
+    ) -> pb.ThreePartyResponse:
+        """Let caller, agent and expert talk to each other."""
+        live = await self._live(context)
+        result = _talk_result(live, lambda talk: talk.three_party())
+        return pb.ThreePartyResponse(result=result)
+
+    async def CompleteTransfer(  # noqa: N802
+        self,
+        request: pb.CompleteTransferRequest,  # noqa: ARG002
+        context: Context,
+    ) -> pb.CompleteTransferResponse:
+        """Leave the caller to the expert."""
+        live = await self._live(context)
+        result = _talk_result(live, lambda talk: talk.complete())
+        return pb.CompleteTransferResponse(result=result)
+
+    # Supervisors
+
+    async def Listen(self, request: pb.ListenRequest, context: Context) -> pb.ListenResponse:  # noqa: N802
+        """Hear all."""
+        result = await self._supervise(request.agent, Supervision.LISTEN, context)
+        return pb.ListenResponse(result=result)
+
+    async def Whisper(self, request: pb.WhisperRequest, context: Context) -> pb.WhisperResponse:  # noqa: N802
+        """Be heard by the agent only."""
+        result = await self._supervise(request.agent, Supervision.WHISPER, context)
+        return pb.WhisperResponse(result=result)
+
+    async def Barge(self, request: pb.BargeRequest, context: Context) -> pb.BargeResponse:  # noqa: N802
+        """Be heard by all."""
+        result = await self._supervise(request.agent, Supervision.BARGE, context)
+        return pb.BargeResponse(result=result)
+
+    async def Intercept(  # noqa: N802
+        self, request: pb.InterceptRequest, context: Context
+    ) -> pb.InterceptResponse:
+        """Take the agent's place."""
+        live = await self._live(context)
+        intercepting = self._desk.supervisors.intercept(live, AgentId(request.agent))
+        return pb.InterceptResponse(result=await _result_after(live, intercepting))
+
+    async def StopSupervising(  # noqa: N802
+        self,
+        request: pb.StopSupervisingRequest,  # noqa: ARG002
+        context: Context,
+    ) -> pb.StopSupervisingResponse:
+        """Leave the conversation."""
+        live = await self._live(context)
+        result = _result_of(live, lambda: self._desk.supervisors.stop(live))
+        return pb.StopSupervisingResponse(result=result)
+
+    async def _supervise(self, agent: str, mode: Supervision, context: Context) -> pb.Result:
+        live = await self._live(context)
+        supervising = self._desk.supervisors.supervise(live, AgentId(agent), mode)
+        return await _result_after(live, supervising)
+
+    # What is told
 
     async def Events(  # noqa: N802
         self,
@@ -151,6 +248,10 @@ def _result_of(live: LiveAgent, command: Callable[[], None]) -> pb.Result:
     except PlatformError as error:
         return _refused(error, live.state)
     return _accepted(live)
+
+
+def _talk_result(live: LiveAgent, command: Callable[[Talk], None]) -> pb.Result:
+    return _result_of(live, lambda: command(live.handling.talk))
 
 
 async def _result_after(live: LiveAgent, command: Awaitable[None]) -> pb.Result:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from domain.ids import AgentId
@@ -20,6 +22,8 @@ class AgentSettings(BaseModel):
     """SIP user of the phone to ring, unless the agent signs in with another."""
     queues: tuple[Id, ...] = Field(min_length=1)
     skills: tuple[Id, ...] = ()
+    role: Literal["agent", "supervisor"] = "agent"
+    """Supervisors (班长) may listen to agents, whisper, barge in and intercept."""
     after_call_work_s: int | None = Field(default=None, ge=0, le=3600)
     """None: as the queue says."""
 

@@ -16,6 +16,9 @@ class AgentState(StrEnum):
     READY = "ready"
     RINGING = "ringing"
     TALKING = "talking"
+    HELD = "held"  # the caller waits
+    CONSULTING = "consulting"  # the caller waits, an expert is asked
+    CONFERENCE = "conference"  # with caller and expert
     AFTER_CALL_WORK = "after_call_work"
 
 
@@ -30,11 +33,23 @@ class Trigger(StrEnum):
     ANSWERED = "answered"
     OFFER_WITHDRAWN = "offer_withdrawn"  # by the caller or the platform, not by the agent
     OFFER_FAILED = "offer_failed"  # the agent did not answer or could not be reached
+    TALKS = "talks"  # with the caller alone, again
+    HOLDS = "holds"
+    CONSULTS = "consults"
+    CONFERS = "confers"
+    INTERCEPTED = "intercepted"  # took the place of the agent of a call
     CALL_ENDED = "call_ended"
     WORK_DONE = "work_done"  # the time for after-call work is over
 
 
 _S, _T = AgentState, Trigger
+
+_CONVERSING = {
+    _S.TALKING: _T.TALKS,
+    _S.HELD: _T.HOLDS,
+    _S.CONSULTING: _T.CONSULTS,
+    _S.CONFERENCE: _T.CONFERS,
+}
 
 NEXT: dict[tuple[AgentState, Trigger], AgentState] = {
     (_S.SIGNED_OUT, _T.SIGN_IN): _S.NOT_READY,
@@ -50,9 +65,12 @@ NEXT: dict[tuple[AgentState, Trigger], AgentState] = {
     (_S.RINGING, _T.ANSWERED): _S.TALKING,
     (_S.RINGING, _T.OFFER_WITHDRAWN): _S.READY,
     (_S.RINGING, _T.OFFER_FAILED): _S.NOT_READY,
-    (_S.TALKING, _T.READY): _S.TALKING,
-    (_S.TALKING, _T.NOT_READY): _S.TALKING,
-    (_S.TALKING, _T.CALL_ENDED): _S.AFTER_CALL_WORK,
+    (_S.NOT_READY, _T.INTERCEPTED): _S.TALKING,
+    **{(state, trigger): state for state in _CONVERSING for trigger in (_T.READY, _T.NOT_READY)},
+    **{(state, _T.CALL_ENDED): _S.AFTER_CALL_WORK for state in _CONVERSING},
+    **{
+        (before, trigger): after for before in _CONVERSING for after, trigger in _CONVERSING.items()
+    },
     (_S.AFTER_CALL_WORK, _T.SIGN_OUT): _S.SIGNED_OUT,
     (_S.AFTER_CALL_WORK, _T.READY): _S.READY,
     (_S.AFTER_CALL_WORK, _T.NOT_READY): _S.NOT_READY,
@@ -60,7 +78,7 @@ NEXT: dict[tuple[AgentState, Trigger], AgentState] = {
 }
 """Every allowed step; all others are refused with STATE_FORBIDS."""
 
-_IN_CALL = frozenset({AgentState.RINGING, AgentState.TALKING})
+_IN_CALL = frozenset({AgentState.RINGING, *_CONVERSING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +96,7 @@ class AgentMachine:
     """One agent's state.
 
     "Not ready" during a call is a wish: it takes effect when the call is over, instead of ready.
+    Who intercepts a call was not ready, and is so again after it.
     """
 
     def __init__(self, now: float) -> None:
@@ -89,7 +108,7 @@ class AgentMachine:
 
     @property
     def in_call(self) -> bool:
-        """Whether a call rings or is talked on."""
+        """Whether a call rings or is under way."""
         return self.state in _IN_CALL
 
     def step(self, trigger: Trigger, now: float, reason: str = "") -> Change:
@@ -101,6 +120,8 @@ class AgentMachine:
             self.not_ready_wish = None
         elif trigger is Trigger.NOT_READY and self.in_call:
             self.not_ready_wish = reason
+        elif trigger is Trigger.INTERCEPTED:
+            self.not_ready_wish = self.reason
         if after is AgentState.READY and self.not_ready_wish is not None:
             after, reason = AgentState.NOT_READY, self.not_ready_wish
         change = Change(self.state, after, reason, round((now - self.since) * 1000))

@@ -189,8 +189,11 @@ class Talk(Protocol):
     def change(self, leg: Leg, mode: Supervision) -> None:
         """Let a supervisor who is in take part in another way."""
 
-    def intercept(self, leg: Leg) -> None:
-        """Let a supervisor who is in take the agent's place (拦截)."""
+    def intercept(self, leg: Leg, *, agent: str = "") -> None:
+        """Let a supervisor who is in take the agent's place (拦截), as that agent.
+
+        Whoever watches is told no more.
+        """
 
 
 class RingingLeg(Protocol):

@@ -91,6 +91,9 @@ class Code(StrEnum):
     STATE_FORBIDS = "state_forbids"
     NO_CALL = "no_call"
     PHONE_CANNOT_ANSWER_REMOTELY = "phone_cannot_answer_remotely"
+    NOT_READY_FIRST = "not_ready_first"
+    CALL_AT_OTHER_NODE = "call_at_other_node"
+    EXPERT_UNKNOWN = "expert_unknown"
 
     # Programs that use the platform
     TOKEN_INVALID = "token_invalid"  # noqa: S105
@@ -252,9 +255,16 @@ CATALOGUE: dict[Code, Failure] = dict([
     _entry(Code.TOKEN_INVALID, 401, "UNAUTHENTICATED", 21, _NO,
            "令牌无效", "token is not valid"),
     _entry(Code.RIGHT_MISSING, 403, "PERMISSION_DENIED", 21, _NO,
-           "没有此项权限", "client does not have this right"),
+           "没有此项权限", "this right has not been given"),
     _entry(Code.CALL_UNKNOWN, 404, "NOT_FOUND", 1, _NO,
            "此节点没有这个进行中的通话", "no such call is in progress at this node"),
+    _entry(Code.NOT_READY_FIRST, 403, "FAILED_PRECONDITION", 41, _NO,
+           "请先示忙,再监控其他坐席", "go not ready before you supervise others"),
+    _entry(Code.CALL_AT_OTHER_NODE, 403, "FAILED_PRECONDITION", 41, _NO,
+           "通话在另一节点上,不能执行此操作",
+           "the call is at another node, where this command does not reach"),
+    _entry(Code.EXPERT_UNKNOWN, 404, "NOT_FOUND", 1, _NO,
+           "求助对象不存在", "there is nobody to consult by that name or number"),
     _entry(Code.CONFIG_INVALID, 500, "INVALID_ARGUMENT", 41, _BAD,
            "配置有错误", "configuration has errors"),
     _entry(Code.STORE_UNAVAILABLE, 503, "UNAVAILABLE", 41, _BAD,

@@ -5,6 +5,7 @@ Every command is one change of the conversation's parties, so that who stays hea
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
@@ -23,6 +24,9 @@ _PARTS = {
 }
 
 
+_Ringing = asyncio.Task[OutgoingLeg]
+
+
 class AssistedCall(Protocol):
     """The call whose conversation it is."""
 
@@ -33,8 +37,8 @@ class AssistedCall(Protocol):
     async def dial(self, target: DialTarget, *, timeout_ms: int, towards: RtpPort) -> OutgoingLeg:
         """Ring somebody to talk to whom `towards` belongs."""
 
-    def take_far_end(self, party: FarParty) -> None:
-        """Let the caller talk to somebody else from now on."""
+    def take_far_end(self, party: FarParty, *, agent: str = "") -> None:
+        """Let the caller talk to somebody else from now on, who may be an agent."""
 
 
 class Assistance:
@@ -44,7 +48,8 @@ class Assistance:
         self._call = call
         self._conversation = conversation
         self._engine = engine
-        self._is_consulting = False
+        self._ringing: set[_Ringing] = set()
+        self._asked: _Ringing | None = None
         self._consultant: OutgoingLeg | None = None
         self._supervisors: dict[OutgoingLeg, Callable[[], None]] = {}
         self._is_over = False
@@ -77,21 +82,17 @@ class Assistance:
     async def consult(self, target: DialTarget, *, timeout_ms: int) -> None:
         """Let the caller wait and ring an expert for the agent."""
         self._check(not self._is_consulting, "an expert is asked already")
-        self._is_consulting = True
-        agent = self._agent_port
+        asked = self._asked = self._ring(target, timeout_ms)
         self._let_caller_wait(True)
-        self._engine.play_tone(agent.port_id, Tone.RINGBACK)
+        self._engine.play_tone(self._agent_port.port_id, Tone.RINGBACK)
         try:
-            leg = await self._call.dial(target, timeout_ms=timeout_ms, towards=agent)
+            leg = await self._answered(asked)
         except BaseException:
-            self._is_consulting = False
-            self._tell()
+            if self._asked is asked:  # else it was given up, and others command by now
+                self._ask_no_more()
+                self._tell()
             raise
-        finally:
-            self._engine.stop_play(agent.port_id)
-        if not self._is_consulting or self._is_over:
-            leg.hang_up(Code.FLOW_ENDED)
-            raise PlatformError(Code.NO_CALL, "the consultation was given up")
+        self._ask_no_more()
         self._consultant = leg
         self._conversation.join(leg.port, Part.CONSULTANT)
 
@@ -103,11 +104,7 @@ class Assistance:
     def cancel_consult(self) -> None:
         """Let the expert go, and talk to the caller again."""
         self._check(self._is_consulting, "no expert is asked")
-        consultant, self._consultant = self._consultant, None
-        self._is_consulting = False
-        if consultant is not None:
-            self._conversation.leave(consultant.port)
-            consultant.hang_up(Code.FLOW_ENDED)
+        self._let_consultant_go()
         self._let_caller_wait(False)
 
     def complete(self) -> None:
@@ -136,10 +133,7 @@ class Assistance:
     ) -> OutgoingLeg:
         """Ring a supervisor and let it in."""
         self._check(not self._is_over, "the conversation is over")
-        leg = await self._call.dial(target, timeout_ms=timeout_ms, towards=self._agent_port)
-        if self._is_over:
-            leg.hang_up(Code.FLOW_ENDED)
-            raise PlatformError(Code.NO_CALL, "the conversation is over")
+        leg = await self._answered(self._ring(target, timeout_ms))
         self._supervisors[leg] = on_ended
         self._conversation.join(leg.port, _PARTS[mode])
         return leg
@@ -148,13 +142,14 @@ class Assistance:
         """Let a supervisor who is in listen, whisper or speak from now on."""
         self._conversation.join(self._supervisor(leg).port, _PARTS[mode])
 
-    def intercept(self, leg: Leg) -> None:
+    def intercept(self, leg: Leg, *, agent: str = "") -> None:
         """Let a supervisor take the agent's place."""
-        supervisor, agent = self._supervisor(leg), self._conversation.leg
+        supervisor, former = self._supervisor(leg), self._conversation.leg
         on_ended = self._supervisors.pop(supervisor)
         self._let_consultant_go()
-        self._call.take_far_end(supervisor)
-        agent.hang_up(Code.CALL_TRANSFERRED)
+        self._change_hands()
+        self._call.take_far_end(supervisor, agent=agent)
+        former.hang_up(Code.CALL_TRANSFERRED)
         on_ended()
 
     # What the call asks and tells
@@ -168,14 +163,14 @@ class Assistance:
         consultant, self._consultant = self._consultant, None
         if consultant is None:
             return False
-        self._is_consulting = False
+        self._change_hands()
         self._call.take_far_end(consultant)
         return True
 
     def leg_ended(self, leg: OutgoingLeg) -> None:
         """Go on without an expert or a supervisor who has hung up."""
         if leg is self._consultant:
-            self._consultant, self._is_consulting = None, False
+            self._consultant = None
             self._conversation.leave(leg.port)
             self._let_caller_wait(False)
         elif leg in self._supervisors:
@@ -187,6 +182,8 @@ class Assistance:
         """Let all go: the conversation is over."""
         self._is_over = True
         self._let_consultant_go()
+        for ringing in tuple(self._ringing):
+            self._give_up(ringing)
         supervisors, self._supervisors = self._supervisors, {}
         for leg, on_ended in supervisors.items():
             leg.hang_up(Code.FLOW_ENDED)
@@ -205,7 +202,49 @@ class Assistance:
 
     @property
     def _is_ringing(self) -> bool:
-        return self._is_consulting and self._consultant is None
+        return self._asked is not None
+
+    @property
+    def _is_consulting(self) -> bool:
+        return self._asked is not None or self._consultant is not None
+
+    def _ring(self, target: DialTarget, timeout_ms: int) -> _Ringing:
+        dial = self._call.dial(target, timeout_ms=timeout_ms, towards=self._agent_port)
+        ringing = asyncio.ensure_future(dial)
+        self._ringing.add(ringing)
+        return ringing
+
+    async def _answered(self, ringing: _Ringing) -> OutgoingLeg:
+        """Return the leg that has answered, unless it was given up meanwhile."""
+        try:
+            await asyncio.wait([ringing])
+        except asyncio.CancelledError:
+            self._give_up(ringing)
+            raise
+        if ringing not in self._ringing:
+            raise PlatformError(Code.NO_CALL, "the ringing was given up")
+        self._ringing.discard(ringing)
+        leg = ringing.result()
+        if leg.is_ended:  # in the moment since then
+            raise PlatformError(Code.FAR_END_HUNG_UP)
+        return leg
+
+    def _give_up(self, ringing: _Ringing) -> None:
+        self._ringing.discard(ringing)
+        ringing.cancel()
+        ringing.add_done_callback(_hang_up)  # it may have answered just now
+
+    def _ask_no_more(self) -> None:
+        asked, self._asked = self._asked, None
+        if asked is not None:
+            self._engine.stop_play(self._agent_port.port_id)
+            if asked in self._ringing:
+                self._give_up(asked)
+
+    def _change_hands(self) -> None:
+        """The agent goes: who comes is told what happens to the caller from now on."""
+        self._on_changed = _nobody_watches
+        self._told = TalkState.TALKING
 
     def _let_caller_wait(self, waits: bool) -> None:
         self._conversation.hold(self._call.caller_port, waits=waits)
@@ -217,8 +256,8 @@ class Assistance:
             self._on_changed(self._told)
 
     def _let_consultant_go(self) -> None:
+        self._ask_no_more()
         consultant, self._consultant = self._consultant, None
-        self._is_consulting = False
         if consultant is not None:
             self._conversation.leave(consultant.port)
             consultant.hang_up(Code.FLOW_ENDED)
@@ -232,6 +271,11 @@ class Assistance:
             raise PlatformError(Code.NO_CALL, "the conversation is over")
         if not allowed:
             raise PlatformError(Code.STATE_FORBIDS, why_not)
+
+
+def _hang_up(ringing: _Ringing) -> None:
+    if not ringing.cancelled() and ringing.exception() is None:
+        ringing.result().hang_up(Code.FLOW_ENDED)
 
 
 def _nobody_watches(_state: TalkState) -> None:

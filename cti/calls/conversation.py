@@ -128,7 +128,13 @@ class Conversation:
                 parties = parties.hold(port, waits=False)
             self._become(parties)
 
-    def go_on(self, *, caller: RtpPort | None = None, leg: FarParty | None = None) -> None:
+    def go_on(
+        self,
+        *,
+        caller: RtpPort | None = None,
+        leg: FarParty | None = None,
+        agent: str = "",
+    ) -> None:
         """Go on with somebody else in a main party's place; the recording goes on."""
         parties = self._parties
         if caller is not None:
@@ -139,7 +145,7 @@ class Conversation:
             self._tell_unbridged(HangUpParty.FAR_END)
             self._joined_s = self._clock()
             self.leg = leg
-            self._agent = ""  # whoever it is, it is not the agent that the handler asked for
+            self._agent = agent  # not the one that the handler asked for
         parties = self._put(parties, self._caller, Part.CUSTOMER)
         parties = self._put(parties, self.leg.port, Part.AGENT)
         self._become(parties)

@@ -427,11 +427,11 @@ class InboundCall:
         """The place is filled, or is not going to be."""
         self._parts.close()
 
-    def take_far_end(self, party: FarParty) -> None:
+    def take_far_end(self, party: FarParty, *, agent: str = "") -> None:
         """Talk to somebody else from now on."""
         self._passage.end()
         if self.conversation is not None:
-            self.conversation.go_on(leg=party)
+            self.conversation.go_on(leg=party, agent=agent)
             self.far_end_changed(party)
 
     def far_end_changed(self, party: FarParty) -> None:

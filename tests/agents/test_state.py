@@ -24,7 +24,10 @@ def test_a_call_from_sign_in_to_sign_out() -> None:
     assert machine.step(Trigger.SIGN_OUT, 15.0).after is AgentState.SIGNED_OUT
 
 
-@pytest.mark.parametrize("during", [CALL[:3], CALL])
+CONVERSING = (Trigger.TALKS, Trigger.HOLDS, Trigger.CONSULTS, Trigger.CONFERS)
+
+
+@pytest.mark.parametrize("during", [CALL[:3], CALL, *((*CALL, each) for each in CONVERSING)])
 def test_sign_out_is_refused_during_a_call(during: tuple[Trigger, ...]) -> None:
     machine = machine_in(*during)
     with pytest.raises(PlatformError) as refused:
@@ -39,6 +42,27 @@ def test_not_ready_during_a_call_takes_effect_after_it() -> None:
     change = machine.step(Trigger.WORK_DONE, 7.0)
     assert (change.after, change.reason) == (AgentState.NOT_READY, "小休")
     assert machine.not_ready_wish is None
+
+
+@pytest.mark.parametrize("first", CONVERSING)
+@pytest.mark.parametrize("then", CONVERSING)
+def test_a_conversation_goes_from_each_state_to_each_and_ends(
+    first: Trigger, then: Trigger
+) -> None:
+    machine = machine_in(*CALL, first)
+    change = machine.step(then, 5.5)
+    assert change.previous_ms == (1500 if first is not Trigger.TALKS else 2500)
+    assert machine.in_call
+    assert machine.step(Trigger.CALL_ENDED, 7.0).after is AgentState.AFTER_CALL_WORK
+
+
+def test_who_intercepts_is_not_ready_again_after_it() -> None:
+    machine = machine_in(Trigger.SIGN_IN)
+    machine.step(Trigger.NOT_READY, 1.0, "巡视")
+    assert machine.step(Trigger.INTERCEPTED, 2.0).after is AgentState.TALKING
+    machine.step(Trigger.CALL_ENDED, 3.0)
+    change = machine.step(Trigger.WORK_DONE, 4.0)
+    assert (change.after, change.reason) == (AgentState.NOT_READY, "巡视")
 
 
 def test_ready_takes_the_wish_back() -> None:

@@ -43,6 +43,8 @@ async def test_a_call_is_shown_answered_and_ended_at_the_agents_node(
     await live.answer()
     await asyncio.wait_for(phone.bridged.wait(), 5)
     await until(lambda: live.state is AgentState.TALKING)
+    with refusal(Code.CALL_AT_OTHER_NODE):
+        await other.desk.consult(live, agent="1002")
     live.hang_up()
     await centre.finish()
     assert phone.leg is not None

@@ -132,6 +132,8 @@ class FakeTalk:
         self.state = TalkState.TALKING
         self.supervisors: dict[LegId, Supervision] = {}
         self.consultant: FakeLeg | None = None
+        self.intercepted_by = ""
+        self._on_ended: dict[LegId, Callable[[], None]] = {}
         self._on_changed: Callable[[TalkState], None] | None = None
 
     def watch(self, on_changed: Callable[[TalkState], None]) -> None:
@@ -179,10 +181,11 @@ class FakeTalk:
     ) -> FakeLeg:
         leg = await self._call.dial(target, timeout_ms=timeout_ms)
         self.supervisors[leg.leg_id] = mode
+        self._on_ended[leg.leg_id] = on_ended
 
         def left(_by: asyncio.Future[HangUpParty]) -> None:
-            self.supervisors.pop(leg.leg_id, None)
-            on_ended()
+            if self.supervisors.pop(leg.leg_id, None) is not None:
+                on_ended()
 
         leg.ended.add_done_callback(left)
         return leg
@@ -190,9 +193,15 @@ class FakeTalk:
     def change(self, leg: Leg, mode: Supervision) -> None:
         self.supervisors[leg.leg_id] = mode
 
-    def intercept(self, leg: Leg) -> None:
+    def intercept(self, leg: Leg, *, agent: str = "") -> None:
+        assert isinstance(leg, FakeLeg)
         del self.supervisors[leg.leg_id]
-        self._leg.transferred()
+        former, self._on_changed = self._leg, None
+        self.intercepted_by, self.state = agent, TalkState.TALKING
+        former.transferred()
+        former.code = Code.CALL_TRANSFERRED
+        leg.ended.add_done_callback(lambda ended: former.finish(ended.result()))
+        self._on_ended[leg.leg_id]()
 
     def _step(self, allowed: dict[TalkState, TalkState]) -> None:
         after = allowed.get(self.state)
