@@ -33,6 +33,10 @@ const MAX_LEVEL_FRAMES: i32 = 10;
 /// The largest delay that is aimed at.
 const MAX_TARGET_FRAMES: i32 = 8;
 
+/// Timestamps further than this from the next frame are all the same, 22 s of the fastest clock. It
+/// is no multiple of any codec's frame, so that what cannot be cut does not lie on the time line.
+const FAR_OFF_TICKS: i32 = (1 << 20) + 1;
+
 /// Longest packet, 120 ms, the longest of Opus, RFC 7587 section 4.2.
 const MAX_PACKET_FRAMES: i32 = 6;
 
@@ -183,7 +187,8 @@ impl JitterBuffer {
         let Some(playout) = self.playout else {
             return self.start(timestamp, ticks, payload, now);
         };
-        let offset = timestamp.since(playout);
+        // Whatever a packet says: so far off, the numbers below have room to be added to.
+        let offset = timestamp.since(playout).clamp(-FAR_OFF_TICKS, FAR_OFF_TICKS);
         match order {
             Order::Newest => self.write_newest(timestamp, offset, ticks, payload, now),
             Order::Overtaken => self.write_overtaken(offset, ticks, payload, now),

@@ -12,6 +12,10 @@ const SAFETY_DIVISOR: i32 = 2;
 /// The measured spread falls by this share a window.
 const SPREAD_DECAY_DIVISOR: i32 = 8;
 
+/// A margin beyond this, 640 ms, says no more than that: one packet with a wrong time must not be
+/// remembered for a minute.
+const MOST_FRAMES: i32 = 32;
+
 /// Margins in RTP ticks, over windows of a second in which packets came.
 #[derive(Debug)]
 pub(super) struct Margins {
@@ -55,6 +59,8 @@ impl Margins {
 
     /// Takes the margin of a packet, negative when it came too late.
     pub(super) fn note(&mut self, margin: i32) {
+        let most = MOST_FRAMES * self.frame_ticks;
+        let margin = margin.clamp(-most, most);
         self.lowest = if self.count == 0 { margin } else { self.lowest.min(margin) };
         self.count += 1;
         self.sum += i64::from(margin);

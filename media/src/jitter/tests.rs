@@ -337,6 +337,31 @@ fn is_in_order(played: &[u32]) -> bool {
     played.windows(2).all(|pair| pair[0] < pair[1])
 }
 
+#[test]
+fn any_timestamp_is_survived_and_the_next_stream_is_heard() {
+    for codec in Codec::ALL {
+        for jump in [0, 1 << 30, i32::MAX as u32, 1 << 31, (1 << 31) + 1, 3 << 30, u32::MAX] {
+            for order in [Order::Newest, Order::Overtaken] {
+                let mut buffer = JitterBuffer::new(codec);
+                let mut out = [0; MAX_FRAME_LEN];
+                let mut heard = false;
+                for index in 0..400 {
+                    let now = Duration::from_millis(20) * index;
+                    let line = RtpTimestamp(7).after(index * codec.frame_ticks());
+                    buffer.write(line, &payload(codec, index), Order::Newest, now);
+                    if index % 7 == 3 && index < 300 {
+                        let playout = buffer.playout.unwrap_or(line);
+                        buffer.write(playout.after(jump), &payload(codec, index), order, now);
+                    }
+                    heard = matches!(buffer.read(&mut out, now), Read::Audio(_));
+                }
+                assert!(heard, "{codec:?} {jump} {order:?}");
+                assert!(buffer.delay_ms() <= 240, "{codec:?} {jump}: {}", buffer.delay_ms());
+            }
+        }
+    }
+}
+
 const SEEDS: u64 = 60;
 
 #[test]
