@@ -25,6 +25,8 @@ const SEND: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
 pub struct RtpSocket {
     fd: OwnedFd,
     port: u16,
+    /// Bound to loopback: only then may it send there.
+    is_local: bool,
     tied_to: Option<SocketAddr>,
 }
 
@@ -44,7 +46,8 @@ impl RtpSocket {
             sockopt::set_ipv6_tclass(&fd, EXPEDITED_FORWARDING.into())
         };
         bind(&fd, &local)?;
-        Ok(Self { fd, port: local.port(), tied_to: None })
+        let is_local = local.ip().is_loopback();
+        Ok(Self { fd, port: local.port(), is_local, tied_to: None })
     }
 
     /// The local port number.
@@ -80,10 +83,17 @@ impl RtpSocket {
         Ok((len, from.unwrap_or(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0))))
     }
 
+    /// Whether a far end may be there. A description from outside that names loopback, or no
+    /// address at all, which means the same to the kernel, would have us send what others say to
+    /// services of our own machine that trust it.
+    fn may_reach(&self, ip: IpAddr) -> bool {
+        self.is_local || !(ip.is_loopback() || ip.is_unspecified() || ip.is_multicast())
+    }
+
     /// Sends one datagram.
     ///
     /// # Errors
-    /// Whatever the kernel says; the datagram is lost then.
+    /// Whatever the kernel says, or that no far end may be there; the datagram is lost then.
     pub fn send(&mut self, datagram: &[u8], to: &SocketAddr) -> io::Result<()> {
         if self.tied_to == Some(*to) {
             if send(&self.fd, datagram, SEND).is_ok() {
@@ -91,6 +101,9 @@ impl RtpSocket {
             }
             // It may only be that an earlier packet was refused by a far end that has gone.
             self.tie(None);
+        }
+        if !self.may_reach(to.ip().to_canonical()) {
+            return Err(io::ErrorKind::PermissionDenied.into());
         }
         sendto(&self.fd, datagram, SEND, to)?;
         Ok(())
@@ -219,6 +232,20 @@ mod tests {
             other.send(b"now heard", &own).unwrap();
             assert_eq!(socket.receive(&mut buffer).unwrap().0, 9);
         }
+    }
+
+    #[test]
+    fn from_outside_nobody_has_us_send_to_loopback() {
+        let Some((mut far, address)) = bound(IpAddr::from([127, 0, 0, 1])) else { return };
+        let Some((mut socket, _)) = bound(IpAddr::from([0, 0, 0, 0])) else { return };
+        let mapped: IpAddr = "::ffff:127.0.0.1".parse().unwrap();
+        let places = [address.ip(), mapped, [0, 0, 0, 0].into(), [224, 0, 0, 1].into()];
+        for ip in places {
+            let refused = socket.send(b"inject", &SocketAddr::new(ip, address.port()));
+            assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::PermissionDenied, "{ip}");
+        }
+        assert!(far.receive(&mut [0; 16]).is_err());
+        assert!(far.send(b"own", &address).is_ok(), "from loopback it may");
     }
 
     #[test]
