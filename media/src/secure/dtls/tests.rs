@@ -118,6 +118,47 @@ fn noise_does_not_disturb_a_handshake() {
     assert!(client.keys.is_some() && server.keys.is_some());
 }
 
+/// Whoever can forge the browser's address has no key: what it says must end nothing.
+#[test]
+fn forged_records_end_no_association() {
+    let record = |kind: u8, epoch: u8, body: &[u8]| {
+        let header = [kind, 254, 253, 0, epoch, 0, 0, 0, 0, 0, 99, 0, body.len() as u8];
+        [&header[..], body].concat()
+    };
+    let forged = [
+        record(21, 0, &[2, 40]),
+        record(21, 0, &[1, 0]),
+        record(21, 1, &[2, 40]),
+        record(21, 1, &[7; 40]),
+        record(23, 1, &[7; 60]),
+        record(22, 1, &[7; 60]),
+        record(20, 0, &[1]),
+        record(22, 0, &[1, 0, 0, 8, 0, 9, 0, 0, 0, 0, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8]),
+        record(22, 0, &[20, 0, 0, 12, 0, 3, 0, 0, 0, 0, 0, 12, 1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 2, 3]),
+        vec![0x2f; 40],
+        vec![22; 200],
+    ];
+    for (index, datagram) in forged.iter().enumerate() {
+        let (mut client, mut server) = sides();
+        talk(&mut client, &mut server, 100 * MS, |_| false);
+        for side in [&mut client, &mut server] {
+            let keys = side.keys;
+            for step in 5..15 {
+                side.step(20 * step * MS, Some(datagram));
+            }
+            assert_eq!((side.failure, side.keys), (None, keys), "after, {index}");
+        }
+        // And before, while it is being shaken hands.
+        let (mut client, mut server) = sides();
+        client.step(Duration::ZERO, None);
+        for datagram in std::mem::take(&mut client.outbox) {
+            server.step(Duration::ZERO, Some(&datagram));
+        }
+        server.step(Duration::ZERO, Some(datagram));
+        assert_eq!(server.failure, None, "amid, {index}");
+    }
+}
+
 #[test]
 fn keys_are_split_in_the_order_of_rfc_5764() {
     let material: Vec<u8> = (0..60).collect();
