@@ -29,6 +29,9 @@ use receiving::Receiving;
 use reporting::Reporting;
 use sending::{Sending, Turn};
 
+/// A far end that claims more jitter than this is mistaken: it would spoil every mean.
+const MAX_FAR_JITTER_MS: f64 = 10_000.0;
+
 /// State of one port.
 #[derive(Debug)]
 pub struct Port {
@@ -114,9 +117,9 @@ impl Port {
             mos: self.reporting.quality().mos(),
             worst_mos: self.reporting.quality().worst_mos(),
             far_packets_lost: far.map(|far| far.lost.into()),
-            far_jitter_ms: far.map(|far| {
-                f64::from(far.jitter) * 1000.0 / f64::from(self.codec().clock_rate_hz())
-            }),
+            far_jitter_ms: far
+                .map(|far| f64::from(far.jitter) * 1000.0 / f64::from(self.codec().clock_rate_hz()))
+                .filter(|jitter_ms| *jitter_ms <= MAX_FAR_JITTER_MS),
         }
     }
 
