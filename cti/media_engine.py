@@ -41,6 +41,12 @@ from domain.failures import Code, PlatformError
 
 _log = structlog.get_logger(__name__)
 
+_NO_FIGURES = PortFigures(0, 0, 0, 0, 0.0)
+
+
+def _nobody_asks() -> None:
+    """Nobody has asked."""
+
 
 def _port_closed(
     port: PortId, counted: Sequence[int], judged: Sequence[int | float | None]
@@ -103,6 +109,12 @@ class RtpEngine:
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._engine.event_fd(), self._deliver)
         self._closed = False
+        self._ports: set[PortId] = set()
+        self._taps: set[TapId] = set()
+        self.has_failed = False
+        """Whether the thread that moves packets has ended by a defect; only a new process helps."""
+        self.on_failed: Callable[[], None] = _nobody_asks
+        """Called when that happens, after all ports were told to be closed."""
         self._surveyed: asyncio.Future[dict[PortId, int]] | None = None
 
     async def aclose(self) -> None:
@@ -120,6 +132,8 @@ class RtpEngine:
 
     async def survey(self) -> dict[PortId, int]:
         """Return the packets that each open port has received so far."""
+        if self.has_failed:
+            return {}
         if self._surveyed is None:
             self._surveyed = self._loop.create_future()
             self._engine.survey()
@@ -127,6 +141,8 @@ class RtpEngine:
 
     def open_port(self, local_ip: str) -> tuple[PortId, int]:
         """Bind an RTP port; see `MediaEngine`, as for all commands below."""
+        if self.has_failed:
+            raise PlatformError(Code.MEDIA_UNAVAILABLE, "the media engine has failed")
         try:
             port, number = self._engine.open_port(local_ip)
         except PortsExhaustedError as error:
@@ -134,6 +150,7 @@ class RtpEngine:
         except (OSError, ValueError) as error:
             detail = f"media address {local_ip}: {error}"
             raise PlatformError(Code.CONFIG_INVALID, detail) from error
+        self._ports.add(PortId(port))
         return PortId(port), number
 
     def fingerprint(self) -> str:
@@ -212,7 +229,9 @@ class RtpEngine:
 
     def start_tap(self, left: Sequence[PortId], right: Sequence[PortId]) -> TapId:
         """Emit what two sides are heard saying."""
-        return TapId(self._engine.start_tap(list(left), list(right)))
+        tap = TapId(self._engine.start_tap(list(left), list(right)))
+        self._taps.add(tap)
+        return tap
 
     def set_tap_sides(self, tap: TapId, left: Sequence[PortId], right: Sequence[PortId]) -> None:
         """Change who is heard on which side."""
@@ -230,13 +249,33 @@ class RtpEngine:
         for kind, *fields in self._engine.drain_events():
             if kind == "surveyed":
                 self._tell_surveyed(fields[0])
-                continue
-            if self.on_event is None:
-                continue
-            try:
-                self.on_event(_MAKERS[kind](*fields))
-            except Exception:  # noqa: BLE001 - one listener's fault must not cost others theirs
-                _log.exception("media_event_failed", kind=kind)
+            elif kind == "failed":
+                self._fail()
+            else:
+                self._emit(_MAKERS[kind](*fields))
+
+    def _emit(self, event: MediaEvent) -> None:
+        if isinstance(event, PortClosed):
+            self._ports.discard(event.port)
+        elif isinstance(event, TapEnded):
+            self._taps.discard(event.tap)
+        if self.on_event is None:
+            return
+        try:
+            self.on_event(event)
+        except Exception:  # noqa: BLE001 - one listener's fault must not cost others theirs
+            _log.exception("media_event_failed", kind=type(event).__name__)
+
+    def _fail(self) -> None:
+        """Let no call go on in silence: all that was open is told to be closed."""
+        self.has_failed = True
+        _log.critical("media_engine_failed", ports=len(self._ports))
+        self._tell_surveyed(())
+        while self._taps:
+            self._emit(TapEnded(self._taps.pop(), 0, 0))
+        while self._ports:
+            self._emit(PortClosed(self._ports.pop(), _NO_FIGURES))
+        self.on_failed()
 
     def _tell_surveyed(self, counts: object) -> None:
         surveyed, self._surveyed = self._surveyed, None

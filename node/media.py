@@ -55,7 +55,8 @@ class NodeMedia:
         self.engine: RtpEngine | RemoteEngine
         host = settings.engine_host
         if host is None:
-            self.engine = RtpEngine(port_min=settings.port_min, port_max=settings.port_max)
+            self.engine = inside = RtpEngine(port_min=settings.port_min, port_max=settings.port_max)
+            inside.on_failed = self._failed
             return
         addresses = settings.addresses
         self._remote = self.engine = RemoteEngine(
@@ -82,6 +83,8 @@ class NodeMedia:
 
     def reasons(self) -> list[str]:
         """Tell why no calls can be taken."""
+        if isinstance(self.engine, RtpEngine) and self.engine.has_failed:
+            return ["the media engine has failed: restart the node"]
         if self._remote is None or self._remote.status.is_up:
             return []
         status = self._remote.status
@@ -102,7 +105,7 @@ class NodeMedia:
     def status(self) -> dict[str, Any]:
         """Describe the engine, and what an earlier process of this node has left in it."""
         if self._remote is None:
-            return {"engine": "inside", "is_up": True}
+            return {"engine": "inside", "is_up": not self.reasons()}
         status = asdict(self._remote.status)
         return {"engine": status.pop("target"), **status}
 
@@ -118,6 +121,10 @@ class NodeMedia:
         else:
             log.error("media_process_away", target=target)
             self._alarm(f"媒体进程失联 the media process is away: {target}", Code.MEDIA_UNAVAILABLE)
+
+    def _failed(self) -> None:
+        text = "媒体引擎故障,请重启节点 the media engine has failed: restart the node"
+        self._alarm(text, Code.MEDIA_UNAVAILABLE)
 
     def _alarm(self, text: str, cause: Code | None) -> None:
         self._events.publish(self._tenant, Alarm(component="media", text=text), cause=cause)

@@ -54,6 +54,8 @@ class MediaServer:
         self._settings = settings
         self._directory = directory
         self._looking: asyncio.Task[None] | None = None
+        self.failed = asyncio.Event()
+        """Set when the engine moves no packets any more: the process should begin anew."""
         self.address = ("", 0)
         """Where it listens, once it has started."""
 
@@ -70,6 +72,7 @@ class MediaServer:
         )
         self.host = EngineHost(self._engine, prompts, spool, orphans=settings.orphans)
         self._engine.on_event = self.host.on_event
+        self._engine.on_failed = self.failed.set
         self._server = grpc.aio.server(options=OPTIONS)
         MediaService(self.host, settings.tokens).add_to(self._server)
         try:

@@ -345,6 +345,7 @@ fn as_tuple(py: Python<'_>, event: Event) -> PyResult<Bound<'_, PyTuple>> {
         Event::TapEnded(tap, total, dropped) => {
             ("tap_ended", tap.0, in_ms(total), in_ms(dropped)).into_pyobject(py)
         }
+        Event::Failed => ("failed",).into_pyobject(py),
         Event::Surveyed(counts) => {
             let counts: Vec<_> = counts.into_iter().map(|(port, count)| (port.0, count)).collect();
             ("surveyed", counts).into_pyobject(py)

@@ -162,6 +162,8 @@ pub enum Event {
     PortClosed(PortId, PortFigures),
     /// Every open port with the packets it has received: the answer to `Command::Survey`.
     Surveyed(Vec<(PortId, u64)>),
+    /// The reactor has ended by a panic: all ports are gone, and there will be no others.
+    Failed,
 }
 
 /// Where reports on the streams go.

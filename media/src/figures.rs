@@ -56,6 +56,8 @@ figures! {
     dropped_tap_frames,
     /// CPU time of the reactor thread.
     reactor_cpu_us,
+    /// Panics, each of which has ended a call; standard error has what they say.
+    faults,
 }
 
 /// One count.

@@ -14,6 +14,7 @@ use crate::disk::Disk;
 use crate::event::{Command, Connection, Event, PlayId, PortId, RecordingId, TapId, WakingQueue};
 use crate::figures::Figures;
 use crate::loader;
+use crate::reactor::faults::watched;
 use crate::reactor::{Reactor, Shared};
 use crate::secure::dtls::Identity;
 use crate::socket::{PortNumbers, PortSockets};
@@ -75,8 +76,10 @@ impl EngineHandle {
         let (disk, [writing, finishing]) = disk;
         let (loads, loading) = loader::start(shared.commands.clone())?;
         let reactor = Reactor::new(shared.clone(), loads, disk)?;
-        let reacting =
-            thread::Builder::new().name("media-reactor".into()).spawn(move || reactor.run())?;
+        let events = shared.events.clone();
+        let reacting = thread::Builder::new()
+            .name("media-reactor".into())
+            .spawn(move || watched(&events, || reactor.run()))?;
         let threads = Mutex::new(vec![reacting, loading, writing, finishing]);
         Ok(Self { shared, last_id: AtomicU64::new(0), threads })
     }

@@ -17,6 +17,7 @@ use crate::codec::Codec;
 use crate::event::{Command, PlayId, PortId, WakingQueue};
 use crate::g711::Law;
 use crate::player::Clips;
+use crate::reactor::faults::caught;
 use crate::tone::Tone;
 use crate::wav;
 
@@ -57,10 +58,12 @@ pub fn start(answers: WakingQueue<Command>) -> io::Result<(Sender<Request>, Join
     let thread = thread::Builder::new().name("media-load".into()).spawn(move || {
         let mut cache = Cache::new(CACHE_LIMIT_BYTES);
         for request in queue {
-            let clips = match &request.what {
+            // No file may end the thread: nothing would be heard of any other.
+            let clips = caught(|| match &request.what {
                 Source::Files(paths) => cache.clips(paths, request.codec),
                 Source::Tone(tone) => Ok(cache.tone(*tone, request.codec)),
-            };
+            });
+            let clips = clips.unwrap_or_else(|| Err("a defect of the engine".into()));
             answers.push(Command::Loaded(request.port, request.play, clips));
         }
     })?;

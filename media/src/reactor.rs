@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
@@ -34,6 +35,7 @@ use crate::wheel::{SLOTS, Tick, Wheel};
 
 mod control;
 mod entry;
+pub(crate) mod faults;
 mod handshakes;
 mod keys;
 mod recording;
@@ -119,6 +121,8 @@ pub struct Reactor {
     sending: Sending,
     handshakes: Handshakes,
     events: Vec<Event>,
+    /// Ports on which a panic came up.
+    faulty: Vec<PortId>,
     loads: Sender<loader::Request>,
     disk: Disk,
     stopping: bool,
@@ -150,6 +154,7 @@ impl Reactor {
             sending: Sending { sound: Sound::default(), outbox: Outbox::new(SEND_BATCH) },
             handshakes: Handshakes::default(),
             events: Vec::new(),
+            faulty: Vec::new(),
             loads,
             disk,
             stopping: false,
@@ -175,6 +180,9 @@ impl Reactor {
                     self.take_in_reports(&mut inbox);
                 }
                 self.tick(&tick);
+            }
+            if !self.faulty.is_empty() {
+                self.end_faulty(clock::now());
             }
             self.publish();
         }
@@ -209,21 +217,14 @@ impl Reactor {
                 } else if let Some(entry) = self.ports.get_mut(key as usize)
                     && let Ok((len, from)) = entry.sockets.media.receive(&mut inbox.datagram)
                 {
-                    let whole = len <= RECEIVE_BUFFER_LEN;
-                    let datagram = &mut inbox.datagram[..len.min(RECEIVE_BUFFER_LEN)];
-                    let taken = if entry.relay.is_some() {
-                        self.relay(key as usize, datagram, whole, from, now)
-                    } else {
-                        entry.receive(datagram, from, now, &mut self.events)
-                    };
-                    match taken {
-                        Taken::Media => received += 1,
-                        Taken::Invalid => invalid += 1,
-                        Taken::Aside => aside += 1,
-                        Taken::Handshake => {
-                            let port = self.ports[key as usize].port.id();
-                            self.handshakes.push(key as usize, port, datagram, from);
-                            aside += 1;
+                    let key = key as usize;
+                    match faults::caught(|| self.take(key, &mut inbox.datagram, len, from, now)) {
+                        Some(Taken::Media) => received += 1,
+                        Some(Taken::Invalid) => invalid += 1,
+                        Some(Taken::Aside) => aside += 1,
+                        None => {
+                            self.note_faulty(&[key]);
+                            invalid += 1;
                         }
                     }
                 }
@@ -238,6 +239,28 @@ impl Reactor {
             self.obey(clock::now());
         }
         self.shake_hands(clock::now());
+    }
+
+    /// Gives a datagram of `len` octets, all or the first of which are in `buffer`, to its port.
+    fn take(
+        &mut self,
+        key: usize,
+        buffer: &mut [u8; RECEIVE_BUFFER_LEN],
+        len: usize,
+        from: SocketAddr,
+        now: Now,
+    ) -> Taken {
+        let is_whole = len <= RECEIVE_BUFFER_LEN;
+        let datagram = &mut buffer[..len.min(RECEIVE_BUFFER_LEN)];
+        let Some(entry) = self.ports.get_mut(key) else { return Taken::Invalid };
+        if entry.relay.is_some() {
+            return self.relay(key, datagram, is_whole, from, now);
+        }
+        if entry.is_handshake(datagram, from, now) {
+            self.handshakes.push(key, entry.port.id(), datagram, from);
+            return Taken::Aside;
+        }
+        entry.receive(datagram, from, now, &mut self.events)
     }
 
     /// Reads one report of each port that has one, every 20 ms; a flood of them is dropped by the
@@ -256,10 +279,10 @@ impl Reactor {
                 && let Ok((len, from)) = entry.sockets.reports.receive(&mut inbox.datagram)
             {
                 let datagram = &mut inbox.datagram[..len.min(RECEIVE_BUFFER_LEN)];
-                if entry.receive_report(datagram, from, now) {
-                    received += 1;
-                } else {
-                    invalid += 1;
+                match faults::caught(|| entry.receive_report(datagram, from, now)) {
+                    Some(true) => received += 1,
+                    Some(false) => invalid += 1,
+                    None => self.note_faulty(&[event.data.u64() as usize]),
                 }
             }
         }
@@ -289,16 +312,17 @@ impl Reactor {
         deadline: Option<Now>,
     ) {
         let now = clock::now();
-        for key in ports {
-            self.ports[*key].tick_receive(round, now, &mut self.events);
-        }
-        for key in recorders {
-            self.tick_recorder(*key, round);
+        let faulty = faults::each(ports, |key| {
+            self.ports[key].tick_receive(round, now, &mut self.events);
+        });
+        self.note_faulty(&faulty);
+        let faulty = faults::each(recorders, |key| self.tick_recorder(key, round));
+        for key in faulty {
+            self.note_faulty_sources(key);
         }
         for batch in ports.chunks(SEND_BATCH) {
-            for key in batch {
-                self.tick_send(*key, round, now);
-            }
+            let faulty = faults::each(batch, |key| self.tick_send(key, round, now));
+            self.note_faulty(&faulty);
             let sent = self.flush();
             let now = clock::now();
             let lateness = now.saturating_sub(deadline.unwrap_or(now));

@@ -20,6 +20,7 @@ from cti.media_remote.host import OrphanLimits
 from cti.media_remote.server import MediaServer, MediaServerSettings, ServerKeys
 from domain.failures import Code, PlatformError
 from domain.loopback import is_loopback
+from domain.tasks import end_tasks
 from node.commands.serve import allow_open_files
 from node.data_directory import DataDirectory, InstanceLock, write_private
 from node.listeners import bound_listener
@@ -105,9 +106,13 @@ async def _run(settings: MediaServerSettings, directory: DataDirectory) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    ends = [asyncio.create_task(each.wait()) for each in (stop, server.failed)]
     try:
-        await stop.wait()
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        if server.failed.is_set():
+            raise PlatformError(Code.MEDIA_UNAVAILABLE, "the media engine has failed")
     finally:
+        await end_tasks(ends)
         _console.print("正在停止:写完录音 · stopping …")
         await server.stop()
         directory.instance_file.unlink(missing_ok=True)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rustix::event::epoll;
 
-use super::{Entry, Reactor};
+use super::{Entry, Reactor, faults};
 use crate::clock::{self, Now};
 use crate::event::{Command, Event, PlayId, PortId};
 use crate::loader;
@@ -17,7 +17,9 @@ impl Reactor {
     pub(super) fn obey(&mut self, now: Now) {
         let commands = self.shared.commands.clone();
         for command in commands.drain() {
-            self.execute(command, now);
+            if faults::caught(|| self.execute(command, now)).is_none() {
+                self.shared.figures.faults.add(1);
+            }
         }
     }
 
@@ -98,13 +100,15 @@ impl Reactor {
         self.shared.figures.ports.set(self.ports.len() as u64);
     }
 
-    fn close(&mut self, id: PortId, now: Now) {
+    pub(super) fn close(&mut self, id: PortId, now: Now) {
         let Some(key) = self.port_keys.remove(&id) else { return };
         self.leave_routes(key);
         self.leave_key_routes(key);
         let relayed = self.ports[key].relay.as_ref().map(|relay| relay.figures());
         self.end_relay(key, None);
-        self.ports[key].close(key, now, &mut self.sending);
+        // A port that is closed for a panic says nothing more if its last words panic, too.
+        let (entry, sending) = (&mut self.ports[key], &mut self.sending);
+        let _said = faults::caught(|| entry.close(key, now, sending));
         self.flush();
         let mut entry = self.ports.remove(key);
         self.slots[entry.slot].ports.retain(|port| *port != key);

@@ -24,10 +24,8 @@ pub(super) enum Taken {
     Media,
     /// Nothing of this port.
     Invalid,
-    /// It was for ICE, or came before the keys.
+    /// It was for ICE or DTLS, or came before the keys.
     Aside,
-    /// It is for DTLS, and was not looked at yet.
-    Handshake,
 }
 
 pub(super) struct Entry {
@@ -66,7 +64,12 @@ impl Entry {
         self.tell_outcome(events);
     }
 
-    /// Takes in a datagram, which is decrypted in place.
+    /// Whether a datagram is for DTLS, which may wait for `shake_hands`.
+    pub(super) fn is_handshake(&self, datagram: &[u8], from: SocketAddr, now: Now) -> bool {
+        self.secure.as_ref().is_some_and(|secure| secure.is_handshake(datagram, from, now))
+    }
+
+    /// Takes in a datagram that is no handshake; it is decrypted in place.
     pub(super) fn receive(
         &mut self,
         datagram: &mut [u8],
@@ -77,9 +80,6 @@ impl Entry {
         let Some(secure) = &mut self.secure else {
             return accepted(self.port.receive(datagram, from, now, events));
         };
-        if secure.is_handshake(datagram, from, now) {
-            return Taken::Handshake;
-        }
         let socket = &mut self.sockets.media;
         // What is lost here is sent again, as if the network had lost it.
         let mut send = |octets: &[u8], to| {
