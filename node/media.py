@@ -50,7 +50,7 @@ class NodeMedia:
         self._events = events
         self._tenant = tenant
         self._recordings = recordings
-        self._is_up: bool | None = None
+        self._told_up: bool | None = None
         self._remote: RemoteEngine | None = None
         self.engine: RtpEngine | RemoteEngine
         host = settings.engine_host
@@ -110,9 +110,9 @@ class NodeMedia:
         return {"engine": status.pop("target"), **status}
 
     def _changed(self, is_up: bool) -> None:
-        if is_up is self._is_up:
+        if is_up is self._told_up:
             return
-        was_known, self._is_up = self._is_up is not None, is_up
+        was_known, self._told_up = self._told_up is not None, is_up
         target = "" if self._remote is None else self._remote.status.target
         if is_up:
             log.info("media_process_there", target=target)

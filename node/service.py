@@ -163,6 +163,10 @@ class Node:
             self._calls.drain()
             log.info("draining", calls=self._calls.calls)
 
+    def _takes_calls(self) -> bool:
+        """What proxies and carriers are told when they probe."""
+        return not self._calls.is_draining and not self._media.reasons()
+
     def health(self) -> Health:
         """Tell whether calls are taken, and what is impaired."""
         reasons, impaired = [], []
@@ -522,7 +526,7 @@ class Node:
             hold_music=lambda: self._prompts.music(WAITING),
             on_stranger=self._on_stranger,
         )
-        user_agent.is_available = lambda: not self._calls.is_draining
+        user_agent.is_available = self._takes_calls
         media.on_event = self._calls.on_media
         self._stack.push_async_callback(self._calls.aclose)
         self.addresses |= await self._signalling.listen()

@@ -90,8 +90,14 @@ async def test_media_over_tls(
 
 @pytest.mark.parametrize("wrong", ["token", "another's token", "no token", "authority", "no TLS"])
 async def test_a_node_that_is_not_let_in_knows_why(
-    server: MediaServer, authority: Authority, tmp_path: Path, events: Events, wrong: str
+    server: MediaServer,
+    authority: Authority,
+    tmp_path: Path,
+    events: Events,
+    monkeypatch: pytest.MonkeyPatch,
+    wrong: str,
 ) -> None:
+    monkeypatch.setattr("cti.media_remote.link._WELCOME_WITHIN_S", 0.5)
     ca: bytes | None = authority.ca_file.read_bytes()
     token = {"token": "guess", "another's token": "second", "no token": ""}.get(wrong, "first")
     expected = "wrong token for this node"
