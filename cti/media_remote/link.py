@@ -175,13 +175,16 @@ class MediaLink:
         self._user.lost()
 
     async def _attend(self) -> None:
+        hello = self._hello()
         call = self.stub.Control(None, metadata=self._address.metadata, wait_for_ready=True)
         try:
             async with asyncio.timeout(_WELCOME_WITHIN_S):
-                await call.write(pb.NodeMessage(hello=self._hello()))
+                await call.write(pb.NodeMessage(hello=hello))
                 first = await call.read()
             if not isinstance(first, pb.EngineMessage):
                 return
+            if hello.session != self.sessions[-1]:
+                return  # given up while we waited: this is the stream of a session that is over
             self._welcomed(first.welcome, first.seen_command)
             writing = asyncio.get_running_loop().create_task(self._write(call))
             try:

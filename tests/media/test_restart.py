@@ -60,6 +60,8 @@ class Network:
         self._target = target
         self._streams: list[asyncio.StreamWriter] = []
         self.connections = 0
+        self.is_cut = False
+        """Whether connections come no further than here."""
 
     async def open(self) -> str:
         server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
@@ -72,6 +74,9 @@ class Network:
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        if self.is_cut:
+            writer.transport.abort()
+            return
         far_reader, far_writer = await asyncio.open_connection(*self._target)
         self._streams += [writer, far_writer]
         with suppress(ConnectionError):
@@ -152,6 +157,49 @@ async def test_a_broken_stream_costs_nothing(
     assert events.of(PortClosed, port=kept) == []
     await engine.aclose()
     assert len(events.of(PortClosed)) == 6
+
+
+async def test_a_network_that_is_cut_for_long_ends_calls_on_both_sides(
+    server: MediaServer, tmp_path: Path, events: Events
+) -> None:
+    """What the node has given up is closed as soon as the media process hears of it."""
+    network = Network(server.address)
+    engine = RemoteEngine(
+        MediaAddress(await network.open()),
+        node="node1",
+        local_ips=["127.0.0.1"],
+        recordings=tmp_path,
+        lost_after_s=0.5,
+        on_event=events.on_event,
+    )
+    recovered: list[RecordingEnded] = []
+    engine.on_recovered = recovered.append
+    assert await engine.start()
+    port, number = engine.open_port("127.0.0.1")
+    peer = await Peer.open()
+    engine.connect(port, Connection("127.0.0.1", peer.port, Codec.PCMA, 8))
+    recording = engine.start_recording(str(tmp_path / "cut.wav"), [port], None)
+    packets = [rtp(8, index, index * FRAME, TONE) for index in range(10)]
+    await peer.stream(number, packets)
+    await peer.wait(10)
+    session = server.host.current("node1")
+    assert session is not None
+    network.is_cut = True
+    network.break_off()
+    await events.wait(PortClosed, port=port)
+    assert len(session.ports) == 1, "the media process does not know yet"
+    engine.close_port(port)  # of a call that ends by now; it is nothing to the next session
+    network.is_cut = False
+    await wait_until(lambda: engine.status.is_up, WAIT_S, "the stream is there again")
+    ended = await events.wait(RecordingEnded, recording=recording)
+    assert (ended.error, Path(ended.path)) == ("", tmp_path / "cut.wav")
+    assert len(await asyncio.to_thread(Path(ended.path).read_bytes)) == ended.size_bytes > 44
+    assert (session.is_empty, recovered) == (True, [])
+    assert server.host.current("node1") is not session
+    again, _ = engine.open_port("127.0.0.1")
+    assert again != port
+    await engine.aclose()
+    assert [event.port for event in events.of(PortClosed)] == [port, again]
 
 
 async def test_a_media_process_that_dies_ends_all_ports_and_comes_back(
