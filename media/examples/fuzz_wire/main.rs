@@ -1,10 +1,12 @@
-//! Feeds a port, an RTCP session and the STUN parser with spoilt datagrams.
+//! Feeds ports, RTCP sessions, the STUN parser and secure media with spoilt datagrams.
 //!
 //! `cargo run --release --no-default-features --example fuzz_wire -- COUNT [SEED]`
 //!
 //! A corpus of valid RTP, RTCP and STUN is mutated from a seed: bits, octets, lengths, cuts,
 //! growth, and pieces of one datagram in another. A panic ends the run with the seed and number of
-//! the datagram, which name it for ever. The longest time for one datagram is told.
+//! the datagram, which name it for ever. The longest time for one datagram is told. Of secure media
+//! it is also asked that whole packets pass, that spoilt ones do not, and that no stranger is sent
+//! anything.
 
 use std::error::Error;
 use std::hint::black_box;
@@ -20,7 +22,11 @@ use _media::rtp::{Packet, Pt, RtpTimestamp, SequenceNumber, Ssrc};
 use _media::secure::stun;
 use _media::sound::Sound;
 
-const MAX_DATAGRAM: usize = 1500;
+mod secure;
+mod spoilt;
+
+use secure::Secure;
+use spoilt::{MAX_DATAGRAM, Random, mutated, with_fingerprint};
 
 /// Datagrams between two ticks of the ports.
 const PER_TICK: u64 = 4;
@@ -34,21 +40,24 @@ fn main() -> Result<(), Box<dyn Error>> {
     let seed: u64 = arguments.next().map_or(Ok(1), |seed| seed.parse())?;
     let corpus = corpus();
     let mut ports = Vec::new();
+    let mut secure = Secure::new()?;
     let (mut accepted, mut slowest) = (0u64, (Duration::ZERO, 0));
     for number in 0..count {
         if number.is_multiple_of(PER_CALL) {
             ports = Codec::ALL.map(port).into();
+            secure.begin(number);
         }
         // Each datagram has its own seed, so that it can be made again alone.
         let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ number);
         let datagram = mutated(&corpus, &mut random);
-        let started = Instant::now();
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            offer(&mut ports, &datagram, number)
+            secure.offer(&corpus, &mut random, number);
+            let started = Instant::now();
+            (offer(&mut ports, &datagram, number), started.elapsed())
         }));
-        let took = started.elapsed();
-        accepted +=
+        let (taken, took) =
             outcome.map_err(|_| format!("seed {seed}, datagram {number}: {datagram:02x?}"))?;
+        accepted += taken;
         if took > slowest.0 {
             slowest = (took, number);
         }
@@ -106,28 +115,6 @@ fn offer(ports: &mut [Port], datagram: &[u8], number: u64) -> u64 {
     accepted
 }
 
-/// Gives what may be STUN its length and the fingerprint without which it is not looked into
-/// (RFC 8489 section 14.7).
-fn with_fingerprint(datagram: &[u8]) -> Vec<u8> {
-    let mut message = datagram.to_vec();
-    if message.len() < 20 || message[0] > 3 {
-        return message;
-    }
-    message.resize(message.len().next_multiple_of(4), 0);
-    let len = (message.len() - 20 + 8) as u16;
-    message[2..4].copy_from_slice(&len.to_be_bytes());
-    let mut crc = u32::MAX;
-    for octet in &message {
-        crc ^= u32::from(*octet);
-        for _ in 0..8 {
-            crc = crc >> 1 ^ if crc & 1 == 1 { 0xedb8_8320 } else { 0 };
-        }
-    }
-    message.extend([0x80, 0x28, 0, 4]);
-    message.extend((!crc ^ 0x5354_554e).to_be_bytes());
-    message
-}
-
 /// Valid datagrams.
 fn corpus() -> Vec<Vec<u8>> {
     let mut corpus = Vec::new();
@@ -183,51 +170,4 @@ fn corpus() -> Vec<Vec<u8>> {
     stun.extend(b"us:them\0");
     corpus.push(stun);
     corpus
-}
-
-fn mutated(corpus: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
-    let mut datagram = corpus[random.below(corpus.len())].clone();
-    // Streams go on: else everything would be a duplicate.
-    if datagram.len() >= 8 && random.below(4) != 0 {
-        let step = random.below(40) as u16;
-        let sequence = u16::from_be_bytes([datagram[2], datagram[3]]).wrapping_add(step);
-        datagram[2..4].copy_from_slice(&sequence.to_be_bytes());
-        let timestamp = (u32::from(sequence) * 160).to_be_bytes();
-        datagram[4..8].copy_from_slice(&timestamp);
-    }
-    for _ in 0..random.below(5) {
-        if datagram.is_empty() {
-            break;
-        }
-        let at = random.below(datagram.len());
-        match random.below(7) {
-            0 => datagram[at] ^= 1 << random.below(8),
-            1 => datagram[at] = random.below(256) as u8,
-            2 => datagram[at] = [0, 1, 0x7f, 0x80, 0xff][random.below(5)],
-            3 => datagram.truncate(at),
-            4 => datagram.resize(datagram.len() + random.below(64), random.below(256) as u8),
-            5 => datagram[at.min(15)] = random.below(256) as u8,
-            _ => {
-                let other = &corpus[random.below(corpus.len())];
-                let from = random.below(other.len());
-                datagram.truncate(at);
-                datagram.extend_from_slice(&other[from..]);
-            }
-        }
-    }
-    datagram.truncate(MAX_DATAGRAM);
-    datagram
-}
-
-/// splitmix64.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((mixed ^ (mixed >> 31)) % bound as u64) as usize
-    }
 }
