@@ -4,8 +4,10 @@
 //! over however many of them, are one group: the reactor keeps a group in one slot of the wheel, so
 //! that every member hears of every other one what was said in the same 20 ms.
 
+use std::collections::HashSet;
+
 /// Who takes what a port is heard saying. Numbers are keys of the reactor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Sink {
     /// The far end of a port.
     Port(usize),
@@ -127,6 +129,7 @@ impl Matrix {
     #[must_use]
     pub fn group(&self, start: Sink) -> Vec<Sink> {
         let mut group = vec![start];
+        let mut known = HashSet::from([start]);
         let mut seen = 0;
         while let Some(sink) = group.get(seen).copied() {
             seen += 1;
@@ -134,15 +137,19 @@ impl Matrix {
             let sources = node.sources.iter().map(|source| Sink::Port(*source));
             let sinks = node.sinks.iter().copied().filter(|other| {
                 // Who only fades away here does not belong to the group any more.
-                matches!(sink, Sink::Port(port) if self.sources(*other).contains(&port))
+                matches!(sink, Sink::Port(port) if !self.fades(*other, port))
             });
             for other in sources.chain(sinks) {
-                if !group.contains(&other) {
+                if known.insert(other) {
                     group.push(other);
                 }
             }
         }
         group
+    }
+
+    fn fades(&self, sink: Sink, source: usize) -> bool {
+        self.known(sink).is_some_and(|node| node.leaving.contains(&source))
     }
 
     fn known(&self, sink: Sink) -> Option<&Node> {
@@ -223,6 +230,20 @@ mod tests {
         assert_eq!(group(&matrix, 3), [Sink::Port(3)]);
         matrix.remove(Sink::Port(5));
         assert!(matrix.sources(Sink::Port(4)).is_empty());
+    }
+
+    #[test]
+    fn thousands_that_hear_one_are_a_group() {
+        let mut matrix = Matrix::default();
+        for port in 1..=4000 {
+            matrix.set(Sink::Port(port), &[0]);
+        }
+        let from_either = [0, 4000].map(|port| group(&matrix, port));
+        assert_eq!(from_either[0], from_either[1]);
+        assert_eq!(from_either[0].len(), 4001);
+        matrix.set(Sink::Port(7), &[]);
+        matrix.settle(7);
+        assert_eq!(group(&matrix, 0).len(), 4000);
     }
 
     proptest! {
