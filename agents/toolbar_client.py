@@ -11,6 +11,7 @@ from cti95598.agents.v1 import agents_pb2 as pb
 from cti95598.agents.v1.agents_pb2_grpc import AgentServiceStub
 
 _COMMAND_TIMEOUT_S = 10.0
+_RING_TIMEOUT_S = 40.0  # of commands that ring somebody for up to 30 s
 
 
 class ToolbarClient:
@@ -68,6 +69,88 @@ class ToolbarClient:
         """Hang up the phone (挂断)."""
         response = await self._stub.HangUp(
             pb.HangUpRequest(), metadata=self._metadata, timeout=_COMMAND_TIMEOUT_S
+        )
+        return response.result
+
+    async def hold(self) -> pb.Result:
+        """Let the caller wait with music (保持)."""
+        response = await self._stub.Hold(
+            pb.HoldRequest(), metadata=self._metadata, timeout=_COMMAND_TIMEOUT_S
+        )
+        return response.result
+
+    async def retrieve(self) -> pb.Result:
+        """Talk to the caller again (取保持)."""
+        response = await self._stub.Retrieve(
+            pb.RetrieveRequest(), metadata=self._metadata, timeout=_COMMAND_TIMEOUT_S
+        )
+        return response.result
+
+    async def consult(self, *, agent: str = "", phone: str = "", number: str = "") -> pb.Result:
+        """Ring an expert (求助): an agent's number, a phone or an outside number."""
+        request = pb.ConsultRequest(agent=agent)
+        if phone:
+            request = pb.ConsultRequest(phone=phone)
+        elif number:
+            request = pb.ConsultRequest(number=number)
+        response = await self._stub.Consult(
+            request, metadata=self._metadata, timeout=_RING_TIMEOUT_S
+        )
+        return response.result
+
+    async def cancel_consult(self) -> pb.Result:
+        """Let the expert go (取消求助)."""
+        response = await self._stub.CancelConsult(
+            pb.CancelConsultRequest(), metadata=self._metadata, timeout=_COMMAND_TIMEOUT_S
+        )
+        return response.result
+
+    async def three_party(self) -> pb.Result:
+        """Let caller, agent and expert talk to each other (三方)."""
+        response = await self._stub.ThreeParty(
+            pb.ThreePartyRequest(), metadata=self._metadata, timeout=_COMMAND_TIMEOUT_S
+        )
+        return response.result
+
+    async def complete_transfer(self) -> pb.Result:
+        """Leave the caller to the expert (转移)."""
+        response = await self._stub.CompleteTransfer(
+            pb.CompleteTransferRequest(), metadata=self._metadata, timeout=_COMMAND_TIMEOUT_S
+        )
+        return response.result
+
+    async def listen(self, agent: str) -> pb.Result:
+        """Hear an agent's conversation (监听)."""
+        response = await self._stub.Listen(
+            pb.ListenRequest(agent=agent), metadata=self._metadata, timeout=_RING_TIMEOUT_S
+        )
+        return response.result
+
+    async def whisper(self, agent: str) -> pb.Result:
+        """Be heard by the agent only (耳语)."""
+        response = await self._stub.Whisper(
+            pb.WhisperRequest(agent=agent), metadata=self._metadata, timeout=_RING_TIMEOUT_S
+        )
+        return response.result
+
+    async def barge(self, agent: str) -> pb.Result:
+        """Be heard by both (插入)."""
+        response = await self._stub.Barge(
+            pb.BargeRequest(agent=agent), metadata=self._metadata, timeout=_RING_TIMEOUT_S
+        )
+        return response.result
+
+    async def intercept(self, agent: str) -> pb.Result:
+        """Take the agent's place (拦截)."""
+        response = await self._stub.Intercept(
+            pb.InterceptRequest(agent=agent), metadata=self._metadata, timeout=_RING_TIMEOUT_S
+        )
+        return response.result
+
+    async def stop_supervising(self) -> pb.Result:
+        """Leave the agent's conversation (停止监控)."""
+        response = await self._stub.StopSupervising(
+            pb.StopSupervisingRequest(), metadata=self._metadata, timeout=_COMMAND_TIMEOUT_S
         )
         return response.result
 

@@ -3,70 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import socket
 import sys
 import tempfile
-import threading
-from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import grpc
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.panel import Panel
-from rich.table import Table
 
-from agents.toolbar_client import ToolbarClient, summary_line
+from agents.toolbar_client import ToolbarClient
 from cti import audio
 from cti.phone import Phone, PhoneCall, PhoneSettings, phone_media
 from cti.rtp_port import MediaRouter
 from cti.sip.transports.transport import Hop
-from cti95598.agents.v1 import agents_pb2 as pb
 from domain.failures import PlatformError
 from node.commands.far_host import address_of
+from node.commands.toolbar import Options, Toolbar, console
 from node.credentials import read_plain_passwords
 
 _PASSWORD_VARIABLE = "CTI95598_PASSWORD"  # noqa: S105 - the variable's name
 _PHONE_PASSWORD_VARIABLE = "CTI95598_PHONE_PASSWORD"  # noqa: S105 - the variable's name
-_console = Console(highlight=False, soft_wrap=True)
 
 _REGISTER_TIMEOUT_S = 10.0
 _TONE_MS = 1000
-_STATE_WORDS = {
-    pb.AGENT_STATE_SIGNED_OUT: "签出 signed out",
-    pb.AGENT_STATE_NOT_READY: "示忙 not ready",
-    pb.AGENT_STATE_READY: "示闲 ready",
-    pb.AGENT_STATE_RINGING: "振铃 ringing",
-    pb.AGENT_STATE_TALKING: "通话 talking",
-    pb.AGENT_STATE_AFTER_CALL_WORK: "话后处理 after-call work",
-}
-
-_WORDS = {
-    "示闲": "ready",
-    "示忙": "notready",
-    "接听": "answer",
-    "挂断": "hangup",
-    "统计": "summary",
-    "签出": "signout",
-    "帮助": "help",
-    "quit": "signout",
-} | {name: name for name in ("ready", "notready", "answer", "hangup", "summary", "signout", "help")}
-
-_HELP = """命令 commands:
-  示闲 ready            接受来电 take calls
-  示忙 notready [原因]   不接来电 take no calls, with a reason
-  接听 answer           让话机接听 let the phone pick up
-  挂断 hangup           挂断通话 hang up the call
-  统计 summary          今日统计 today's figures
-  签出 signout          签出并退出 sign out and leave
-  帮助 help             本页 this page"""
 
 
 def agent_command(
@@ -114,9 +77,7 @@ def agent_command(
 ) -> None:
     """坐席工具条与软电话。 The agent's toolbar, with a softphone, on the command line.
 
-    Commands are read from standard input, one a line:
-    示闲 ready, 示忙 notready, 接听 answer, 挂断 hangup, 统计 summary,
-    签出 signout, 帮助 help.
+    Commands are read from standard input, one a line; 帮助 help lists them.
 
     The end of the input signs out, unless --auto-ready is given.
     Exit status: 0 signed out, 1 refused or the platform was lost.
@@ -125,7 +86,7 @@ def agent_command(
     --credentials. The softphone's own password is read from
     $CTI95598_PHONE_PASSWORD or --credentials.
     """
-    options = _Options(
+    options = Options(
         agent=agent,
         tenant=tenant,
         device=device or (agent if softphone else ""),
@@ -153,30 +114,18 @@ def agent_command(
     except (KeyboardInterrupt, asyncio.CancelledError):
         raise typer.Exit(130) from None
     except PlatformError as error:
-        _console.print(f"失败:{error.failure.zh} · failed: {error}")
+        console.print(f"失败:{error.failure.zh} · failed: {error}")
         raise typer.Exit(1) from error
     except TimeoutError as error:
-        _console.print(f"软电话无法注册:没有响应 · nothing answers SIP at {sip_address}")
+        console.print(f"软电话无法注册:没有响应 · nothing answers SIP at {sip_address}")
         raise typer.Exit(1) from error
     except grpc.aio.AioRpcError as error:
-        _console.print(
+        console.print(
             f"无法连接平台 {grpc_address} · no platform is reachable by gRPC there: "
             f"{error.details()}"
         )
         raise typer.Exit(1) from error
     raise typer.Exit(0 if done else 1)
-
-
-@dataclass(frozen=True, slots=True)
-class _Options:
-    agent: str
-    tenant: str
-    device: str
-    grpc_address: str
-    take_over: bool
-    auto_ready: bool
-    tone_hz: float | None
-    record: Path | None
 
 
 def _stored_passwords(path: Path, tenant: str, agent: str, device: str) -> tuple[str, str]:
@@ -219,7 +168,7 @@ def _local_ip(server: Hop) -> str:
 
 
 async def _work(
-    options: _Options, password: str, phone: tuple[PhoneSettings, Hop, str] | None
+    options: Options, password: str, phone: tuple[PhoneSettings, Hop, str] | None
 ) -> bool:
     working = asyncio.current_task()
     if working is not None:  # so that a terminated toolbar signs out
@@ -232,13 +181,13 @@ async def _work(
             softphone = _Softphone(phone[0], options, media)
             leaving.push_async_callback(softphone.aclose)
             await softphone.register(phone[1], phone[2])
-        return await _Toolbar(client, options).work(password)
+        return await Toolbar(client, options).work(password)
 
 
 class _Softphone:
     """The agent's phone: says its tone, or nothing, in every call."""
 
-    def __init__(self, settings: PhoneSettings, options: _Options, media: MediaRouter) -> None:
+    def __init__(self, settings: PhoneSettings, options: Options, media: MediaRouter) -> None:
         self._scratch = tempfile.TemporaryDirectory(prefix="cti95598-agent-")
         self._voice: Path | None = None
         if options.tone_hz is not None:
@@ -252,7 +201,7 @@ class _Softphone:
         await self._phone.open()
         async with asyncio.timeout(_REGISTER_TIMEOUT_S):
             granted_s = await self._phone.register(server, password)
-        _console.print(
+        console.print(
             f"软电话 {self._phone.settings.user} 已注册 · softphone registered ({granted_s} s)"
         )
 
@@ -272,159 +221,3 @@ class _Softphone:
 
         call.on_change = speak_once
         speak_once()
-
-
-class _Toolbar:
-    """Reads commands and shows what happens to the agent."""
-
-    def __init__(self, client: ToolbarClient, options: _Options) -> None:
-        self._client = client
-        self._options = options
-        self._state = pb.AGENT_STATE_UNSPECIFIED
-        self._shown_call = ""
-        self._commands: dict[str, Callable[[str], Awaitable[pb.Result | None]]] = {
-            "ready": lambda _: client.ready(),
-            "notready": client.not_ready,
-            "answer": lambda _: client.answer(),
-            "hangup": lambda _: client.hang_up(),
-            "signout": lambda _: client.sign_out(),
-            "summary": self._summary,
-            "help": self._help,
-        }
-
-    async def work(self, password: str) -> bool:
-        """Sign in and work until sign-out; False when the sign-in was refused."""
-        options = self._options
-        signed_in = await self._client.sign_in(
-            options.tenant,
-            options.agent,
-            password,
-            device=options.device,
-            take_over=options.take_over,
-        )
-        if not signed_in.result.accepted:
-            self._show_refusal("签入 sign in", signed_in.result)
-            return False
-        queues = " ".join(signed_in.queues)
-        _console.print(f"{signed_in.display_name}({options.agent})已签入 · signed in: {queues}")
-        tasks = {asyncio.create_task(self._follow()), asyncio.create_task(self._obey())}
-        try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        finally:
-            for task in tasks:
-                task.cancel()
-            await self._leave()
-        return True
-
-    async def _leave(self) -> None:
-        """Sign out unless that has happened."""
-        if self._state == pb.AGENT_STATE_SIGNED_OUT:
-            return
-        try:
-            await self._client.sign_out()
-        except grpc.aio.AioRpcError:
-            return  # the session is gone already
-        _console.print(_STATE_WORDS[pb.AGENT_STATE_SIGNED_OUT])
-
-    async def _follow(self) -> None:
-        # What is automatic ends where the agent, or an unanswered call, says 示忙.
-        due = {pb.AGENT_STATE_NOT_READY}
-        async for event in self._client.events():
-            changed = event.state != self._state
-            self._state = event.state
-            if event.HasField("call") and event.call.call_id != self._shown_call:
-                self._shown_call = event.call.call_id
-                _console.print(_screen_pop(event.call))
-            if changed:
-                reason = f"({event.reason})" if event.reason else ""
-                _console.print(f"状态 state: {_STATE_WORDS.get(event.state, '?')}{reason}")
-            if self._options.auto_ready and event.state in due:
-                await self._run("ready", "")
-            due = {pb.AGENT_STATE_AFTER_CALL_WORK}
-            if event.state == pb.AGENT_STATE_SIGNED_OUT:
-                return
-
-    async def _obey(self) -> None:
-        lines = _standard_input()
-        while True:
-            line = await lines.get()
-            if line is None:
-                if self._options.auto_ready:
-                    await asyncio.Event().wait()
-                return
-            word, _, rest = line.strip().partition(" ")
-            if not word:
-                continue
-            name = _WORDS.get(word.lower())
-            if name is None:
-                _console.print(f"没有命令 {word},输入 help · no such command")
-                continue
-            await self._run(name, rest.strip())
-            if name == "signout" and self._state == pb.AGENT_STATE_SIGNED_OUT:
-                return
-
-    async def _run(self, name: str, rest: str) -> None:
-        result = await self._commands[name](rest)
-        if result is None:
-            return
-        if not result.accepted:
-            self._show_refusal(name, result)
-        elif name == "signout" and self._state != pb.AGENT_STATE_SIGNED_OUT:
-            self._state = pb.AGENT_STATE_SIGNED_OUT
-            _console.print(_STATE_WORDS[self._state])
-
-    async def _summary(self, _: str) -> None:
-        _console.print(summary_line(self._options.agent, await self._client.summary()))
-
-    async def _help(self, _: str) -> None:
-        _console.print(_HELP, markup=False)
-
-    @staticmethod
-    def _show_refusal(name: str, result: pb.Result) -> None:
-        _console.print(
-            f"{name} 被拒绝:{result.words_zh} · refused: {result.words_en} ({result.code})"
-        )
-
-
-def _screen_pop(call: pb.CallSummary) -> Panel:
-    table = Table.grid(padding=(0, 2))
-    rows = [
-        ("来电 caller", call.caller),
-        ("被叫 called", call.called),
-        ("队列 queue", call.queue),
-        ("等待 waited", f"{call.waited_ms / 1000:.1f} s"),
-        ("语言 language", call.language),
-        ("路径 path", " → ".join(call.path)),
-    ]
-    rows += [(name, _plain(value)) for name, value in sorted(call.attached.items())]
-    for row in rows:
-        table.add_row(*map(escape, row))
-    return Panel(table, title="来电弹屏 screen pop", expand=False)
-
-
-def _plain(value: str) -> str:
-    """Show attached data, which comes as JSON, without its quotes."""
-    try:
-        parsed = json.loads(value)
-    except ValueError:
-        return value
-    return parsed if isinstance(parsed, str) else value
-
-
-def _standard_input() -> asyncio.Queue[str | None]:
-    """Read lines in a thread of their own: files, pipes and terminals alike; None at the end."""
-    loop = asyncio.get_running_loop()
-    lines: asyncio.Queue[str | None] = asyncio.Queue()
-
-    def read() -> None:
-        try:
-            for line in sys.stdin:
-                loop.call_soon_threadsafe(lines.put_nowait, line)
-            loop.call_soon_threadsafe(lines.put_nowait, None)
-        except RuntimeError:
-            return  # the loop is closed: nobody listens any more
-
-    threading.Thread(target=read, daemon=True, name="standard-input").start()
-    return lines
