@@ -9,6 +9,7 @@ from pathlib import Path
 
 import grpc
 import grpc.aio
+import structlog
 
 from cti.media_engine import RtpEngine
 from cti.media_remote.host import EngineHost, OrphanLimits
@@ -18,13 +19,37 @@ from cti.media_remote.spool import RecordingSpool
 from domain.failures import Code, PlatformError
 from domain.tasks import end_tasks
 
+_log = structlog.get_logger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class ServerKeys:
-    """PEM of the server's certificate and of its key."""
+    """PEM files of the server's certificate and of its key, which may be the same."""
 
-    certificate: bytes
-    key: bytes = field(repr=False)
+    certificate: Path
+    key: Path
+
+    def read(self) -> grpc.ServerCertificateConfiguration:
+        """Read them as they are now; OSError."""
+        pair = (self.key.read_bytes(), self.certificate.read_bytes())
+        return grpc.ssl_server_certificate_configuration([pair])
+
+    def credentials(self) -> grpc.ServerCredentials:
+        """Serve what the files have when a node connects: a certificate is renewed before its end.
+
+        Streams that are there go on, and with them all calls.
+        """
+        first = latest = self.read()
+
+        def present() -> grpc.ServerCertificateConfiguration:
+            nonlocal latest
+            try:
+                latest = self.read()
+            except OSError as error:
+                _log.warning("media_certificate_unreadable", reason=str(error))
+            return latest
+
+        return grpc.dynamic_ssl_server_credentials(first, present)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +117,7 @@ class MediaServer:
         try:
             if keys is None:
                 return self._server.add_insecure_port(where)
-            pair = (keys.key, keys.certificate)
-            credentials = grpc.ssl_server_credentials([pair])
-            return self._server.add_secure_port(where, credentials)
+            return self._server.add_secure_port(where, keys.credentials())
         except RuntimeError as error:
             raise PlatformError(Code.CONFIG_INVALID, f"cannot listen at {where}") from error
 

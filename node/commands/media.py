@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import secrets
 import signal
+import ssl
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -132,9 +133,19 @@ def _keys(certificate: Path | None, key: Path | None) -> ServerKeys | None:
     if certificate is None or key is None:
         raise PlatformError(Code.CONFIG_INVALID, "--certificate and --key belong together")
     try:
-        return ServerKeys(certificate.read_bytes(), key.read_bytes())
+        keys = ServerKeys(certificate, key)
+        keys.read()
+        # gRPC would only say that it cannot listen.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key, password=lambda: "")
+    except ssl.SSLError as error:
+        raise PlatformError(
+            Code.CONFIG_INVALID,
+            f"{certificate}, {key}: they are no PEM certificate and its key without a password",
+        ) from error
     except OSError as error:
         raise PlatformError(Code.CONFIG_INVALID, f"{error.filename}: {error.strerror}") from error
+    return keys
 
 
 def _check_secure(settings: MediaServerSettings) -> None:

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
-from cti.media import Codec, Connection, RecordingEnded
+from cti.media import Codec, Connection, PortClosed, RecordingEnded
 from cti.media_remote.client import RemoteEngine
 from cti.media_remote.link import MediaAddress
 from cti.media_remote.server import MediaServer, MediaServerSettings, ServerKeys
@@ -35,9 +35,12 @@ def authority(tmp_path: Path) -> Authority:
     return Authority(tmp_path)
 
 
-def server_keys(authority: Authority) -> ServerKeys:
+def write_keys(authority: Authority, directory: Path) -> ServerKeys:
     leaf = authority.ca.issue_cert("127.0.0.1")
-    return ServerKeys(leaf.cert_chain_pems[0].bytes(), leaf.private_key_pem.bytes())
+    keys = ServerKeys(directory / "certificate.pem", directory / "key.pem")
+    keys.certificate.write_bytes(leaf.cert_chain_pems[0].bytes())
+    keys.key.write_bytes(leaf.private_key_pem.bytes())
+    return keys
 
 
 @pytest.fixture
@@ -47,7 +50,7 @@ async def server(tmp_path: Path, authority: Authority) -> AsyncIterator[MediaSer
         port_min=48_500,
         port_max=48_999,
         quarantine_ms=0,
-        keys=server_keys(authority),
+        keys=write_keys(authority, tmp_path),
         tokens={"node1": "first", "node2": "second"},
     )
     server = MediaServer(settings, tmp_path / "media")
@@ -56,10 +59,12 @@ async def server(tmp_path: Path, authority: Authority) -> AsyncIterator[MediaSer
     await server.stop()
 
 
-def engine_of(address: MediaAddress, directory: Path, events: Events) -> RemoteEngine:
+def engine_of(
+    address: MediaAddress, directory: Path, events: Events, *, node: str = "node1"
+) -> RemoteEngine:
     return RemoteEngine(
         address,
-        node="node1",
+        node=node,
         local_ips=["127.0.0.1"],
         recordings=directory,
         stock=4,
@@ -86,6 +91,35 @@ async def test_media_over_tls(
     assert (tmp_path / "kept.wav").stat().st_size == ended.size_bytes
     assert engine.status.reason == ""
     await engine.aclose()
+
+
+async def test_a_certificate_is_renewed_in_mid_call(
+    server: MediaServer, authority: Authority, tmp_path: Path, events: Events
+) -> None:
+    target = "127.0.0.1:{1}".format(*server.address)
+    former = engine_of(
+        MediaAddress(target, authority.ca_file.read_bytes(), "first"), tmp_path, events
+    )
+    assert await former.start(PATIENCE_S)
+    port, _ = former.open_port("127.0.0.1")
+    # Half of the renewal: the key is of another certificate, and the former pair is served.
+    keys = ServerKeys(tmp_path / "certificate.pem", tmp_path / "key.pem")
+    certificate = keys.certificate.read_bytes()
+    other = Authority(tmp_path)
+    write_keys(other, tmp_path)
+    renewed = keys.certificate.read_bytes()
+    keys.certificate.write_bytes(certificate)
+    for ca, is_whole in ((authority, False), (other, True)):
+        if is_whole:
+            keys.certificate.write_bytes(renewed)
+        address = MediaAddress(target, ca.ca_file.read_bytes(), "second")
+        engine = engine_of(address, tmp_path, Events(), node="node2")
+        assert await engine.start(PATIENCE_S)
+        await engine.aclose()
+    assert former.status.is_up
+    former.close_port(port)
+    await events.wait(PortClosed, port=port)
+    await former.aclose()
 
 
 @pytest.mark.parametrize("wrong", ["token", "another's token", "no token", "authority", "no TLS"])
@@ -126,6 +160,7 @@ async def test_a_node_that_is_not_let_in_knows_why(
         (["--listen", f"{ELSEWHERE}:50055", "--certificate", "CERT"], "belong together"),
         (["--listen", f"{ELSEWHERE}:50055", "--certificate", "CERT", "--key", "CERT"], "--allow"),
         (["--certificate", "nowhere.pem", "--key", "CERT"], "nowhere.pem: No such file"),
+        (["--certificate", "CERT", "--key", "CA"], "no PEM certificate and its key"),
         (["--listen", "127.0.0.1"], "write HOST:PORT"),
         (["--listen", "127.0.0.1:70000"], "write HOST:PORT"),
     ],
@@ -134,7 +169,8 @@ def test_a_media_process_beyond_loopback_is_secured_or_refused(
     authority: Authority, tmp_path: Path, arguments: list[str], words: str
 ) -> None:
     certificate = str(authority.issue("127.0.0.1"))
-    given = [certificate if each == "CERT" else each for each in arguments]
+    files = {"CERT": certificate, "CA": str(authority.ca_file)}
+    given = [files.get(each, each) for each in arguments]
     result = CliRunner().invoke(app, ["media", "--data", str(tmp_path / "media"), *given])
     assert result.exit_code == 1
     assert words in result.output
