@@ -159,7 +159,7 @@ class AgentDesk:
             phone = self._phone_of(live.tenant, AgentId(agent))
         user, pattern = (phone, _PHONE) if not number else (number, _NUMBER)
         if not pattern.fullmatch(user) or user == live.phone:
-            raise PlatformError(Code.EXPERT_UNKNOWN, f"{agent or user!r}")
+            raise PlatformError(Code.EXPERT_UNKNOWN, f"{(agent or user)[:64]!r}")
         target = DialTarget(
             user=user,
             caller_number=live.phone,

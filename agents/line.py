@@ -39,10 +39,12 @@ class AgentLine(Protocol):
 class Handling:
     """A caller in the hands of an agent, and then perhaps of a supervisor who intercepts."""
 
-    def __init__(self, line: AgentLine, call: CallSummary) -> None:
+    def __init__(self, line: AgentLine, agent: AgentId, call: CallSummary) -> None:
+        self.agent = agent
+        """Who had the caller last, of the agents."""
         self.call = call
         self._line: AgentLine | None = line
-        self._next: AgentLine | None = None
+        self._next: tuple[AgentLine, AgentId] | None = None
         self._talk: Talk | None = None
 
     @property
@@ -54,7 +56,7 @@ class Handling:
 
     def intercept(self, leg: Leg, *, by: AgentLine, agent: AgentId) -> None:
         """Let a supervisor who is in take the agent's place (拦截)."""
-        self._next = by
+        self._next = by, agent
         try:
             self.talk.intercept(leg, agent=agent)
         finally:
@@ -71,8 +73,8 @@ class Handling:
     def transferred(self, _leg: Leg) -> None:
         """The agent is done with the caller, who talks to somebody else."""
         self.over()
-        self._line = self._next
-        if self._line is not None:
+        if self._next is not None:
+            self._line, self.agent = self._next
             self._line.talking(self)
 
     def over(self) -> None:

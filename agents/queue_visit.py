@@ -272,7 +272,7 @@ class QueueVisit:
         waited_ms = self._waited_ms()
         self._publish_dequeued("agent", None, offer.agent, waited_ms)
         line.answered(leg)
-        handling = Handling(line, summary)
+        handling = Handling(line, offer.agent, summary)
         try:
             end = await self._call.bridge(
                 leg,
@@ -283,7 +283,7 @@ class QueueVisit:
         finally:
             leg.hang_up(Code.CALLER_HUNG_UP)
             handling.over()
-        return QueueResult(QueueOutcome.SERVED, offer.agent, end.talk_ms, waited_ms)
+        return QueueResult(QueueOutcome.SERVED, handling.agent, end.talk_ms, waited_ms)
 
     # What is told
 

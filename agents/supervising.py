@@ -58,7 +58,7 @@ class SupervisorDesk:
             raise PlatformError(Code.RIGHT_MISSING, "role: supervisor")
         watched = self._find(live.tenant, agent)
         if watched is None:
-            raise PlatformError(Code.NOT_SIGNED_IN, f"agent {agent} at this node")
+            raise PlatformError(Code.NOT_SIGNED_IN, f"agent {agent[:64]} at this node")
         handling = watched.handling
         if live.state is not AgentState.NOT_READY:
             raise PlatformError(Code.NOT_READY_FIRST)

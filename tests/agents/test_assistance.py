@@ -222,6 +222,7 @@ async def test_an_intercepting_supervisor_becomes_the_agent(centre: Centre, is_i
     supervisor.hang_up()
     await centre.finish()
     assert supervisor.state is AgentState.AFTER_CALL_WORK
+    assert centre.results[0].agent == "1009"
     first = "whisper" if is_in else "listen"
     assert supervisions(centre) == [
         (step, mode) for mode in (first, "intercept") for step in ("started", "ended")
