@@ -23,6 +23,16 @@ const MIN_TONE_MS: u32 = 2 * FRAME_MS;
 /// Longest press that is sent at once.
 const MAX_TONE_MS: u32 = 60_000;
 
+/// No finger and no dialler presses faster for long: each press is an event for the application.
+const PRESS_SPACING: Duration = Duration::from_millis(25);
+
+/// How far presses may run ahead of that spacing: 16 that the network has held up and lets go.
+const PRESS_BURST: Duration = Duration::from_millis(400);
+
+/// Keys of others that may wait to be sent on. They come faster than they can be sent only from
+/// a far end that means harm.
+const MAX_WAITING_PRESSES: usize = 32;
+
 /// Presses remembered for those who pass them on: more than can end within 20 ms.
 const LOG_LEN: usize = 4;
 
@@ -97,11 +107,18 @@ pub struct Receiver {
     clock_rate_hz: u32,
     current: Option<Event>,
     log: PressLog,
+    /// Until when the presses so far would last at their closest spacing.
+    paced_until: Now,
 }
 
 impl Default for Receiver {
     fn default() -> Self {
-        Self { clock_rate_hz: 8000, current: None, log: PressLog::default() }
+        Self {
+            clock_rate_hz: 8000,
+            current: None,
+            log: PressLog::default(),
+            paced_until: Now::ZERO,
+        }
     }
 }
 
@@ -170,6 +187,9 @@ impl Receiver {
                 let before_ticks = former.and_then(|former| former.segments_before(packet, code));
                 if before_ticks.is_none() {
                     ended_by_next = self.close(former).or(ended_by_next);
+                    if !self.admits(now) {
+                        return Some([ended_by_next, None]);
+                    }
                     self.log.begin(KEYS[usize::from(code)].into());
                 }
                 self.current = Some(Event {
@@ -188,6 +208,15 @@ impl Receiver {
             self.log.update(event.duration_ms(self.clock_rate_hz), false);
         }
         Some([ended_by_next, ended])
+    }
+
+    /// Whether a press may begin now.
+    fn admits(&mut self, now: Now) -> bool {
+        let admits = self.paced_until <= now + PRESS_BURST;
+        if admits {
+            self.paced_until = self.paced_until.max(now) + PRESS_SPACING;
+        }
+        admits
     }
 
     /// Ends a press whose end was lost.
@@ -306,7 +335,7 @@ impl Sender {
     /// Appends a press of a key that is being held; `release` ends it.
     pub fn press(&mut self, key: char) {
         self.release(0);
-        if let Some(code) = code_of(key) {
+        if let Some(code) = code_of(key).filter(|_| self.waiting.len() < MAX_WAITING_PRESSES) {
             let gap_frames = u32::from(END_PACKETS);
             self.waiting.push_back(Key { code, tone_ms: None, gap_frames });
         }

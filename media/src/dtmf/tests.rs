@@ -245,3 +245,39 @@ proptest! {
         receiver.reset();
     }
 }
+
+#[test]
+fn a_flood_of_events_begins_few_presses_and_a_press_after_it_is_heard() {
+    let mut receiver = Receiver::default();
+    let mut presses = 0;
+    let event = |timestamp: u32, payload: &[u8; PAYLOAD_LEN], receiver: &mut Receiver, now| {
+        let packet = Packet {
+            marker: true,
+            pt: Pt(101),
+            sequence: SequenceNumber(timestamp as u16),
+            timestamp: RtpTimestamp(timestamp),
+            ssrc: Ssrc(7),
+            payload,
+        };
+        receiver.receive(&packet, now).into_iter().flatten().flatten().count()
+    };
+    // Two thousand a second, each a press of its own.
+    for number in 0..20_000 {
+        let now = Duration::from_micros(500) * number;
+        presses += event(number * 160, &[5, 0x8a, 3, 0x20], &mut receiver, now);
+    }
+    assert!((100..=420).contains(&presses), "{presses} in 10 s");
+    assert!(receiver.log().begun() <= 420);
+    let later = Duration::from_secs(11);
+    assert_eq!(event(4_000_000, &[5, 0x8a, 3, 0x20], &mut receiver, later), 1);
+}
+
+#[test]
+fn keys_that_come_faster_than_they_can_be_passed_on_do_not_pile_up() {
+    let mut sender = Sender::default();
+    for _ in 0..10_000 {
+        sender.press('5');
+        sender.release(40);
+    }
+    assert!(sender.waiting.len() <= 64, "{} wait", sender.waiting.len());
+}
