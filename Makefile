@@ -89,7 +89,7 @@ soak: setup-tests ## What takes minutes or half an hour: broken messages, calls 
 	$(RUN)/python -m loadtest media_soak --calls 1000 --minutes 30
 	$(RUN)/python -m loadtest.fuzz_sdp --descriptions 300000 --seed 1
 	$(RUST_PATH) cargo run --locked --release --quiet --no-default-features \
-		--manifest-path media/Cargo.toml --example fuzz_wire -- 20000000 1
+		--manifest-path media/Cargo.toml --example fuzz_wire -- 5000000 1
 
 clean: ## Remove what set-up and runs have made, but not recordings and records in .data
 	rm -rf $(VENV) cti95598 media/target cti/_media*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis
