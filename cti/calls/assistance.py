@@ -59,7 +59,7 @@ class Assistance:
     @property
     def state(self) -> TalkState:
         """What the agent does now."""
-        if self._is_consulting:
+        if self.is_consulting:
             return TalkState.CONSULTING if self._caller_waits else TalkState.CONFERENCE
         return TalkState.HELD if self._caller_waits else TalkState.TALKING
 
@@ -81,7 +81,7 @@ class Assistance:
 
     async def consult(self, target: DialTarget, *, timeout_ms: int) -> None:
         """Let the caller wait and ring an expert for the agent."""
-        self._check(not self._is_consulting, "an expert is asked already")
+        self._check(not self.is_consulting, "an expert is asked already")
         asked = self._asked = self._ring(target, timeout_ms)
         self._let_caller_wait(True)
         self._engine.play_tone(self._agent_port.port_id, Tone.RINGBACK)
@@ -103,7 +103,7 @@ class Assistance:
 
     def cancel_consult(self) -> None:
         """Let the expert go, and talk to the caller again."""
-        self._check(self._is_consulting, "no expert is asked")
+        self._check(self.is_consulting, "no expert is asked")
         self._let_consultant_go()
         self._let_caller_wait(False)
 
@@ -146,8 +146,6 @@ class Assistance:
         """Let a supervisor take the agent's place."""
         supervisor, former = self._supervisor(leg), self._conversation.leg
         on_ended = self._supervisors.pop(supervisor)
-        self._let_consultant_go()
-        self._change_hands()
         self._call.take_far_end(supervisor, agent=agent)
         former.hang_up(Code.CALL_TRANSFERRED)
         on_ended()
@@ -158,12 +156,26 @@ class Assistance:
         """Whether a leg is that of an expert or a supervisor."""
         return leg is self._consultant or leg in self._supervisors
 
+    @property
+    def is_consulting(self) -> bool:
+        """Whether an expert is rung or there."""
+        return self._asked is not None or self._consultant is not None
+
+    def agent_changes(self) -> None:
+        """The agent goes and somebody else comes, who may watch from now on."""
+        self._let_consultant_go()
+        self._on_changed = _nobody_watches
+        self._told = TalkState.TALKING
+
+    def transfer_ended(self) -> None:
+        """Who waited for it may talk again."""
+        self._tell()
+
     def goes_on_without_agent(self) -> bool:
         """Give the caller to the expert, if one is there: the agent leaves."""
         consultant, self._consultant = self._consultant, None
         if consultant is None:
             return False
-        self._change_hands()
         self._call.take_far_end(consultant)
         return True
 
@@ -204,10 +216,6 @@ class Assistance:
     def _is_ringing(self) -> bool:
         return self._asked is not None
 
-    @property
-    def _is_consulting(self) -> bool:
-        return self._asked is not None or self._consultant is not None
-
     def _ring(self, target: DialTarget, timeout_ms: int) -> _Ringing:
         dial = self._call.dial(target, timeout_ms=timeout_ms, towards=self._agent_port)
         ringing = asyncio.ensure_future(dial)
@@ -240,11 +248,6 @@ class Assistance:
             self._engine.stop_play(self._agent_port.port_id)
             if asked in self._ringing:
                 self._give_up(asked)
-
-    def _change_hands(self) -> None:
-        """The agent goes: who comes is told what happens to the caller from now on."""
-        self._on_changed = _nobody_watches
-        self._told = TalkState.TALKING
 
     def _let_caller_wait(self, waits: bool) -> None:
         self._conversation.hold(self._call.caller_port, waits=waits)

@@ -136,8 +136,10 @@ class Conversation:
         agent: str = "",
     ) -> None:
         """Go on with somebody else in a main party's place; the recording goes on."""
-        parties = self._parties
+        parties, waits = self._parties, False
         if caller is not None:
+            former = parties.party(self._caller.port_id)
+            waits = former is not None and former.waits and leg is None
             parties = self._leave(parties, self._caller)
             self._caller = caller
         if leg is not None:
@@ -148,7 +150,7 @@ class Conversation:
             self._agent = agent  # not the one that the handler asked for
         parties = self._put(parties, self._caller, Part.CUSTOMER)
         parties = self._put(parties, self.leg.port, Part.AGENT)
-        self._become(parties)
+        self._become(parties.hold(self._caller.port_id, waits=waits))
         if leg is not None:
             self._tell_bridged()
 

@@ -319,7 +319,7 @@ class InboundCall:
 
     def caller_referred(self, referral: Referral) -> None:
         """See CallerOwner."""
-        transfer(self, referral, None)
+        self._refer(referral, None)
 
     def caller_left(self, code: Code, sip_status: int, *, by_caller: bool) -> None:
         """See CallerOwner; a caller who has sent the far end elsewhere may leave before that."""
@@ -370,7 +370,13 @@ class InboundCall:
         if self._assistance is not None and self._assistance.helps(leg):
             referral.refuse(Code.STATE_FORBIDS)
         else:
-            transfer(self, referral, None if leg is self._stand_in else leg)
+            self._refer(referral, None if leg is self._stand_in else leg)
+
+    def _refer(self, referral: Referral, by: OutgoingLeg | None) -> None:
+        if self._assistance is not None and self._assistance.is_consulting:
+            referral.refuse(Code.STATE_FORBIDS)  # the agent completes or cancels that first
+        else:
+            transfer(self, referral, by)
 
     def leg_ended(self, leg: OutgoingLeg, by: HangUpParty) -> None:
         """See LegOwner."""
@@ -426,11 +432,15 @@ class InboundCall:
     def end_transfer(self) -> None:
         """The place is filled, or is not going to be."""
         self._parts.close()
+        if self._assistance is not None:
+            self._assistance.transfer_ended()
 
     def take_far_end(self, party: FarParty, *, agent: str = "") -> None:
         """Talk to somebody else from now on."""
         self._passage.end()
         if self.conversation is not None:
+            if self._assistance is not None:
+                self._assistance.agent_changes()
             self.conversation.go_on(leg=party, agent=agent)
             self.far_end_changed(party)
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from cti.call import Call, DialTarget, Supervision, Talk, TalkState
+from cti.calls.inbound_call import InboundCall
 from domain.failures import Code, PlatformError
 from tests.call_control.conftest import answered
-from tests.call_control.exchange import Exchange, exchange_on
+from tests.call_control.exchange import Exchange, Transferor, exchange_on
 from tests.call_control.party import PartyCall
 from tests.call_control.platform import until
 from tests.fakes.media import FakeMedia
@@ -36,6 +37,8 @@ class Assisted:
 
     async def begin(self) -> Talk:
         async def serve(call: Call) -> None:
+            assert isinstance(call, InboundCall)
+            call._may_caller_transfer = True
             leg = await call.dial(DialTarget("1001", call.info.caller), timeout_ms=5000)
             await call.bridge(leg, record_party="1001", on_begun=self._begun)
 
@@ -191,3 +194,49 @@ async def test_whoever_hangs_up_in_whatever_state_nothing_is_left(
     for result in await asyncio.gather(*ringing, return_exceptions=True):
         assert isinstance(result, PlatformError)
     assert scene.over == (["supervisor"] if state == "supervised" else [])
+
+
+async def test_a_phone_transfers_nobody_while_its_agent_consults(
+    assisted: tuple[Assisted, Talk],
+) -> None:
+    scene, talk = assisted
+    expert = await scene.consulted()
+    asks = Transferor(scene.exchange.phones["1001"], scene.agent)
+    asks.refer("sip:1009@cti95598")
+    await until(lambda: asks.status)
+    assert asks.status >= 400
+    assert scene.exchange.are_talking(scene.agent, expert)
+    assert talk.state is TalkState.CONSULTING
+    scene.caller.hang_up()
+    await expert.until_ended()
+
+
+async def test_a_transfer_that_fails_ends_the_hold(assisted: tuple[Assisted, Talk]) -> None:
+    scene, talk = assisted
+    told: list[TalkState] = []
+    talk.watch(told.append)
+    talk.hold()
+    scene.expert.refuses_with = 486
+    asks = Transferor(scene.exchange.phones["1001"], scene.agent)
+    asks.refer("sip:1002@cti95598")
+    await asks.told(486)
+    await until(lambda: told == ["held", "talking"])
+    assert scene.exchange.are_talking(scene.caller, scene.agent)
+    scene.caller.hang_up()
+
+
+async def test_who_takes_the_callers_place_waits_in_its_stead(
+    assisted: tuple[Assisted, Talk],
+) -> None:
+    scene, talk = assisted
+    talk.hold()
+    asks = Transferor(scene.carrier, scene.caller)
+    asks.refer("sip:1002@cti95598")
+    instead = await scene.expert.next_call()
+    instead.answer()
+    await scene.caller.until_ended()
+    assert talk.state is TalkState.HELD
+    assert scene.exchange.hears(instead) == ["hold.wav"]
+    talk.retrieve()
+    assert scene.exchange.are_talking(instead, scene.agent)
+    instead.hang_up()
