@@ -64,7 +64,7 @@ class MediaServerSettings:
     prompts_limit_bytes: int = 1 << 30
     orphans: OrphanLimits = field(default_factory=OrphanLimits)
     look_every_s: float = 5.0
-    """How often ports without a node are looked at."""
+    """How often ports without a node are looked at, or oftener where the limits ask for it."""
     keys: ServerKeys | None = None
     """None: no TLS."""
     tokens: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -122,8 +122,10 @@ class MediaServer:
             raise PlatformError(Code.CONFIG_INVALID, f"cannot listen at {where}") from error
 
     async def _look_after_orphans(self) -> None:
+        settings = self._settings
+        every_s = min(settings.look_every_s, settings.orphans.silent_s / 2)
         while True:
-            await asyncio.sleep(self._settings.look_every_s)
+            await asyncio.sleep(every_s)
             if self.host.has_orphans:
                 self.host.watch(await self._engine.survey())
 

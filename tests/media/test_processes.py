@@ -60,7 +60,7 @@ class MediaProcess:
         first, last = map(str, self._rtp_ports)
         command = ["-m", "node.cli", "media", "--listen", self.target]
         command += ["--data", str(self._directory), "--port-min", first, "--port-max", last]
-        await self._child.start([*command, "--orphans-silent-s", "1"], {})
+        await self._child.start([*command, "--orphans-silent-s", "3"], {})
 
     async def kill(self) -> None:
         assert self._child is not None
