@@ -117,6 +117,26 @@ class AgentService(AgentServiceServicer):
         live = await self._live(context)
         return pb.RetrieveResponse(result=_talk_result(live, lambda talk: talk.retrieve()))
 
+    async def PauseRecording(  # noqa: N802
+        self,
+        request: pb.PauseRecordingRequest,  # noqa: ARG002
+        context: Context,
+    ) -> pb.PauseRecordingResponse:
+        """Record silence."""
+        live = await self._live(context)
+        result = _talk_result(live, lambda talk: talk.pause_recording())
+        return pb.PauseRecordingResponse(result=result)
+
+    async def ResumeRecording(  # noqa: N802
+        self,
+        request: pb.ResumeRecordingRequest,  # noqa: ARG002
+        context: Context,
+    ) -> pb.ResumeRecordingResponse:
+        """Record again what is said."""
+        live = await self._live(context)
+        result = _talk_result(live, lambda talk: talk.resume_recording())
+        return pb.ResumeRecordingResponse(result=result)
+
     async def Consult(self, request: pb.ConsultRequest, context: Context) -> pb.ConsultResponse:  # noqa: N802
         """Ring an expert while the caller waits."""
         live = await self._live(context)

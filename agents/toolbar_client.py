@@ -86,6 +86,20 @@ class ToolbarClient:
         )
         return response.result
 
+    async def pause_recording(self) -> pb.Result:
+        """Record silence (暂停录音)."""
+        response = await self._stub.PauseRecording(
+            pb.PauseRecordingRequest(), metadata=self._metadata, timeout=_COMMAND_TIMEOUT_S
+        )
+        return response.result
+
+    async def resume_recording(self) -> pb.Result:
+        """Record again what is said (恢复录音)."""
+        response = await self._stub.ResumeRecording(
+            pb.ResumeRecordingRequest(), metadata=self._metadata, timeout=_COMMAND_TIMEOUT_S
+        )
+        return response.result
+
     async def consult(self, *, agent: str = "", phone: str = "", number: str = "") -> pb.Result:
         """Ring an expert (求助): an agent's number, a phone or an outside number."""
         request = pb.ConsultRequest(agent=agent)

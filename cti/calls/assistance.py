@@ -115,10 +115,12 @@ class Assistance:
 
     def pause_recording(self) -> None:
         """Record silence for a while."""
+        self._check(not self._conversation.is_private, "the recording is paused")
         self._conversation.pause_recording()
 
     def resume_recording(self) -> None:
         """Record again what is said."""
+        self._check(self._conversation.is_private, "the recording is not paused")
         self._conversation.resume_recording()
 
     # cti.call.Talk: a supervisor's commands

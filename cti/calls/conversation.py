@@ -87,7 +87,8 @@ class Conversation:
         self._is_recorded = agent is not None
         self._agent = agent or ""
         self._on_sides = on_sides
-        self._is_private = False
+        self.is_private = False
+        """Whether neither the recording nor who listens from outside gets anything now."""
         self._recording: RecordingId | None = None
         self._parties = Parties()
         self._ports: dict[PortId, RtpPort] = {}
@@ -221,7 +222,7 @@ class Conversation:
         if changes.sides is not None:
             if self._recording is not None:
                 engine.set_recording_sides(self._recording, *changes.sides)
-            if not self._is_private:
+            if not self.is_private:
                 self._on_sides(changes.sides)
         music = [str(clip) for clip in self._context.hold_music()]
         for port in changes.music_starts:
@@ -260,14 +261,15 @@ class Conversation:
 
         Who listens from outside hears nothing meanwhile either.
         """
-        self._is_private = True
+        self.is_private = True
         self._on_sides(NOBODY)
         if self._recording is not None:
             self._context.router.engine.pause_recording(self._recording)
 
     def resume_recording(self) -> None:
         """Record again what is said."""
-        self._is_private = False
+        self.is_private = False
+        """Whether neither the recording nor who listens from outside gets anything now."""
         self._on_sides(self._parties.sides())
         if self._recording is not None:
             self._context.router.engine.resume_recording(self._recording)

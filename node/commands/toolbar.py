@@ -41,6 +41,8 @@ _NAMES = {
     "挂断": "hangup",
     "保持": "hold",
     "取回": "retrieve",
+    "暂停录音": "pause",
+    "恢复录音": "resume",
     "求助": "consult",
     "取消求助": "cancel",
     "三方": "conference",
@@ -65,6 +67,8 @@ _HELP = """命令 commands:
   挂断 hangup           挂断通话 hang up the call
   保持 hold             客户等待并听音乐 let the caller wait with music
   取回 retrieve         继续与客户通话 talk to the caller again
+  暂停录音 pause         客户报卡号等时不录音 record silence
+  恢复录音 resume        继续录音 record again
   求助 consult 工号      咨询专家,客户等待 ask an expert: an agent's number,
                         话机 phone NAME, or 外线 outside NUMBER
   取消求助 cancel        专家离开,继续与客户通话 let the expert go
@@ -112,6 +116,8 @@ class Toolbar:
             "hangup": lambda _: client.hang_up(),
             "hold": lambda _: client.hold(),
             "retrieve": lambda _: client.retrieve(),
+            "pause": lambda _: client.pause_recording(),
+            "resume": lambda _: client.resume_recording(),
             "consult": lambda whom: client.consult(**expert_of(whom)),
             "cancel": lambda _: client.cancel_consult(),
             "conference": lambda _: client.three_party(),

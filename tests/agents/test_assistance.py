@@ -262,6 +262,8 @@ async def test_the_toolbars_commands(centre: Centre) -> None:
         await done(agent, "Hold", pb.AGENT_STATE_HELD)
         assert (await agent.do("Hold")).code == Code.STATE_FORBIDS
         await done(agent, "Retrieve", pb.AGENT_STATE_TALKING)
+        for command in ("PauseRecording", "ResumeRecording"):
+            await done(agent, command, pb.AGENT_STATE_TALKING)
         await done(agent, "Consult", pb.AGENT_STATE_CONSULTING, agent="1002")
         await done(agent, "CancelConsult", pb.AGENT_STATE_TALKING)
         await done(agent, "Consult", pb.AGENT_STATE_CONSULTING, phone="1002")

@@ -107,6 +107,18 @@ async def test_an_expert_who_refuses_leaves_the_caller_on_hold(
     scene.caller.hang_up()
 
 
+async def test_a_recording_is_paused_and_resumed_once_each(
+    assisted: tuple[Assisted, Talk],
+) -> None:
+    scene, talk = assisted
+    for pause in (talk.pause_recording, talk.resume_recording):
+        pause()
+        with pytest.raises(PlatformError) as refused:
+            pause()
+        assert refused.value.code is Code.STATE_FORBIDS
+    scene.caller.hang_up()
+
+
 async def test_a_consultation_that_is_given_up_rings_no_more(
     assisted: tuple[Assisted, Talk],
 ) -> None:
