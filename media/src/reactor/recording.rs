@@ -82,6 +82,11 @@ impl Reactor {
     pub(super) fn stop_recording(&mut self, id: RecordingId) {
         let Some(key) = self.recording_keys.remove(&id) else { return };
         let mut recorder = self.remove_recorder(key);
+        // What was dropped last is owed as well: the file keeps the clock's time to its end.
+        let (rest, owed_frames) = recorder.take(Vec::new());
+        if owed_frames > 0 {
+            self.disk.write(id, owed_frames, rest);
+        }
         self.disk.close(id, recorder.dropped_frames, recorder.take_pauses_ms());
     }
 
