@@ -205,8 +205,13 @@ class _Soak:
         heapq.heappush(self._due, (self._clock() + delay_s, next(self._numbers), act))
 
     async def _end_all(self) -> None:
-        # What is still to happen to a call happens now, in order; its end is the last of it.
         self._ending = True
+        # Nobody presses a key any more, but keys that are held now are to be heard.
+        held_until = self._clock() + _SETTLE_S
+        while (now := self._clock()) < held_until:
+            self._act(now)
+            await asyncio.sleep(_STEP_S)
+        # What is still to happen to a call happens now, in order; its end is the last of it.
         while self._due:
             heapq.heappop(self._due)[2]()
             await asyncio.sleep(0)
