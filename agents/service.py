@@ -109,13 +109,13 @@ class AgentService(AgentServiceServicer):
 
     async def Hold(self, request: pb.HoldRequest, context: Context) -> pb.HoldResponse:  # noqa: ARG002, N802
         """Let the caller wait with music."""
-        live = await self._live(context)
-        return pb.HoldResponse(result=_talk_result(live, lambda talk: talk.hold()))
+        result = await self._on_talk(context, lambda talk: talk.hold())
+        return pb.HoldResponse(result=result)
 
     async def Retrieve(self, request: pb.RetrieveRequest, context: Context) -> pb.RetrieveResponse:  # noqa: ARG002, N802
         """Talk to the caller again."""
-        live = await self._live(context)
-        return pb.RetrieveResponse(result=_talk_result(live, lambda talk: talk.retrieve()))
+        result = await self._on_talk(context, lambda talk: talk.retrieve())
+        return pb.RetrieveResponse(result=result)
 
     async def PauseRecording(  # noqa: N802
         self,
@@ -123,8 +123,7 @@ class AgentService(AgentServiceServicer):
         context: Context,
     ) -> pb.PauseRecordingResponse:
         """Record silence."""
-        live = await self._live(context)
-        result = _talk_result(live, lambda talk: talk.pause_recording())
+        result = await self._on_talk(context, lambda talk: talk.pause_recording())
         return pb.PauseRecordingResponse(result=result)
 
     async def ResumeRecording(  # noqa: N802
@@ -133,8 +132,7 @@ class AgentService(AgentServiceServicer):
         context: Context,
     ) -> pb.ResumeRecordingResponse:
         """Record again what is said."""
-        live = await self._live(context)
-        result = _talk_result(live, lambda talk: talk.resume_recording())
+        result = await self._on_talk(context, lambda talk: talk.resume_recording())
         return pb.ResumeRecordingResponse(result=result)
 
     async def Consult(self, request: pb.ConsultRequest, context: Context) -> pb.ConsultResponse:  # noqa: N802
@@ -151,8 +149,7 @@ class AgentService(AgentServiceServicer):
         context: Context,
     ) -> pb.CancelConsultResponse:
         """Let the expert go, and talk to the caller again."""
-        live = await self._live(context)
-        result = _talk_result(live, lambda talk: talk.cancel_consult())
+        result = await self._on_talk(context, lambda talk: talk.cancel_consult())
         return pb.CancelConsultResponse(result=result)
 
     async def ThreeParty(  # noqa: N802
@@ -161,8 +158,7 @@ class AgentService(AgentServiceServicer):
         context: Context,
     ) -> pb.ThreePartyResponse:
         """Let caller, agent and expert talk to each other."""
-        live = await self._live(context)
-        result = _talk_result(live, lambda talk: talk.three_party())
+        result = await self._on_talk(context, lambda talk: talk.three_party())
         return pb.ThreePartyResponse(result=result)
 
     async def CompleteTransfer(  # noqa: N802
@@ -171,9 +167,12 @@ class AgentService(AgentServiceServicer):
         context: Context,
     ) -> pb.CompleteTransferResponse:
         """Leave the caller to the expert."""
-        live = await self._live(context)
-        result = _talk_result(live, lambda talk: talk.complete())
+        result = await self._on_talk(context, lambda talk: talk.complete())
         return pb.CompleteTransferResponse(result=result)
+
+    async def _on_talk(self, context: Context, command: Callable[[Talk], None]) -> pb.Result:
+        live = await self._live(context)
+        return _result_of(live, lambda: command(live.handling.talk))
 
     # Supervisors
 
@@ -268,10 +267,6 @@ def _result_of(live: LiveAgent, command: Callable[[], None]) -> pb.Result:
     except PlatformError as error:
         return _refused(error, live.state)
     return _accepted(live)
-
-
-def _talk_result(live: LiveAgent, command: Callable[[Talk], None]) -> pb.Result:
-    return _result_of(live, lambda: command(live.handling.talk))
 
 
 async def _result_after(live: LiveAgent, command: Awaitable[None]) -> pb.Result:

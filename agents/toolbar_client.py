@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
+from typing import Protocol, TypeVar
 
 import grpc
 import grpc.aio
@@ -12,6 +13,19 @@ from cti95598.agents.v1.agents_pb2_grpc import AgentServiceStub
 
 _COMMAND_TIMEOUT_S = 10.0
 _RING_TIMEOUT_S = 40.0  # of commands that ring somebody for up to 30 s
+
+_RequestT_contra = TypeVar("_RequestT_contra", contravariant=True)
+
+
+class _Response(Protocol):
+    @property
+    def result(self) -> pb.Result: ...
+
+
+class _Method(Protocol[_RequestT_contra]):
+    def __call__(
+        self, request: _RequestT_contra, /, *, timeout: float, metadata: tuple[tuple[str, str], ...]
+    ) -> Awaitable[_Response]: ...
 
 
 class ToolbarClient:
@@ -39,66 +53,39 @@ class ToolbarClient:
 
     async def sign_out(self) -> pb.Result:
         """Sign out; the event stream ends."""
-        response = await self._stub.SignOut(
-            pb.SignOutRequest(), metadata=self._metadata, timeout=_COMMAND_TIMEOUT_S
-        )
-        return response.result
+        return await self._command(self._stub.SignOut, pb.SignOutRequest())
 
     async def ready(self) -> pb.Result:
         """Take calls (示闲)."""
-        response = await self._stub.Ready(
-            pb.ReadyRequest(), metadata=self._metadata, timeout=_COMMAND_TIMEOUT_S
-        )
-        return response.result
+        return await self._command(self._stub.Ready, pb.ReadyRequest())
 
     async def not_ready(self, reason: str = "") -> pb.Result:
         """Take no calls (示忙)."""
-        response = await self._stub.NotReady(
-            pb.NotReadyRequest(reason=reason), metadata=self._metadata, timeout=_COMMAND_TIMEOUT_S
-        )
-        return response.result
+        return await self._command(self._stub.NotReady, pb.NotReadyRequest(reason=reason))
 
     async def answer(self) -> pb.Result:
         """Let the phone pick up (接听)."""
-        response = await self._stub.Answer(
-            pb.AnswerRequest(), metadata=self._metadata, timeout=_COMMAND_TIMEOUT_S
-        )
-        return response.result
+        return await self._command(self._stub.Answer, pb.AnswerRequest())
 
     async def hang_up(self) -> pb.Result:
         """Hang up the phone (挂断)."""
-        response = await self._stub.HangUp(
-            pb.HangUpRequest(), metadata=self._metadata, timeout=_COMMAND_TIMEOUT_S
-        )
-        return response.result
+        return await self._command(self._stub.HangUp, pb.HangUpRequest())
 
     async def hold(self) -> pb.Result:
         """Let the caller wait with music (保持)."""
-        response = await self._stub.Hold(
-            pb.HoldRequest(), metadata=self._metadata, timeout=_COMMAND_TIMEOUT_S
-        )
-        return response.result
+        return await self._command(self._stub.Hold, pb.HoldRequest())
 
     async def retrieve(self) -> pb.Result:
         """Talk to the caller again (取保持)."""
-        response = await self._stub.Retrieve(
-            pb.RetrieveRequest(), metadata=self._metadata, timeout=_COMMAND_TIMEOUT_S
-        )
-        return response.result
+        return await self._command(self._stub.Retrieve, pb.RetrieveRequest())
 
     async def pause_recording(self) -> pb.Result:
         """Record silence (暂停录音)."""
-        response = await self._stub.PauseRecording(
-            pb.PauseRecordingRequest(), metadata=self._metadata, timeout=_COMMAND_TIMEOUT_S
-        )
-        return response.result
+        return await self._command(self._stub.PauseRecording, pb.PauseRecordingRequest())
 
     async def resume_recording(self) -> pb.Result:
         """Record again what is said (恢复录音)."""
-        response = await self._stub.ResumeRecording(
-            pb.ResumeRecordingRequest(), metadata=self._metadata, timeout=_COMMAND_TIMEOUT_S
-        )
-        return response.result
+        return await self._command(self._stub.ResumeRecording, pb.ResumeRecordingRequest())
 
     async def consult(self, *, agent: str = "", phone: str = "", number: str = "") -> pb.Result:
         """Ring an expert (求助): an agent's number, a phone or an outside number."""
@@ -107,66 +94,45 @@ class ToolbarClient:
             request = pb.ConsultRequest(phone=phone)
         elif number:
             request = pb.ConsultRequest(number=number)
-        response = await self._stub.Consult(
-            request, metadata=self._metadata, timeout=_RING_TIMEOUT_S
-        )
-        return response.result
+        return await self._command(self._stub.Consult, request, _RING_TIMEOUT_S)
 
     async def cancel_consult(self) -> pb.Result:
         """Let the expert go (取消求助)."""
-        response = await self._stub.CancelConsult(
-            pb.CancelConsultRequest(), metadata=self._metadata, timeout=_COMMAND_TIMEOUT_S
-        )
-        return response.result
+        return await self._command(self._stub.CancelConsult, pb.CancelConsultRequest())
 
     async def three_party(self) -> pb.Result:
         """Let caller, agent and expert talk to each other (三方)."""
-        response = await self._stub.ThreeParty(
-            pb.ThreePartyRequest(), metadata=self._metadata, timeout=_COMMAND_TIMEOUT_S
-        )
-        return response.result
+        return await self._command(self._stub.ThreeParty, pb.ThreePartyRequest())
 
     async def complete_transfer(self) -> pb.Result:
         """Leave the caller to the expert (转移)."""
-        response = await self._stub.CompleteTransfer(
-            pb.CompleteTransferRequest(), metadata=self._metadata, timeout=_COMMAND_TIMEOUT_S
-        )
-        return response.result
+        return await self._command(self._stub.CompleteTransfer, pb.CompleteTransferRequest())
 
     async def listen(self, agent: str) -> pb.Result:
         """Hear an agent's conversation (监听)."""
-        response = await self._stub.Listen(
-            pb.ListenRequest(agent=agent), metadata=self._metadata, timeout=_RING_TIMEOUT_S
+        return await self._command(
+            self._stub.Listen, pb.ListenRequest(agent=agent), _RING_TIMEOUT_S
         )
-        return response.result
 
     async def whisper(self, agent: str) -> pb.Result:
         """Be heard by the agent only (耳语)."""
-        response = await self._stub.Whisper(
-            pb.WhisperRequest(agent=agent), metadata=self._metadata, timeout=_RING_TIMEOUT_S
+        return await self._command(
+            self._stub.Whisper, pb.WhisperRequest(agent=agent), _RING_TIMEOUT_S
         )
-        return response.result
 
     async def barge(self, agent: str) -> pb.Result:
         """Be heard by both (插入)."""
-        response = await self._stub.Barge(
-            pb.BargeRequest(agent=agent), metadata=self._metadata, timeout=_RING_TIMEOUT_S
-        )
-        return response.result
+        return await self._command(self._stub.Barge, pb.BargeRequest(agent=agent), _RING_TIMEOUT_S)
 
     async def intercept(self, agent: str) -> pb.Result:
         """Take the agent's place (拦截)."""
-        response = await self._stub.Intercept(
-            pb.InterceptRequest(agent=agent), metadata=self._metadata, timeout=_RING_TIMEOUT_S
+        return await self._command(
+            self._stub.Intercept, pb.InterceptRequest(agent=agent), _RING_TIMEOUT_S
         )
-        return response.result
 
     async def stop_supervising(self) -> pb.Result:
         """Leave the agent's conversation (停止监控)."""
-        response = await self._stub.StopSupervising(
-            pb.StopSupervisingRequest(), metadata=self._metadata, timeout=_COMMAND_TIMEOUT_S
-        )
-        return response.result
+        return await self._command(self._stub.StopSupervising, pb.StopSupervisingRequest())
 
     async def summary(self) -> pb.SummaryResponse:
         """Return the agent's figures of today."""
@@ -178,6 +144,15 @@ class ToolbarClient:
         """Follow the agent's state, the present one first, until sign-out."""
         async for event in self._stub.Events(pb.EventsRequest(), metadata=self._metadata):
             yield event
+
+    async def _command(
+        self,
+        method: _Method[_RequestT_contra],
+        request: _RequestT_contra,
+        timeout_s: float = _COMMAND_TIMEOUT_S,
+    ) -> pb.Result:
+        response = await method(request, metadata=self._metadata, timeout=timeout_s)
+        return response.result
 
     async def aclose(self) -> None:
         """Close the connection."""
