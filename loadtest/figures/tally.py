@@ -1,0 +1,88 @@
+"""What the generator tells of each call while a run goes on.
+
+The generator calls these methods from its event loop and nothing else; each is cheap. `Series` and
+`Report` are made from what is kept here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from loadtest.figures.durations import Durations
+
+
+@dataclass(frozen=True, slots=True)
+class LegFigures:
+    """RTP of one leg of the generator, counted by its engine."""
+
+    sent: int
+    received: int
+    lost: int
+    jitter_ms: float
+    mos: float | None = None
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts and durations since the end of the warm-up; all times are of `clock_s`."""
+
+    clock_s: Callable[[], float]
+    offered: int = 0
+    """Calls begun."""
+    answered: int = 0
+    completed: int = 0
+    """Calls that went as their scenario says, to the end."""
+    failed: Counter[str] = field(default_factory=Counter)
+    """Calls that did not, by cause: `503`, `no_answer`, `prompt_missing`, ..."""
+    held_back: int = 0
+    """Calls that came late because `max_at_once` were up."""
+    late_starts: int = 0
+    """Calls begun more than 20 ms after their time: the generator could not keep up."""
+    retransmissions: int = 0
+    """SIP messages the generator sent again."""
+    retransmissions_received: int = 0
+    live: int = 0
+    peak: int = 0
+    setup_s: Durations = field(default_factory=Durations)
+    """INVITE to 200."""
+    post_dial_delay_s: Durations = field(default_factory=Durations)
+    """INVITE to the first 18x, or to the 200 without one."""
+    time_to_agent_s: Durations = field(default_factory=Durations)
+    """The caller's answer to the agent's voice, or to the agent's answer."""
+    refusal_s: Durations = field(default_factory=Durations)
+    """INVITE to a final status of 4xx to 6xx: a platform under overload must say no at once."""
+    prompts_expected: int = 0
+    prompts_recognised: int = 0
+    registered: int = 0
+    registrations_failed: Counter[str] = field(default_factory=Counter)
+    registration_s: Durations = field(default_factory=Durations)
+    signed_in: int = 0
+    sign_ins_failed: Counter[str] = field(default_factory=Counter)
+    sign_in_s: Durations = field(default_factory=Durations)
+    rtp_sent: int = 0
+    rtp_received: int = 0
+    rtp_lost: int = 0
+    worst_jitter_ms: float = 0.0
+
+    def begin_call(self) -> None:
+        """Count a call that is dialled now."""
+        self.offered += 1
+        self.live += 1
+        self.peak = max(self.peak, self.live)
+
+    def end_call(self, cause: str = "") -> None:
+        """Count the end of a call; a cause says why it did not go as its scenario says."""
+        self.live -= 1
+        if cause:
+            self.failed[cause] += 1
+        else:
+            self.completed += 1
+
+    def end_leg(self, leg: LegFigures) -> None:
+        """Add what was counted on one leg's RTP."""
+        self.rtp_sent += leg.sent
+        self.rtp_received += leg.received
+        self.rtp_lost += leg.lost
+        self.worst_jitter_ms = max(self.worst_jitter_ms, leg.jitter_ms)
