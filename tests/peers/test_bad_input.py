@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -15,11 +18,16 @@ from cti.sip.sessions.session import SessionEnd, SessionObserverBase
 from cti.sip.user_agent import UserAgent
 from cti95598.agents.v1 import agents_pb2 as pb
 from domain.failures import Code, PlatformError
+from tests.media.peer import FRAME, PCMA_SILENCE, Peer, rtp
 from tests.peers.bench import Bench
 from tests.peers.sipp import Sipp
 from tests.peers.waiting import wait_until
 
 pytestmark = [pytest.mark.peer, pytest.mark.asyncio(loop_scope="session")]
+
+# The last packet of a key of 100 ms (RFC 4733 2.3).
+KEY_ONE = bytes([1, 0x8A, 3, 0x20])
+KEY_TWO = bytes([2, 0x8A, 3, 0x20])
 
 
 class Datagrams(asyncio.DatagramProtocol):
@@ -64,13 +72,50 @@ async def test_malformed_sip_is_answered_or_dropped_and_counted(bench: Bench) ->
 
 
 class Caller(SessionObserverBase):
-    """A caller who sends a description of the test's own, and waits for the end."""
+    """A caller who sends a description of the test's own, and media of the test's own."""
 
     def __init__(self) -> None:
-        self.ended: asyncio.Future[SessionEnd] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self.answered: asyncio.Future[bytes] = loop.create_future()
+        self.ended: asyncio.Future[SessionEnd] = loop.create_future()
+
+    def on_answered(self, sdp: bytes) -> None:
+        self.answered.set_result(sdp)
 
     def on_ended(self, end: SessionEnd) -> None:
         self.ended.set_result(end)
+
+
+@asynccontextmanager
+async def calling(bench: Bench, number: str, access_code: str, sdp: bytes) -> AsyncIterator[Caller]:
+    endpoint = SipEndpoint(user_agent="test")
+    user_agent = UserAgent(endpoint, on_invite=lambda session: session.reject(status=486))
+    await endpoint.listen("udp", "127.0.0.1", 0)
+    caller = Caller()
+    try:
+        user_agent.invite(
+            bench.platform.access_url(access_code),
+            from_=f"sip:{number}@127.0.0.1",
+            hop=bench.platform.sip,
+            sdp=sdp,
+            observer=caller,
+        )
+        yield caller
+    finally:
+        await endpoint.aclose()
+
+
+def alaw_offer(port: int) -> bytes:
+    return (
+        "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
+        f"m=audio {port} RTP/AVP 8 101\r\na=rtpmap:101 telephone-event/8000\r\n"
+    ).encode()
+
+
+def answered_port(sdp: bytes) -> int:
+    media = re.search(rb"^m=audio (\d+) ", sdp, re.MULTILINE)
+    assert media is not None, sdp
+    return int(media[1])
 
 
 @pytest.mark.parametrize(
@@ -92,22 +137,9 @@ async def test_a_description_of_no_use_gets_its_status_and_a_record(
     bench: Bench, sdp: bytes, status: int, cause: str, counted: int
 ) -> None:
     before = await bench.metric("sdp_malformed_total")
-    endpoint = SipEndpoint(user_agent="test")
-    user_agent = UserAgent(endpoint, on_invite=lambda session: session.reject(status=486))
-    await endpoint.listen("udp", "127.0.0.1", 0)
     number = bench.caller_number()
-    try:
-        caller = Caller()
-        user_agent.invite(
-            bench.platform.access_url("96000"),
-            from_=f"sip:{number}@127.0.0.1",
-            hop=bench.platform.sip,
-            sdp=sdp,
-            observer=caller,
-        )
+    async with calling(bench, number, "96000", sdp) as caller:
         end = await asyncio.wait_for(caller.ended, 5)
-    finally:
-        await endpoint.aclose()
     assert end.status == status
     record = (await bench.record_of(number)).record
     assert (record["cause"], record["sip_status"]) == (cause, status)
@@ -117,32 +149,38 @@ async def test_a_description_of_no_use_gets_its_status_and_a_record(
 
 async def test_damaged_and_foreign_rtp_is_counted_and_not_heard(bench: Bench) -> None:
     before = await bench.metric("media_packets_invalid")
-    sent = await bench.metric("media_packets_sent")
-    async with bench.phone(bench.caller_number()) as phone:
-        call = phone.dial(bench.platform.access_url("96000"), bench.platform.sip)
-        await call.wait_answered(5)
+    number = bench.caller_number()
+    mine, stranger = await Peer.open(), await Peer.open("127.0.0.2")
+    damaged = [b"\x80", b"\xff" * 40, bytes(1500)]
+    foreign = [rtp(8, 1, 0, PCMA_SILENCE), rtp(101, 2, 160, KEY_TWO)]
+    voice = [rtp(8, index, index * FRAME, PCMA_SILENCE) for index in range(5)]
+    async with calling(bench, number, "96001", alaw_offer(mine.port)) as caller:
+        port = answered_port(await asyncio.wait_for(caller.answered, 5))
+        await mine.wait(1)
+        # Nothing valid has been heard, so the socket still takes datagrams from anywhere.
+        for datagram in damaged:
+            mine.send(datagram, port)
+        for datagram in foreign:
+            stranger.send(datagram, port)
+        # From now on the kernel may drop what is foreign, uncounted.
+        for good in voice:
+            mine.send(good, port)
+            mine.send(damaged[0], port)
+            stranger.send(foreign[0], port)
+        mine.send(rtp(101, len(voice), 9000, KEY_ONE), port)
+        end = await asyncio.wait_for(caller.ended, 5)
+    assert end.by_peer
+    report = await bench.record_of(number)
+    assert report.record["cause"] == "flow_ended"
+    assert [(row["flow_node"], row["digits"]) for row in report.steps][:1] == [("welcome", "1")]
+    assert report.record["packets_received"] == len(voice) + 1
+    surely = len(damaged) + len(foreign) + len(voice)
+    assert surely <= report.record["packets_invalid"] <= surely + len(voice)
 
-        async def connected() -> bool:
-            return await bench.metric("media_packets_sent") > sent
+    async def counted() -> bool:
+        return await bench.metric("media_packets_invalid") >= before + surely
 
-        await wait_until(connected, 5, "RTP from the platform")
-        transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
-            Datagrams, local_addr=("127.0.0.1", 0)
-        )
-        try:
-            ports = bench.platform.ports
-            for port in range(ports.rtp_min + ports.rtp_min % 2, ports.rtp_max, 2):
-                for garbage in (b"", b"\x80", b"\xff" * 40, bytes(1500)):
-                    transport.sendto(garbage, ("127.0.0.1", port))
-        finally:
-            transport.close()
-
-        async def invalid_seen() -> bool:
-            return await bench.metric("media_packets_invalid") > before
-
-        await wait_until(invalid_seen, 5, "damaged RTP counted")
-        assert not call.is_over
-        call.hang_up()
+    await wait_until(counted, 5, "damaged RTP counted")
     assert "Traceback" not in bench.platform_log()
 
 
