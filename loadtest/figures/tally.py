@@ -25,10 +25,36 @@ class LegFigures:
 
 
 @dataclass(slots=True)
+class Span:
+    """From when to when things of one kind were done."""
+
+    first_s: float | None = None
+    last_s: float | None = None
+
+    def take(self, begun_s: float, ended_s: float) -> None:
+        """Stretch to take this in."""
+        self.first_s = begun_s if self.first_s is None else min(self.first_s, begun_s)
+        self.last_s = ended_s if self.last_s is None else max(self.last_s, ended_s)
+
+    @property
+    def s(self) -> float:
+        """Its length, 0 of nothing."""
+        return 0.0 if self.first_s is None or self.last_s is None else self.last_s - self.first_s
+
+
+@dataclass(slots=True)
 class Tally:
     """Counts and durations since the end of the warm-up; all times are of `clock_s`."""
 
     clock_s: Callable[[], float]
+    on_phase: Callable[[], None] | None = None
+    """Told when counting starts and when it stops, so that CPU is measured from and to there."""
+    counting_from_s: float | None = None
+    """The end of the warm-up."""
+    offered_until_s: float | None = None
+    """When the last call had been begun."""
+    ended_s: float | None = None
+    """When the last call had ended."""
     offered: int = 0
     """Calls begun."""
     answered: int = 0
@@ -56,15 +82,35 @@ class Tally:
     prompts_expected: int = 0
     prompts_recognised: int = 0
     registered: int = 0
+    registering: Span = field(default_factory=Span)
     registrations_failed: Counter[str] = field(default_factory=Counter)
     registration_s: Durations = field(default_factory=Durations)
     signed_in: int = 0
+    signing_in: Span = field(default_factory=Span)
     sign_ins_failed: Counter[str] = field(default_factory=Counter)
     sign_in_s: Durations = field(default_factory=Durations)
     rtp_sent: int = 0
     rtp_received: int = 0
     rtp_lost: int = 0
     worst_jitter_ms: float = 0.0
+
+    def start_counting(self) -> None:
+        """The warm-up is over: what is begun from now on counts."""
+        self.counting_from_s = self.clock_s()
+        self._tell_phase()
+
+    def stop_offering(self) -> None:
+        """No further call will be begun."""
+        self.offered_until_s = self.clock_s()
+
+    def stop_counting(self) -> None:
+        """All that was begun has ended, or was given up; agents and phones may leave now."""
+        self.ended_s = self.clock_s()
+        self._tell_phase()
+
+    def _tell_phase(self) -> None:
+        if self.on_phase is not None:
+            self.on_phase()
 
     def begin_call(self) -> None:
         """Count a call that is dialled now."""
@@ -86,3 +132,23 @@ class Tally:
         self.rtp_received += leg.received
         self.rtp_lost += leg.lost
         self.worst_jitter_ms = max(self.worst_jitter_ms, leg.jitter_ms)
+
+    def end_registration(self, begun_s: float, cause: str = "") -> None:
+        """Count a registration, which a cause says failed."""
+        if cause:
+            self.registrations_failed[cause] += 1
+            return
+        now_s = self.clock_s()
+        self.registered += 1
+        self.registering.take(begun_s, now_s)
+        self.registration_s.add(now_s - begun_s)
+
+    def end_sign_in(self, begun_s: float, cause: str = "") -> None:
+        """Count a sign-in of an agent, which a cause says failed."""
+        if cause:
+            self.sign_ins_failed[cause] += 1
+            return
+        now_s = self.clock_s()
+        self.signed_in += 1
+        self.signing_in.take(begun_s, now_s)
+        self.sign_in_s.add(now_s - begun_s)

@@ -1,0 +1,89 @@
+"""The figures of a run: their names in the JSON file and in thresholds, units and meanings.
+
+`Report` holds no figure that does not stand here. A figure without a value in a run, such as the
+set-up time where no call was answered, is not in its report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+PARTS = ("python", "media", "redis", "postgres", "other")
+"""What the platform's CPU time is counted by; `media` are the threads of its engine."""
+
+FAILED_BY_CAUSE = "failed_by_cause."
+"""How the names of failures by cause begin, such as `failed_by_cause.503`."""
+
+_FILE = Path(__file__).with_name("names.yaml")
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """What a figure is called, counted in, and means."""
+
+    name: str
+    unit: str
+    """`share` is of one, not per cent; empty: a count."""
+    zh: str
+    en: str
+    section: str
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Figures that belong together."""
+
+    name: str
+    zh: str
+    en: str
+    figures: tuple[Figure, ...]
+
+
+def _section(name: str, content: dict[str, Any]) -> Section:
+    zh, en = content["title"]
+    figures = (*_single(name, content.get("figures", {})), *_families(name, content))
+    return Section(name, zh, en, figures)
+
+
+def _single(section: str, rows: dict[str, list[str]]) -> Iterator[Figure]:
+    for name, (unit, zh, en) in rows.items():
+        for part in PARTS if "{part}" in name else ("",):
+            yield Figure(
+                name.format(part=part), unit, zh.format(part=part), en.format(part=part), section
+            )
+
+
+def _families(section: str, content: dict[str, Any]) -> Iterator[Figure]:
+    for family, (family_zh, family_en) in content.get("families", {}).items():
+        for member, (unit, zh, en) in content["members"].items():
+            yield Figure(
+                f"{family}_{member}", unit, f"{family_zh}:{zh}", f"{family_en}: {en}", section
+            )
+
+
+_CONTENT: dict[str, dict[str, Any]] = yaml.safe_load(_FILE.read_text(encoding="utf-8"))
+SECTIONS = tuple(_section(*each) for each in _CONTENT.items())
+FIGURES = tuple(figure for section in SECTIONS for figure in section.figures)
+DURATIONS = tuple(_CONTENT["times"]["families"])
+"""Names of the kinds of durations; a `Tally` has each as `NAME_s`."""
+GAUGES = tuple(_CONTENT["held"]["families"])
+"""Names of what the platform holds, and must not hold ever more of."""
+_BY_NAME = {figure.name: figure for figure in FIGURES}
+
+
+def is_figure(name: str) -> bool:
+    """Tell whether a threshold may name this."""
+    return name in _BY_NAME or (name.startswith(FAILED_BY_CAUSE) and name != FAILED_BY_CAUSE)
+
+
+def figure(name: str) -> Figure:
+    """Return what a figure is; KeyError of a name that `is_figure` refuses."""
+    if name.startswith(FAILED_BY_CAUSE):
+        cause = name.removeprefix(FAILED_BY_CAUSE)
+        return Figure(name, "", f"失败:{cause}", f"calls that failed: {cause}", "calls")
+    return _BY_NAME[name]
