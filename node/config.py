@@ -40,12 +40,18 @@ from cti.trunks.settings import (
     media_policy,
 )
 from cti.trunks.tenant_access import TenantAccess
+from domain.document_problems import (
+    Problem,
+    UnreadableError,
+    place_text,
+    read_document,
+    validation_problems,
+)
 from domain.failures import Code, PlatformError
 from domain.ids import NodeId, TenantId
 from domain.words import Words
-from domain.yaml_source import Place, YamlSource, YamlSyntaxError
+from domain.yaml_source import Place, YamlSource
 from node.clients import ClientSettings
-from node.config_problems import Problem, place_text, validation_problems
 from node.number_files import NumberFiles, caller_policy
 from node.signalling import tls_problems
 from routing.settings import Id, QueueSettings
@@ -202,39 +208,25 @@ class Config:
 def load_config(path: Path) -> Config:
     """Read and check a file; raises ConfigError with all of its faults."""
     file = str(path)
+    name = Words("--config", "--config")
     try:
-        if path.stat().st_size > _MAX_FILE_BYTES:
-            raise _unread(file, 1, "文件太大", "the file is too large", "缩短它", "shorten it")
-        source = YamlSource(
-            path.read_text(encoding="utf-8"), numbers=False, most_values=_MOST_VALUES
-        )
-    except OSError as error:
-        why = error.strerror
-        zh, en = f"读不了文件:{why}", f"the file cannot be read: {why}"
-        raise _unread(file, 1, zh, en, "改正 --config", "correct --config") from None
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        zh = "另存为 UTF-8 编码"
-        raise _unread(file, line, "不是 UTF-8 编码", "not UTF-8", zh, "save it as UTF-8") from None
-    except YamlSyntaxError as error:
-        raise ConfigError([Problem(file, error.line, "", error.reason, error.remedy)]) from None
+        source = read_document(path, max_bytes=_MAX_FILE_BYTES, most_values=_MOST_VALUES, name=name)
+    except UnreadableError as error:
+        raise ConfigError([error.problem]) from None
     if not isinstance(source.data, dict):
-        zh, en = "文件里没有配置", "the file holds no settings"
-        raise _unread(file, 1, zh, en, f"参照 {DEMO_CONFIG}", f"see {DEMO_CONFIG}")
+        reason = Words("文件里没有配置", "the file holds no settings")
+        remedy = Words(f"参照 {DEMO_CONFIG}", f"see {DEMO_CONFIG}")
+        raise ConfigError([Problem(file, 1, "", reason, remedy)])
     try:
         settings = PlatformSettings.model_validate(source.data)
     except ValidationError as error:
-        raise ConfigError(validation_problems(error, source, file)) from None
+        raise ConfigError(validation_problems(error, source, file, PlatformSettings)) from None
     files = NumberFiles(path.resolve().parent)
     config = Config(settings, path.resolve(), files.entries)
     problems = list(_CrossCheck(config, source, file, files).problems())
     if problems:
         raise ConfigError(problems)
     return config
-
-
-def _unread(file: str, line: int, zh: str, en: str, remedy_zh: str, remedy_en: str) -> ConfigError:
-    return ConfigError([Problem(file, line, "", Words(zh, en), Words(remedy_zh, remedy_en))])
 
 
 class _CrossCheck:

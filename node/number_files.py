@@ -8,8 +8,8 @@ from pathlib import Path
 
 from cti.trunks.number_lists import CallerPolicy, NumberList, NumberTable, read_entries
 from cti.trunks.settings import CallerPolicySettings
+from domain.document_problems import Problem
 from domain.words import Words
-from node.config_problems import Problem
 
 _MAX_FILE_BYTES = 64 * 1024 * 1024
 _MOST_PROBLEMS = 10  # a file that is no list has them in every line

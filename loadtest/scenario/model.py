@@ -1,7 +1,8 @@
 """The parts of a load scenario, as its author writes them in YAML.
 
 Every time is written with its unit in the name. Nothing here acts: `loadtest.generator` plays a
-scenario, `loadtest.figures` holds what came of it.
+scenario, `loadtest.figures` holds what came of it. Files stand beside the scenario; once
+`loadtest.scenario.loader` has read it their paths are absolute.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ class Profile(_Part):
 
     kind: Literal["profile"]
     points: tuple[tuple[Seconds, Annotated[float, Field(ge=0, le=5000)]], ...] = Field(min_length=2)
-    """Second of the run and calls a second there, in order."""
+    """Second of the run and calls a second there, in order. The first rate holds before the first
+    point, the last after the last; two points at one second are a jump."""
 
 
 Arrival = Annotated[Steady | Ramp | Poisson | Profile, Field(discriminator="kind")]
@@ -122,6 +124,21 @@ CallerStep = Annotated[
 ]
 
 
+class Sipp(_Part):
+    """A sipp scenario, and what its keywords stand for."""
+
+    file: str
+    """The XML file beside the scenario."""
+    service: str = "service"
+    """`[service]`: the number dialled (sipp's -s)."""
+    pause_s: Seconds = 0
+    """How long a `<pause/>` is that does not say so (-d)."""
+    fields: str = ""
+    """A file of `[field0]`, `[field1]`, ... a call (-inf)."""
+    keys: dict[str, str] = {}
+    """Keywords of the author's own (-key)."""
+
+
 class Callers(_Part):
     """Callers of one kind: when they come and what they do."""
 
@@ -130,8 +147,8 @@ class Callers(_Part):
     max_at_once: Annotated[int, Field(ge=1, le=20_000)] = 20_000
     """Further calls wait for a place; how many did is reported."""
     steps: tuple[CallerStep, ...] = ()
-    sipp: str = ""
-    """A sipp scenario beside this file, in place of `steps`."""
+    sipp: Sipp | None = None
+    """In place of `steps`."""
 
 
 # ── What agents do ────────────────────────────────────────────────────────────────────────────────
@@ -174,14 +191,19 @@ class Threshold(_Part):
 
 
 class Changes(_Part):
-    """What the smoke form of a target changes: little load, and no bound that time decides."""
+    """What the smoke form of a target changes: little load, and no bound that time decides.
+
+    The warm-up, and the points of a profile, shrink with the duration.
+    """
 
     duration_s: Seconds
     per_s: PerSecond | None = None
+    """The peak of every arrival, whose shape stays, and the rate of registrations."""
     agents: int | None = None
     phones: int | None = None
     max_at_once: int | None = None
     thresholds: tuple[Threshold, ...] = ()
+    """In place of the scenario's."""
 
 
 class Scenario(_Part):
