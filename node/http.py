@@ -6,13 +6,25 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
+from typing import Annotated
 
 import uvicorn
-from fastapi import APIRouter, FastAPI, Response
+from fastapi import APIRouter, FastAPI, Query, Response
 from fastapi.responses import JSONResponse
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    disable_created_metrics,
+    generate_latest,
+)
 
 from node.listeners import bound_listener
+
+# When a counter was made is of no use to anybody here, and doubles what the loop writes at once.
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+
+_ALL: list[str] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +50,10 @@ def gateway(health: Callable[[], Health], routers: Iterable[APIRouter] = ()) -> 
         return JSONResponse(asdict(state), status_code=200 if state.takes_calls else 503)
 
     @app.get("/metrics")
-    async def metrics() -> Response:
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+    async def metrics(name: Annotated[list[str], Query(alias="name[]")] = _ALL) -> Response:
+        """All figures, or as Prometheus's own servers do, those named: it takes less time."""
+        registry = REGISTRY.restricted_registry(name) if name else REGISTRY
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
     for router in routers:
         app.include_router(router)

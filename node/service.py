@@ -52,6 +52,7 @@ from ivr.runner import FlowRunner
 from ivr.synthesis import EspeakSynthesizer
 from node.clients import Clients, ClientSettings
 from node.config import Config, PlatformSettings
+from node.counts_on_demand import CountsOnDemand
 from node.credentials import ensure_credentials
 from node.data_directory import DataDirectory, InstanceLock
 from node.defence import SourceDefence, bans_router
@@ -59,8 +60,8 @@ from node.event_bus import EventBus, stream_name
 from node.http import Health, HttpServer, gateway
 from node.listeners import check_port
 from node.live_audio import LiveAudioService
+from node.loop_delay import LoopDelay
 from node.media import NodeMedia, media_router
-from node.media_metrics import MediaMetrics
 from node.phone_lamps import PhoneLamps
 from node.phone_services import PhoneServices
 from node.phones import ConfiguredPhones, RegistrationEvents
@@ -68,6 +69,7 @@ from node.registration import Registration
 from node.signalling import Signalling
 from node.stores.migrations import migrate
 from node.stores.postgres_server import PostgresServer
+from node.stores.redis_round_trips import count_round_trips
 from node.stores.redis_server import RedisServer
 from node.toolbar_server import ToolbarServer
 from node.trunks import NodeTrunks, trunks_router
@@ -277,6 +279,7 @@ class Node:
         except (ValueError, RedisError) as error:
             raise PlatformError(Code.CONFIG_INVALID, f"REDIS_URL: {error}") from error
         self._stack.push_async_callback(client.aclose)
+        count_round_trips(client)
         return client
 
     def _start_events(self) -> None:
@@ -399,6 +402,7 @@ class Node:
 
     async def _start_http(self) -> None:
         settings = self.settings.http
+        self._stack.enter_context(LoopDelay())
         server = HttpServer(gateway(self.health, self._routers()), settings.host, settings.port)
         host, port = await server.start()
         self._stack.push_async_callback(server.stop)
@@ -472,7 +476,7 @@ class Node:
         media = self._media.engine
         self._stack.push_async_callback(self._media.aclose)
         await self._media.start()
-        self._stack.enter_context(MediaMetrics(media.figures))
+        self._stack.enter_context(CountsOnDemand("media", "Media engine", media.figures))
         self._signalling = Signalling(settings.sip, self._config.path.parent)
         self._stack.push_async_callback(self._signalling.aclose)
         endpoint = self._signalling.endpoint
@@ -485,6 +489,7 @@ class Node:
             policy=settings.sip.session_policy,
         )
         self._stack.push_async_callback(user_agent.aclose)
+        self._stack.enter_context(CountsOnDemand("sip", "SIP stack", user_agent.held))
         services = PhoneServices(
             user_agent,
             directory=self._phones,

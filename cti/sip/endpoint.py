@@ -180,6 +180,10 @@ class SipEndpoint:
         """Transactions in the tables, those that only absorb retransmissions included."""
         return len(self._clients) + len(self._servers)
 
+    def held(self) -> dict[str, int]:
+        """Count transactions and their timers, stale ones included until they are due."""
+        return {"transactions": self.transaction_count, "timers": len(self._heap)}
+
     async def aclose(self) -> None:
         """End all transactions, then close the sockets."""
         self._closed = True

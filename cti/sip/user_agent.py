@@ -113,6 +113,10 @@ class UserAgent:
         """Sessions that are known, those that wait for the last response included."""
         return len(self._sessions)
 
+    def held(self) -> dict[str, int]:
+        """Count what is held in memory, by name: none may grow without calls that grow."""
+        return {"sessions": len(self._sessions), **self.endpoint.held()}
+
     async def aclose(self) -> None:
         """Stop what waits for a store; sessions are for their owners to end."""
         if self._registrar is not None:

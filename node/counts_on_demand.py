@@ -1,4 +1,4 @@
-"""The media engine's counts among the metrics, read when somebody asks for them."""
+"""Counts that parts of a node keep anyway among the metrics, read when somebody asks for them."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 
-class MediaMetrics(Collector):
-    """Registered while its block runs."""
+class CountsOnDemand(Collector):
+    """Registered while its block runs; names begin with `prefix`."""
 
-    def __init__(self, figures: Callable[[], Mapping[str, int]]) -> None:
+    def __init__(self, prefix: str, title: str, figures: Callable[[], Mapping[str, int]]) -> None:
+        self._prefix = prefix
+        self._title = title
         self._figures = figures
 
     def collect(self) -> Iterator[Metric]:
         """See Collector."""
         for name, value in self._figures().items():
-            yield GaugeMetricFamily(f"media_{name}", f"Media engine: {name}", value)
+            yield GaugeMetricFamily(f"{self._prefix}_{name}", f"{self._title}: {name}", value)
 
     def __enter__(self) -> Self:
         REGISTRY.register(self)
