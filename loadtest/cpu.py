@@ -1,67 +1,115 @@
-"""CPU time and memory of a process and of its children, as the kernel counts them."""
+"""CPU time, memory and what else a process and its children hold, as the kernel counts them."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_PROC = Path("/proc")
 # proc_pid_stat(5), counted from the field after the command's closing bracket.
-_PPID, _UTIME, _STIME, _RSS = 1, 11, 12, 21
+_UTIME, _STIME, _CUTIME, _CSTIME, _THREADS, _RSS = 11, 12, 13, 14, 17, 21
+_STORES = (("redis", "redis"), ("valkey", "redis"), ("postgres", "postgres"))
+_PYTHON = ("python", "cti95598", "pt_main")
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """CPU seconds by part, and resident memory of all parts."""
+    """CPU seconds by part since its processes began, and what all parts hold now."""
 
     cpu_s: dict[str, float]
     resident_bytes: int
+    descriptors: int
+    threads: int
 
     def since(self, earlier: Usage) -> dict[str, float]:
         """Return the CPU seconds of each part since then."""
         return {part: now - earlier.cpu_s.get(part, 0.0) for part, now in self.cpu_s.items()}
 
 
-def usage_of(pid: int) -> Usage:
-    """Measure the process tree of `pid`; its media threads are a part of their own."""
+@dataclass(frozen=True, slots=True)
+class MachineTime:
+    """Seconds of all cores together since the machine began."""
+
+    busy_s: float
+    stolen_s: float
+    total_s: float
+
+
+def usage_of(pid: int, *, without: Collection[int] = ()) -> Usage:
+    """Measure the process tree of `pid` but for the trees of `without`; gone ones count nothing.
+
+    Python processes' media threads are a part of their own. Children that have ended count with the
+    parent that took their status.
+    """
     cpu_s: dict[str, float] = {}
-    resident = 0
-    for member in _tree(pid):
-        for thread in _threads(member):
-            name, fields = thread
-            part = _part(name, is_platform=member == pid)
-            cpu_s[part] = cpu_s.get(part, 0.0) + _cpu_s(fields)
-        stat = _stat(Path("/proc") / str(member) / "stat")
-        if stat is not None:
-            resident += int(stat[1][_RSS]) * _PAGE_BYTES
-    return Usage(cpu_s, resident)
+    resident = descriptors = threads = 0
+    for member in _tree(pid, without):
+        stat = _stat(_PROC / str(member) / "stat")
+        if stat is None:
+            continue
+        name, fields = stat
+        part = _part(name, is_root=member == pid)
+        spent = _cpu_s(fields, _UTIME, _STIME, _CUTIME, _CSTIME)
+        if part == "python":
+            media = _media_s(member)
+            cpu_s["media"] = cpu_s.get("media", 0.0) + media
+            spent -= media
+        cpu_s[part] = cpu_s.get(part, 0.0) + spent
+        resident += int(fields[_RSS]) * _PAGE_BYTES
+        threads += int(fields[_THREADS])
+        descriptors += _descriptors(member)
+    return Usage(cpu_s, resident, descriptors, threads)
 
 
-def _part(name: str, *, is_platform: bool) -> str:
-    if not is_platform:
-        return "redis" if "redis" in name or "valkey" in name else "postgres"
-    return "media" if name.startswith("media") else "python"
+def machine_time() -> MachineTime:
+    """Measure the whole machine."""
+    line = (_PROC / "stat").read_text().partition("\n")[0]
+    user, nice, system, idle, iowait, irq, softirq, steal = map(int, line.split()[1:9])
+    busy = user + nice + system + irq + softirq
+    total = busy + idle + iowait + steal
+    return MachineTime(busy / _TICKS_PER_S, steal / _TICKS_PER_S, total / _TICKS_PER_S)
 
 
-def _tree(root: int) -> list[int]:
-    parents: dict[int, int] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and (stat := _stat(entry / "stat")) is not None:
-            parents[int(entry.name)] = int(stat[1][_PPID])
-    members = [root]
-    for member in members:
-        members += [pid for pid, parent in parents.items() if parent == member]
-    return members
+def _part(name: str, *, is_root: bool) -> str:
+    if is_root or name.startswith(_PYTHON):
+        return "python"
+    return next((part for begin, part in _STORES if begin in name), "other")
 
 
-def _threads(pid: int) -> list[tuple[str, list[str]]]:
+def _tree(root: int, without: Collection[int]) -> Iterator[int]:
+    waiting = [root]
+    while waiting:
+        member = waiting.pop()
+        yield member
+        for thread in _tasks(member):
+            try:
+                children = (thread / "children").read_text().split()
+            except OSError:
+                continue
+            waiting += [int(child) for child in children if int(child) not in without]
+
+
+def _tasks(pid: int) -> list[Path]:
     try:
-        entries = list((Path("/proc") / str(pid) / "task").iterdir())
+        return list((_PROC / str(pid) / "task").iterdir())
     except OSError:
         return []
-    return [stat for entry in entries if (stat := _stat(entry / "stat")) is not None]
+
+
+def _media_s(pid: int) -> float:
+    stats = (_stat(task / "stat") for task in _tasks(pid))
+    return sum(_cpu_s(stat[1], _UTIME, _STIME) for stat in stats if stat and "media" in stat[0])
+
+
+def _descriptors(pid: int) -> int:
+    try:
+        return len(os.listdir(_PROC / str(pid) / "fd"))  # noqa: PTH208 - thousands, only counted
+    except OSError:
+        return 0
 
 
 def _stat(path: Path) -> tuple[str, list[str]] | None:
@@ -73,5 +121,5 @@ def _stat(path: Path) -> tuple[str, list[str]] | None:
     return head.partition("(")[2], tail.split()
 
 
-def _cpu_s(fields: list[str]) -> float:
-    return (int(fields[_UTIME]) + int(fields[_STIME])) / _TICKS_PER_S
+def _cpu_s(fields: list[str], *which: int) -> float:
+    return sum(int(fields[one]) for one in which) / _TICKS_PER_S

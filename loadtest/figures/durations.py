@@ -27,6 +27,20 @@ class Durations:
         self.max_s = max(self.max_s, seconds)
         self.bins[_bin(seconds)] += 1
 
+    def copy(self) -> Durations:
+        """Return what is held now, apart."""
+        return Durations(self.count, self.sum_s, self.max_s, self.bins.copy())
+
+    def since(self, earlier: Durations) -> Durations:
+        """Return those added since; the longest of them is known to its bin only."""
+        bins = self.bins - earlier.bins
+        longest = min(self.max_s, _bound_s(max(bins))) if bins else 0.0
+        return Durations(self.count - earlier.count, self.sum_s - earlier.sum_s, longest, bins)
+
+    def histogram(self) -> list[tuple[float, int]]:
+        """Return upper bounds in seconds and how many are in each bin, empty ones left out."""
+        return [(_bound_s(place), self.bins[place]) for place in sorted(self.bins)]
+
     @property
     def mean_s(self) -> float:
         """The mean, 0 of nothing."""
@@ -39,8 +53,12 @@ class Durations:
         for place in sorted(self.bins):
             seen += self.bins[place]
             if seen >= wanted and seen:
-                return min(self.max_s, _SMALLEST_S * 2 ** ((place + 1) / _BINS_A_DOUBLING))
+                return min(self.max_s, _bound_s(place))
         return 0.0
+
+
+def _bound_s(place: int) -> float:
+    return float(_SMALLEST_S * 2 ** ((place + 1) / _BINS_A_DOUBLING))
 
 
 def _bin(seconds: float) -> int:

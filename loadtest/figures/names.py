@@ -6,7 +6,7 @@ set-up time where no call was answered, is not in its report.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,14 +76,39 @@ GAUGES = tuple(_CONTENT["held"]["families"])
 _BY_NAME = {figure.name: figure for figure in FIGURES}
 
 
-def is_figure(name: str) -> bool:
-    """Tell whether a threshold may name this."""
-    return name in _BY_NAME or (name.startswith(FAILED_BY_CAUSE) and name != FAILED_BY_CAUSE)
+class _Names(Collection[str]):
+    """The names above, and those of failures by any cause, which are not counted up."""
+
+    def __contains__(self, name: object) -> bool:
+        if name in _BY_NAME:
+            return True
+        return isinstance(name, str) and name.startswith(FAILED_BY_CAUSE) and name[-1] != "."
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_BY_NAME)
+
+    def __len__(self) -> int:
+        return len(_BY_NAME)
+
+
+NAMES: Collection[str] = _Names()
+"""What thresholds may name."""
 
 
 def figure(name: str) -> Figure:
-    """Return what a figure is; KeyError of a name that `is_figure` refuses."""
+    """Return what a figure of NAMES is; KeyError of another."""
     if name.startswith(FAILED_BY_CAUSE):
         cause = name.removeprefix(FAILED_BY_CAUSE)
         return Figure(name, "", f"失败:{cause}", f"calls that failed: {cause}", "calls")
     return _BY_NAME[name]
+
+
+def markdown_tables() -> str:
+    """Return all figures as tables for a page of documentation, a heading before each."""
+    lines = []
+    for section in SECTIONS:
+        lines += [f"**{section.en} · {section.zh}**", ""]
+        lines += ["| figure | unit | meaning | 含义 |", "|---|---|---|---|"]
+        lines += [f"| `{one.name}` | {one.unit} | {one.en} | {one.zh} |" for one in section.figures]
+        lines.append("")
+    return "\n".join(lines)
