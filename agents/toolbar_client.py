@@ -31,9 +31,10 @@ class _Method(Protocol[_RequestT_contra]):
 class ToolbarClient:
     """One agent's session. A refused command is a result; grpc.aio.AioRpcError is a lost server."""
 
-    def __init__(self, target: str) -> None:
-        """Connect to host:port when the first command is sent."""
-        self._channel = grpc.aio.insecure_channel(target)
+    def __init__(self, target: str | grpc.aio.Channel) -> None:
+        """Connect to host:port when the first command is sent, or share a channel with others."""
+        self._is_shared = not isinstance(target, str)
+        self._channel = grpc.aio.insecure_channel(target) if isinstance(target, str) else target
         self._stub = AgentServiceStub(self._channel)
         self._metadata: tuple[tuple[str, str], ...] = ()
 
@@ -155,8 +156,9 @@ class ToolbarClient:
         return response.result
 
     async def aclose(self) -> None:
-        """Close the connection."""
-        await self._channel.close(None)
+        """Close the connection, unless it is shared."""
+        if not self._is_shared:
+            await self._channel.close(None)
 
 
 def summary_line(agent: str, summary: pb.SummaryResponse) -> str:

@@ -202,6 +202,8 @@ class Changes(_Part):
     agents: int | None = None
     phones: int | None = None
     max_at_once: int | None = None
+    longest_hold_s: Seconds | None = None
+    """No `hold` lasts longer."""
     thresholds: tuple[Threshold, ...] = ()
     """In place of the scenario's."""
 

@@ -6,10 +6,12 @@ from loadtest.scenario.arrival import peak_per_s
 from loadtest.scenario.model import (
     Arrival,
     Callers,
+    CallerStep,
     Changes,
     Profile,
     Ramp,
     Scenario,
+    Stay,
 )
 
 
@@ -42,7 +44,15 @@ def smoke_form(scenario: Scenario) -> Scenario:
 def _fewer(callers: Callers, changes: Changes, shrink: float) -> Callers:
     at_once = callers.max_at_once if changes.max_at_once is None else changes.max_at_once
     arrival = _shrunk(callers.arrival, changes.per_s, shrink)
-    return callers.model_copy(update={"arrival": arrival, "max_at_once": at_once})
+    steps = tuple(_shorter(one, changes.longest_hold_s) for one in callers.steps)
+    return callers.model_copy(update={"arrival": arrival, "max_at_once": at_once, "steps": steps})
+
+
+def _shorter(step: CallerStep, longest_s: float | None) -> CallerStep:
+    if longest_s is None or not isinstance(step, Stay):
+        return step
+    up_to_s = None if step.up_to_s is None else min(step.up_to_s, longest_s)
+    return step.model_copy(update={"s": min(step.s, longest_s), "up_to_s": up_to_s})
 
 
 def _shrunk(arrival: Arrival, peak: float | None, shrink: float) -> Arrival:

@@ -1,0 +1,1 @@
+"""Plays a scenario: callers, agents and phones that cost little, against a platform."""

@@ -1,0 +1,159 @@
+"""One run of load, from the first sign-in to the last call's end."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from contextlib import AsyncExitStack
+from pathlib import Path
+from random import Random
+
+from cti import audio
+from loadtest.figures.tally import Tally
+from loadtest.generator.agents import AgentPhones, Toolbars
+from loadtest.generator.callers import AnsweredCallers, CallerGroup, Equipment
+from loadtest.generator.media import Media
+from loadtest.generator.platform import UnderTest
+from loadtest.generator.prompts import Prompts
+from loadtest.generator.registrations import RegisteredPhones
+from loadtest.generator.sip_line import SipLine
+from loadtest.scenario.arrival import start_times_s
+from loadtest.scenario.model import Callers, Scenario
+
+_FIRST_CALLER = 13_800_000_000
+_CALLERS_A_KIND = 10_000_000
+_AGENT_HZ, _VOICE_MS = 1000, 1000
+_PHONES_PER_S = 200.0
+_LEGS_CLOSE_S = 5.0
+DRAIN_S = 60.0
+"""How long calls may go on after the last one was begun, beyond what their steps say."""
+
+
+async def play(scenario: Scenario, under_test: UnderTest, tally: Tally) -> None:
+    """Do what a scenario says, count it in `tally`, and end all of it.
+
+    Paths in the scenario are absolute, as its loader leaves them. Agents sign in first. Calls that
+    are begun in the warm-up count nowhere, nor do their packets.
+    """
+    async with AsyncExitStack() as stack:
+        run = _Run(scenario, under_test, tally, stack)
+        await run.play()
+
+
+class _Run:
+    def __init__(
+        self, scenario: Scenario, under_test: UnderTest, tally: Tally, stack: AsyncExitStack
+    ) -> None:
+        self._scenario, self._under_test = scenario, under_test
+        self._tally = tally
+        self._unheard = Tally(tally.clock_s)
+        """Takes what is not counted."""
+        self._stack = stack
+        self._line = SipLine(under_test.own_host)
+        stack.callback(self._line.close)
+        self._media = Media(under_test.own_host)
+        stack.push_async_callback(self._media.aclose)
+        self._answered = AnsweredCallers()
+        self._agents: AgentPhones | None = None
+
+    async def play(self) -> None:
+        scenario, tally = self._scenario, self._tally
+        if not scenario.callers:
+            tally.start_counting()
+        if scenario.agents is not None:
+            await self._bring_agents()
+        if scenario.registrations is not None:
+            await self._register()
+        if scenario.callers:
+            await self._call()
+        else:
+            tally.stop_offering()
+        if self._agents is not None:
+            self._agents.hang_up_all()
+        await self._media.wait_for_legs(_LEGS_CLOSE_S)
+        tally.stop_counting()
+
+    async def _bring_agents(self) -> None:
+        plan, under_test = self._scenario.agents, self._under_test
+        if plan is None:
+            return
+        voice = Path(plan.speak) if plan.speak else self._tone()
+        self._agents = AgentPhones(
+            self._line, self._media, plan, voice, self._answered, self._unheard
+        )
+        phones = RegisteredPhones(
+            self._line, under_test.sip, under_test.realm, under_test.agents_phones
+        )
+        registered = Tally(self._tally.clock_s)
+        await phones.register_all(registered, _PHONES_PER_S)
+        if registered.registrations_failed:
+            # Their agents cannot be rung; whoever reads the report should see why.
+            self._tally.registrations_failed.update(registered.registrations_failed)
+        toolbars = Toolbars(under_test.grpc)
+        self._stack.push_async_callback(toolbars.aclose)
+        await toolbars.sign_in_all(
+            under_test.tenant, under_test.agents, self._tally, plan.sign_ins_per_s
+        )
+
+    def _tone(self) -> Path:
+        folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="cti95598-voice-"))
+        return audio.write_wav(Path(folder) / "voice.wav", audio.tone(_AGENT_HZ, _VOICE_MS))
+
+    async def _register(self) -> None:
+        plan, under_test = self._scenario.registrations, self._under_test
+        if plan is None:
+            return
+        phones = RegisteredPhones(self._line, under_test.sip, under_test.realm, under_test.phones)
+        await phones.register_all(self._tally, plan.per_s)
+        await phones.refresh(self._tally, plan.per_s, self._scenario.duration_s)
+
+    async def _call(self) -> None:
+        scenario, tally = self._scenario, self._tally
+        random = Random(scenario.seed)  # noqa: S311 - a load, not a secret
+        equipment = Equipment(
+            line=self._line,
+            media=self._media,
+            prompts=Prompts(self._media),
+            agents=self._answered,
+            platform=self._under_test.sip,
+        )
+        groups = [
+            self._group(at, callers, equipment, random)
+            for at, callers in enumerate(scenario.callers)
+        ]
+        loop = asyncio.get_running_loop()
+        warm = loop.call_later(scenario.warm_up_s, self._start_counting)
+        for group in groups:
+            group.begin()
+        await asyncio.sleep(scenario.duration_s)
+        tally.stop_offering()
+        try:
+            async with asyncio.timeout(DRAIN_S):
+                await asyncio.gather(*(group.wait_quiet() for group in groups))
+        except TimeoutError:
+            for group in groups:
+                group.give_up()
+        warm.cancel()
+
+    def _start_counting(self) -> None:
+        self._tally.start_counting()
+        if self._agents is not None:
+            self._agents.tally = self._tally
+
+    def _group(
+        self, at: int, callers: Callers, equipment: Equipment, random: Random
+    ) -> CallerGroup:
+        scenario = self._scenario
+        # A kind's draws are its own: another kind that comes or goes does not change them.
+        own = Random(random.random())  # noqa: S311
+        return CallerGroup(
+            callers,
+            equipment,
+            start_times_s(callers.arrival, scenario.duration_s, own),
+            self._tally_at,
+            first_number=_FIRST_CALLER + at * _CALLERS_A_KIND,
+            random=own,
+        )
+
+    def _tally_at(self, start_s: float) -> Tally:
+        return self._tally if start_s >= self._scenario.warm_up_s else self._unheard
