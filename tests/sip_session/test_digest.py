@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -123,6 +125,19 @@ def test_each_count_of_a_nonce_is_taken_once(counts: list[int]) -> None:
         assert outcome is (AuthResult.ACCEPTED if is_good else AuthResult.STALE)
         if is_good:
             taken.add(count)
+
+
+def test_a_count_far_behind_the_highest_takes_no_memory() -> None:
+    server = DigestServer(REALM)
+    nonce = nonce_of(server)
+    assert judge(server, [numbered(nonce, 2**32 - 1)]) is AuthResult.ACCEPTED
+    tracemalloc.start()
+    try:
+        assert judge(server, [numbered(nonce, 1)]) is AuthResult.STALE
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1_000_000
 
 
 def test_an_old_or_foreign_nonce_is_stale() -> None:

@@ -64,8 +64,12 @@ class _Counts:
             self._seen = (self._seen << min(ahead, _WINDOW_COUNTS) | 1) & _WINDOW
             self._highest = count
             return True
-        bit = 1 << -ahead
-        if -ahead >= _WINDOW_COUNTS or self._seen & bit:
+        behind = -ahead
+        # Looked at first: a bit for a count that is behind by thousands of millions is half a GB.
+        if behind >= _WINDOW_COUNTS:
+            return False
+        bit = 1 << behind
+        if self._seen & bit:
             return False
         self._seen |= bit
         return True
