@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from demo.platform import RunningPlatform, configuration, free_ports
 from node.cli import app
 from tests.node.running import until
+from tests.peers.conftest import FLOWS
 
 SCANNER = "127.0.0.66"
 SCAN = (
@@ -40,6 +41,9 @@ async def test_a_scanner_is_shut_out_until_an_operator_lifts_it(tmp_path: Path) 
     ports = free_ports()
     config = configuration(ports)
     config["tenants"][0]["trunks"][0]["addresses"] = ["127.0.0.1/32"]
+    # Nobody calls: the hotline's prompts need not be made.
+    config["flows"] = str(FLOWS)
+    config["tenants"][0]["access_codes"] = [{"code": "96000", "flow": "straight"}]
     data = tmp_path / "data"
     platform = RunningPlatform(data, ports, config)
     await platform.start()

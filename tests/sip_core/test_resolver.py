@@ -286,4 +286,6 @@ async def test_the_file_of_hosts_comes_first() -> None:
     assert hosts == {"localhost": ("127.0.0.1", "::1"), "pbx": ("127.0.0.1",)}
     resolver = Resolver()
     if "localhost" in resolver._hosts:
-        assert await resolver.locate(SipUri.parse("sip:x@localhost"))
+        # With a port only addresses are looked up (RFC 3263 4.2), and for those no server is asked.
+        hops = await resolver.locate(SipUri.parse("sip:x@localhost:5060"))
+        assert {hop.host for hop in hops} <= set(resolver._hosts["localhost"])
