@@ -33,8 +33,13 @@ def _speak(voice: str, text: str, path: Path) -> str:
 
 @pytest.mark.parametrize(("texts", "expected"), [(SHORT, Answer.PERSON), (LONG, Answer.MACHINE)])
 async def test_persons_are_told_from_machines(
-    engine: RtpEngine, events: Events, tmp_path: Path, texts: dict[str, str], expected: Answer
+    inside_engine: RtpEngine,
+    events: Events,
+    tmp_path: Path,
+    texts: dict[str, str],
+    expected: Answer,
 ) -> None:
+    engine = inside_engine
     clips = {voice: _speak(voice, text, tmp_path / f"{voice}.wav") for voice, text in texts.items()}
     ports = []
     for clip in clips.values():

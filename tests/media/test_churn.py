@@ -10,6 +10,7 @@ import pytest
 from cti import audio
 from cti.media import Codec, PlayEnded, PortClosed, PortId, RecordingEnded, RecordingId
 from cti.media_engine import RtpEngine
+from tests.media.conftest import inside, remote
 from tests.media.peer import Events, bridge, connect
 
 
@@ -66,7 +67,9 @@ class _Churn:
                 engine.send_digits(self.pick(), "12", tone_ms=40, gap_ms=40)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    ("engines", "seed"), [*((inside, seed) for seed in range(4)), (remote, 4)], indirect=["engines"]
+)
 async def test_whatever_is_told_all_ends_once(
     engine: RtpEngine, events: Events, tmp_path: Path, seed: int
 ) -> None:

@@ -40,8 +40,9 @@ async def _called(engine: RtpEngine, media_timeout_ms: int = 0) -> tuple[Peer, P
 
 
 async def test_prompt_is_sent_seamlessly_and_on_time(
-    engine: RtpEngine, events: Events, tmp_path: Path
+    inside_engine: RtpEngine, events: Events, tmp_path: Path
 ) -> None:
+    engine = inside_engine
     peer, port, _ = await _called(engine)
     first = audio.write_tone(tmp_path / "first.wav", 440, 500)
     second = audio.write_tone(tmp_path / "second.wav", 440, 490)
@@ -107,7 +108,8 @@ async def test_files_that_cannot_be_played_say_why(
     assert (await events.wait(PlayEnded, play=play)).completed
 
 
-async def test_digits_pass_from_port_to_port(engine: RtpEngine, events: Events) -> None:
+async def test_digits_pass_from_port_to_port(inside_engine: RtpEngine, events: Events) -> None:
+    engine = inside_engine
     a, a_number = engine.open_port("127.0.0.1")
     b, b_number = engine.open_port("127.0.0.1")
     connect(engine, a, b_number)
@@ -121,7 +123,10 @@ async def test_digits_pass_from_port_to_port(engine: RtpEngine, events: Events) 
     assert {event.duration_ms for event in heard} == {60}
 
 
-async def test_a_key_whose_end_is_lost_is_reported_once(engine: RtpEngine, events: Events) -> None:
+async def test_a_key_whose_end_is_lost_is_reported_once(
+    inside_engine: RtpEngine, events: Events
+) -> None:
+    engine = inside_engine
     peer, port, number = await _called(engine)
     connect(engine, port, peer.port)
     await peer.wait(1)
@@ -135,7 +140,10 @@ async def test_a_key_whose_end_is_lost_is_reported_once(engine: RtpEngine, event
     assert [event.digit for event in events.of(DigitReceived)] == ["7", "8"]
 
 
-async def test_bad_datagrams_are_counted_and_harmless(engine: RtpEngine, events: Events) -> None:
+async def test_bad_datagrams_are_counted_and_harmless(
+    inside_engine: RtpEngine, events: Events
+) -> None:
+    engine = inside_engine
     peer, port, number = await _called(engine)
     stranger = await Peer.open("127.0.0.2")
     await peer.wait(1)
@@ -157,7 +165,8 @@ async def test_bad_datagrams_are_counted_and_harmless(engine: RtpEngine, events:
     )
 
 
-async def test_packets_follow_the_port_the_far_end_sends_from(engine: RtpEngine) -> None:
+async def test_packets_follow_the_port_the_far_end_sends_from(inside_engine: RtpEngine) -> None:
+    engine = inside_engine
     negotiated, actual = await Peer.open(), await Peer.open()
     port, number = engine.open_port("127.0.0.1")
     connect(engine, port, negotiated.port)
@@ -166,7 +175,10 @@ async def test_packets_follow_the_port_the_far_end_sends_from(engine: RtpEngine)
     await actual.wait(3)
 
 
-async def test_a_far_end_that_moves_in_the_midst_of_a_call_is_followed(engine: RtpEngine) -> None:
+async def test_a_far_end_that_moves_in_the_midst_of_a_call_is_followed(
+    inside_engine: RtpEngine,
+) -> None:
+    engine = inside_engine
     first, second = await Peer.open(), await Peer.open()
     port, number = engine.open_port("127.0.0.1")
     connect(engine, port, first.port)
@@ -178,7 +190,8 @@ async def test_a_far_end_that_moves_in_the_midst_of_a_call_is_followed(engine: R
     await second.wait(3)
 
 
-async def test_a_far_end_that_has_gone_and_comes_back_is_reached(engine: RtpEngine) -> None:
+async def test_a_far_end_that_has_gone_and_comes_back_is_reached(inside_engine: RtpEngine) -> None:
+    engine = inside_engine
     peer, port, number = await _called(engine)
     voice = [rtp(8, index, index * FRAME, PCMA_SILENCE) for index in range(80)]
     await peer.stream(number, voice)

@@ -66,8 +66,9 @@ async def test_keys_arrive_whatever_was_negotiated(
 
 
 async def test_keys_in_the_audio_are_not_looked_for_unless_asked(
-    engine: RtpEngine, events: Events
+    inside_engine: RtpEngine, events: Events
 ) -> None:
+    engine = inside_engine
     far, _ = connect_pair(engine, digits=None)
     engine.send_digits(far, DIGITS, tone_ms=60, gap_ms=60)
     await events.wait(DigitsSent, port=far)
@@ -110,8 +111,9 @@ async def test_keys_cross_from_one_party_to_the_other(
     ],
 )
 async def test_tones_are_played_and_recognised(
-    engine: RtpEngine, events: Events, tone: Tone, signal: Signal, detect: Detect
+    inside_engine: RtpEngine, events: Events, tone: Tone, signal: Signal, detect: Detect
 ) -> None:
+    engine = inside_engine
     far, near = connect_pair(engine, detect=frozenset({detect}))
     engine.play_tone(far, tone)
     found = await events.wait(ToneDetected, port=near)
