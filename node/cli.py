@@ -11,6 +11,7 @@ from node.commands.bans import bans_command
 from node.commands.call import call_command
 from node.commands.flow import flow_check
 from node.commands.listen import listen_command
+from node.commands.loadtest import app as loadtest_app
 from node.commands.media import media_command
 from node.commands.records import records_command
 from node.commands.serve import serve_command
@@ -37,6 +38,7 @@ app.command("bans")(bans_command)
 app.command("media")(media_command)
 app.command("listen")(listen_command)
 app.add_typer(flow_app, name="flow")
+app.add_typer(loadtest_app, name="loadtest")
 
 
 def main() -> None:

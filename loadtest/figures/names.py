@@ -35,19 +35,32 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
+class Words:
+    """Something's name in names of figures, and what it means."""
+
+    name: str
+    zh: str
+    en: str
+
+
+@dataclass(frozen=True, slots=True)
 class Section:
-    """Figures that belong together."""
+    """Figures that belong together: single ones, or each member of each family."""
 
     name: str
     zh: str
     en: str
     figures: tuple[Figure, ...]
+    families: tuple[Words, ...] = ()
+    members: tuple[Words, ...] = ()
 
 
 def _section(name: str, content: dict[str, Any]) -> Section:
     zh, en = content["title"]
     figures = (*_single(name, content.get("figures", {})), *_families(name, content))
-    return Section(name, zh, en, figures)
+    families = tuple(Words(one, *words) for one, words in content.get("families", {}).items())
+    members = tuple(Words(one, *words[1:]) for one, words in content.get("members", {}).items())
+    return Section(name, zh, en, figures, families, members)
 
 
 def _single(section: str, rows: dict[str, list[str]]) -> Iterator[Figure]:

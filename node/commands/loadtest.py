@@ -1,0 +1,187 @@
+"""`cti95598 loadtest`: play a scenario of load against a platform, and report what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from demo.platform import StartError
+from domain.failures import PlatformError
+from node.commands.serve import allow_open_files
+
+if TYPE_CHECKING:
+    # A generator of load is nothing that a platform needs when it starts.
+    from loadtest.figures.report import Report
+    from loadtest.scenario.model import Scenario
+
+_NOT_HELD = 1
+_NOT_PLAYED = 2
+_INTERRUPTED = 130
+
+app = typer.Typer(no_args_is_help=True, help="压力测试 · Put a platform under load and report.")
+_console = Console(highlight=False)
+
+ScenarioFile = Annotated[
+    Path, typer.Argument(metavar="SCENARIO", help="场景文件 · scenario file (YAML).")
+]
+Smoke = Annotated[
+    bool, typer.Option("--smoke", help="小规模形式,几秒即完 · Its small form, of seconds.")
+]
+
+
+@app.command("run")
+def run_command(
+    scenario: ScenarioFile,
+    smoke: Smoke = False,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="对已运行的平台加压(SIP,UDP) · Load a running platform instead of a new one.",
+        ),
+    ] = None,
+    http: Annotated[
+        str,
+        typer.Option(
+            metavar="URL", help="该平台的 /metrics 所在 · Where that platform's /metrics are."
+        ),
+    ] = "",
+    json: Annotated[
+        Path | None,
+        typer.Option("--json", metavar="FILE", help="写出 JSON 报告 · Write the report as JSON."),
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="写出网页报告 · Write the report as a page."),
+    ] = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="只显示结论 · Show the verdict only.")
+    ] = False,
+) -> None:
+    """执行一个场景并给出报告 · Play a scenario and report.
+
+    以 0 结束表示全部指标达标,1 有指标未达标,2 场景有误或无法执行,
+    130 被 Ctrl-C 提前结束(报告照常写出)。
+
+    Ends with status 0 when all thresholds hold, 1 when one does not, 2 when the scenario is wrong
+    or cannot be played, 130 when Ctrl-C ended it early; the report is written then, too.
+    """
+    plan = _load(scenario, smoke=smoke)
+    for file in (json, html):
+        if file is not None and not file.parent.is_dir():
+            _refuse(f"{file.parent}:没有此目录 · there is no such directory")
+    allow_open_files()
+    try:
+        report = _play(plan, smoke=smoke, at=at, http=http, quiet=quiet)
+    except (StartError, PlatformError) as error:
+        _refuse(str(error))
+    _write(report, json, html)
+    _show(report, quiet=quiet)
+    if report.interrupted:
+        raise typer.Exit(_INTERRUPTED)
+    raise typer.Exit(0 if report.holds else _NOT_HELD)
+
+
+@app.command("check")
+def check_command(scenario: ScenarioFile, smoke: Smoke = False) -> None:
+    """检查场景文件,一次列出全部问题 · Check a scenario and list all that is wrong with it.
+
+    以 0 结束表示可以执行,以 2 结束表示有误。 · Ends with status 0 when it can be played, else 2.
+    """
+    plan = _load(scenario, smoke=smoke)
+    _console.print(f"✓ {scenario}:场景 {plan.name} 可以执行 · can be played", markup=False)
+
+
+@app.command("figures")
+def figures_command(
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="输出 Markdown 表格 · Print Markdown tables.")
+    ] = False,
+) -> None:
+    """报告中各项数据的名称、单位和含义 · What the figures of a report are called and mean."""
+    from loadtest.figures.names import SECTIONS, markdown_tables  # noqa: PLC0415
+
+    if markdown:
+        typer.echo(markdown_tables(), nl=False)
+        return
+    for section in SECTIONS:
+        table = Table("figure", "unit", "含义", "meaning", title=f"{section.zh} · {section.en}")
+        for one in section.figures:
+            table.add_row(escape(one.name), one.unit, one.zh, one.en)
+        _console.print(table)
+
+
+def _load(file: Path, *, smoke: bool) -> Scenario:
+    from loadtest.figures.names import NAMES  # noqa: PLC0415
+    from loadtest.scenario.loader import ScenarioError, load_scenario  # noqa: PLC0415
+
+    try:
+        return load_scenario(file, smoke=smoke, figures=NAMES)
+    except ScenarioError as error:
+        _refuse(*map(str, error.problems))
+
+
+def _play(plan: Scenario, *, smoke: bool, at: str | None, http: str, quiet: bool) -> Report:
+    import uvloop  # noqa: PLC0415
+
+    from loadtest.generator.platform import own_platform, running_one  # noqa: PLC0415
+    from loadtest.live import LiveView  # noqa: PLC0415
+    from loadtest.measured_run import measured_run  # noqa: PLC0415
+
+    async def play() -> Report:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+        platform: Any = own_platform(plan) if at is None else running_one(_address(at), http)
+        with LiveView(Console(highlight=False, quiet=quiet)) as view:
+            return await measured_run(plan, platform, smoke=smoke, stop=stop, on_second=view.show)
+
+    if at is not None and (plan.agents is not None or plan.registrations is not None):
+        _refuse(
+            "--at 只能呼叫:场景中的坐席和注册需要平台的密码\n"
+            "    --at can only call: agents and registrations of a scenario need passwords"
+        )
+    if not quiet:
+        where = at or "新启动的平台 · a platform of its own"
+        _console.print(f"{plan.name}:{where}", markup=False)
+        sys.stdout.flush()
+    return uvloop.run(play())
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        _refuse(f"--at {text}:应写成 HOST:PORT · write HOST:PORT")
+    return host.strip("[]"), int(port)
+
+
+def _write(report: Report, json: Path | None, html: Path | None) -> None:
+    from loadtest.report_page.page import page  # noqa: PLC0415
+
+    if json is not None:
+        json.write_text(report.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    if html is not None:
+        html.write_text(page(report), encoding="utf-8")
+
+
+def _show(report: Report, *, quiet: bool) -> None:
+    from loadtest.summary import summary, verdict  # noqa: PLC0415
+
+    if not quiet:
+        _console.print(summary(report))
+    _console.print(verdict(report), markup=False, soft_wrap=True)
+
+
+def _refuse(*lines: str) -> NoReturn:
+    for line in lines:
+        typer.echo(line, err=True)
+    raise typer.Exit(_NOT_PLAYED)
