@@ -25,6 +25,7 @@ from loadtest.scenario.model import (
     Stay,
     Threshold,
 )
+from loadtest.scenario.sipp_xml import SippError, load_fields, load_sipp
 
 _MOST_PER_S = 5_000
 _MOST_CALLS = 5_000_000
@@ -58,8 +59,8 @@ class Check:
         yield from self._thresholds(("thresholds",), self._scenario.thresholds)
         if self._scenario.smoke is not None:
             yield from self._thresholds(("smoke", "thresholds"), self._scenario.smoke.thresholds)
-        for place, kind, name in named_files(self._scenario):
-            yield from self._file(place, kind, name)
+        for place, kind, name, keys in named_files(self._scenario):
+            yield from self._file(place, kind, name, keys)
 
     def _at(self, place: Place, reason: Words, remedy: Words) -> Problem:
         line = self._source.line(place)
@@ -238,12 +239,14 @@ class Check:
                     Words("让 at_least 不大于 at_most", "let at_least be at most at_most"),
                 )
 
-    def _file(self, place: Place, kind: Kind, name: str) -> Iterator[Problem]:
+    def _file(
+        self, place: Place, kind: Kind, name: str, keys: Collection[str]
+    ) -> Iterator[Problem]:
         path = self._path.parent / name
         try:
             if not path.is_file():
                 raise FileNotFoundError
-            yield from self._content(place, kind, path)
+            yield from self._content(place, kind, path, keys)
         except OSError:
             near = instead(path.name, [one.name for one in _siblings(path)])
             yield self._at(
@@ -252,7 +255,9 @@ class Check:
                 near if _siblings(path) else Words("改正路径", "correct the path"),
             )
 
-    def _content(self, place: Place, kind: Kind, path: Path) -> Iterator[Problem]:
+    def _content(
+        self, place: Place, kind: Kind, path: Path, keys: Collection[str]
+    ) -> Iterator[Problem]:
         match kind:
             case Kind.SOUND:
                 reason = _deaf(path)
@@ -263,6 +268,35 @@ class Check:
                 for one in load_file(path).problems:
                     if one.is_error:
                         yield Problem(str(one.file), one.line, one.node, one.reason, one.remedy)
+            case Kind.SIPP:
+                yield from self._sipp(place, path, keys)
+            case Kind.FIELDS:
+                try:
+                    load_fields(path, keys=keys)
+                except SippError as error:
+                    yield from error.problems
+
+    def _sipp(self, place: Place, path: Path, keys: Collection[str]) -> Iterator[Problem]:
+        try:
+            sipp = load_sipp(path, keys=keys)
+        except SippError as error:
+            yield from error.problems
+            return
+        if not sipp.dials:
+            yield self._at(
+                place,
+                Words("该场景等待来电,不会拨出", "that scenario waits for calls and begins none"),
+                Words("用以 send 开头的场景", "name one that begins with a send"),
+            )
+        whose = self._scenario.callers[int(place[1])].sipp
+        if sipp.needs_fields and whose is not None and not whose.fields:
+            yield self._at(
+                place,
+                Words(
+                    "场景用到 [field0] 却无数据文件", "it uses [field0], and no fields are given"
+                ),
+                Words("写 fields: 数据文件", "give fields: a file of them"),
+            )
 
 
 def _deaf(path: Path) -> Words | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from enum import Enum, auto
 from pathlib import Path
 
@@ -19,20 +19,24 @@ class Kind(Enum):
     FIELDS = auto()
 
 
-def named_files(scenario: Scenario) -> Iterator[tuple[Place, Kind, str]]:
-    """Yield where in the scenario a file is named, what it holds, and its name as written."""
+Named = tuple[Place, Kind, str, Collection[str]]
+
+
+def named_files(scenario: Scenario) -> Iterator[Named]:
+    """Yield where a file is named, what it holds, its name as written, and a sipp file's keys."""
     if scenario.platform.flow:
-        yield ("platform", "flow"), Kind.FLOW, scenario.platform.flow
+        yield ("platform", "flow"), Kind.FLOW, scenario.platform.flow, ()
     if scenario.agents is not None and scenario.agents.speak:
-        yield ("agents", "speak"), Kind.SOUND, scenario.agents.speak
+        yield ("agents", "speak"), Kind.SOUND, scenario.agents.speak, ()
     for at, callers in enumerate(scenario.callers):
         for step_at, step in enumerate(callers.steps):
             if isinstance(step, ExpectPrompt | Speak) and step.file:
-                yield ("callers", at, "steps", step_at, "file"), Kind.SOUND, step.file
+                yield ("callers", at, "steps", step_at, "file"), Kind.SOUND, step.file, ()
         if callers.sipp is not None:
-            yield ("callers", at, "sipp", "file"), Kind.SIPP, callers.sipp.file
+            keys = callers.sipp.keys
+            yield ("callers", at, "sipp", "file"), Kind.SIPP, callers.sipp.file, keys
             if callers.sipp.fields:
-                yield ("callers", at, "sipp", "fields"), Kind.FIELDS, callers.sipp.fields
+                yield ("callers", at, "sipp", "fields"), Kind.FIELDS, callers.sipp.fields, keys
 
 
 def with_whole_paths(scenario: Scenario, folder: Path) -> Scenario:
