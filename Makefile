@@ -59,7 +59,7 @@ run: setup ## Start the platform on its demo configuration and stay
 # ── Proof ─────────────────────────────────────────────────────────────────────────────────────────
 test: setup-tests ## Pass all tests, Rust and Python
 	$(RUST_PATH) cargo test --locked --quiet --manifest-path media/Cargo.toml
-	$(RUN)/python -m pytest
+	$(RUN)/python -m pytest -n auto
 
 lint: setup-check ## Linters and types
 	$(RUN)/ruff check .
