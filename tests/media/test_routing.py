@@ -27,6 +27,7 @@ TONES_HZ = {CUSTOMER: 425, AGENT: 725, EXPERT: 1075, BOSS: 1525}
 MUSIC_HZ = 1825
 FRAME_MS = 20
 STEP_MS = 500
+MOST_PIECES = 4
 # From a change to where it must be heard: jitter buffers on both ways.
 SETTLED_MS = 240
 HEARD_DBFS, QUIET_DBFS = -25.0, -45.0
@@ -54,6 +55,11 @@ class Heard:
 async def _pass(engine: RtpEngine, events: Events, silence: str, port: PortId) -> None:
     """Let the length of a clip pass, by the engine's clock."""
     await events.wait(PlayEnded, play=engine.play(port, [silence]))
+
+
+def _late_rounds(*engines: RtpEngine) -> int:
+    names = ("sent_later", "skipped_rounds")
+    return sum(engine.figures()[name] for engine in engines for name in names)
 
 
 async def _scene(
@@ -95,8 +101,13 @@ async def _scene(
             engine.play(port, [music], loop=True)
         for port in changes.music_ends:
             engine.stop_play(port)
-        start_ms = (loop.time() - begun_s) * 1000
-        await _pass(engine, events, silence, timer)
+        # What was heard while an engine ran too late says nothing of the routes.
+        for _ in range(MOST_PIECES):
+            late = _late_rounds(engine, far_ends)
+            start_ms = (loop.time() - begun_s) * 1000
+            await _pass(engine, events, silence, timer)
+            if _late_rounds(engine, far_ends) == late:
+                break
         spans.append((start_ms + SETTLED_MS, (loop.time() - begun_s) * 1000 - FRAME_MS))
         states.append(
             {
@@ -118,12 +129,7 @@ async def _scene(
             lost += figures.packets_lost
     assert lost == 0
     engine.close_port(timer)
-    late = sum(
-        each.figures()[name]
-        for each in (engine, far_ends)
-        for name in ("sent_later", "skipped_rounds")
-    )
-    return Heard(sounds, spans, states, late > 0)
+    return Heard(sounds, spans, states, _late_rounds(engine, far_ends) > 0)
 
 
 def _missteps(sound: audio.Sound, hz: int, start_ms: float, end_ms: float) -> list[float]:
@@ -157,7 +163,7 @@ async def _check(
     steps: list[Step],
     codecs: dict[str, Codec] | None = None,
 ) -> Heard:
-    for attempt in range(3):
+    for attempt in range(2):
         heard = await _scene(
             engine, events, far_ends, far_events, tmp_path / str(attempt), steps, codecs or {}
         )
