@@ -8,14 +8,15 @@ import shutil
 import socket
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from demo.platform import Ports, RunningPlatform, configuration, free_ports
+from demo.platform import Ports, RunningPlatform
 from loadtest.generator.sip_text import Address
+from loadtest.runs import load_configuration, load_ports
 from loadtest.scenario.model import Dial, Scenario
 
 _UNCALLED = "95598"
@@ -25,8 +26,6 @@ _TENANT = "demo"
 _QUEUE = "load"
 _FIRST_AGENT = 10_001
 _FIRST_PHONE = 200_000
-_MOST_CALLS, _MOST_CALLS_PER_S = 20_000, 5_000
-_RTP_PORTS = (20_000, 44_999)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,25 +75,6 @@ async def own_platform(scenario: Scenario, data: Path | None = None) -> AsyncIte
             await platform.stop()
 
 
-def load_ports() -> Ports:
-    """Return free ports with an RTP range for thousands of legs."""
-    return replace(free_ports(), rtp_min=_RTP_PORTS[0], rtp_max=_RTP_PORTS[1])
-
-
-def load_configuration(ports: Ports, flows: Path) -> dict[str, Any]:
-    """Return the demo configuration without its limits, people and flows."""
-    config = configuration(ports)
-    config["flows"] = str(flows)
-    tenant = config["tenants"][0]
-    limits = {"max_calls": _MOST_CALLS, "max_calls_per_second": _MOST_CALLS_PER_S}
-    tenant["trunks"] = [{"name": "load", "addresses": ["127.0.0.0/8"], **limits}]
-    config["limits"] = limits
-    tenant["access_codes"] = []
-    tenant["queues"] = []
-    tenant["agents"] = []
-    return config
-
-
 def own_address(remote: Address) -> str:
     """Return the address of this machine that leads to another one."""
     with socket.socket(type=socket.SOCK_DGRAM) as probe:
@@ -105,7 +85,8 @@ def own_address(remote: Address) -> str:
 def _configuration(scenario: Scenario, ports: Ports, data: Path) -> dict[str, Any]:
     flows = data / "flows"
     flows.mkdir(parents=True)
-    config = load_configuration(ports, flows)
+    config = load_configuration(ports, _UNCALLED, agents=0)
+    config["flows"] = str(flows)
     tenant = config["tenants"][0]
     flow, queues = _take_flow(Path(scenario.platform.flow or _UNCALLED_FLOW), flows)
     numbers = sorted(_dialled(scenario)) or [_UNCALLED]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import tempfile
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -18,15 +19,26 @@ from loadtest.generator.prompts import Prompts
 from loadtest.generator.registrations import RegisteredPhones
 from loadtest.generator.sip_line import SipLine
 from loadtest.scenario.arrival import start_times_s
-from loadtest.scenario.model import Callers, Scenario
+from loadtest.scenario.model import (
+    Callers,
+    Dial,
+    ExpectAgent,
+    ExpectHangUp,
+    ExpectPrompt,
+    HangUp,
+    Scenario,
+    Speak,
+    Stay,
+)
 
 _FIRST_CALLER = 13_800_000_000
 _CALLERS_A_KIND = 10_000_000
 _AGENT_HZ, _VOICE_MS = 1000, 1000
 _PHONES_PER_S = 200.0
 _LEGS_CLOSE_S = 5.0
-DRAIN_S = 60.0
-"""How long calls may go on after the last one was begun, beyond what their steps say."""
+_GRACE_S = 10.0
+_FAR_END_HANGS_UP_S = 60.0
+"""How long a far end may take that is to hang up without a step that bounds it."""
 
 
 async def play(scenario: Scenario, under_test: UnderTest, tally: Tally) -> None:
@@ -38,6 +50,25 @@ async def play(scenario: Scenario, under_test: UnderTest, tally: Tally) -> None:
     async with AsyncExitStack() as stack:
         run = _Run(scenario, under_test, tally, stack)
         await run.play()
+
+
+def longest_s(callers: Callers) -> float:
+    """Return how long a call may take whose every step takes as long as it may."""
+    total_s = 0.0
+    for step in callers.steps:
+        match step:
+            case Dial():
+                total_s += step.answer_within_s
+            case ExpectPrompt() | ExpectAgent() | ExpectHangUp():
+                total_s += step.within_s
+            case Stay():
+                total_s += max(step.s, step.up_to_s or 0)
+            case Speak() if not step.loop:
+                total_s += audio.read_wav(Path(step.file))[0].duration_ms / 1000
+            case _:
+                pass
+    ends = callers.steps and isinstance(callers.steps[-1], HangUp | ExpectHangUp)
+    return total_s if ends else total_s + _FAR_END_HANGS_UP_S
 
 
 class _Run:
@@ -123,17 +154,22 @@ class _Run:
         ]
         loop = asyncio.get_running_loop()
         warm = loop.call_later(scenario.warm_up_s, self._start_counting)
+        # Whatever lives by now lives on: the collector need not look at it while calls are timed.
+        gc.collect()
+        gc.freeze()
         for group in groups:
             group.begin()
         await asyncio.sleep(scenario.duration_s)
         tally.stop_offering()
         try:
-            async with asyncio.timeout(DRAIN_S):
+            async with asyncio.timeout(_GRACE_S + max(map(longest_s, scenario.callers))):
                 await asyncio.gather(*(group.wait_quiet() for group in groups))
         except TimeoutError:
             for group in groups:
                 group.give_up()
-        warm.cancel()
+        finally:
+            warm.cancel()
+            gc.unfreeze()
 
     def _start_counting(self) -> None:
         self._tally.start_counting()
