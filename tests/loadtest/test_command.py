@@ -1,0 +1,165 @@
+"""`cti95598 loadtest`: how it ends, and what it leaves."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from loadtest.figures.names import FIGURES
+from loadtest.figures.report import Report
+from node.cli import app
+
+_ROOT = Path(__file__).parents[2]
+_TARGETS = _ROOT / "loadtest/targets"
+_CALLS = """
+name: nobody
+duration_s: {duration_s}
+callers:
+  - arrival: {{kind: steady, per_s: 10}}
+    steps:
+      - {{do: dial, number: "95598", answer_within_s: 0.2}}
+      - {{do: hang_up}}
+thresholds:
+  - {{figure: {figure}, at_most: 0}}
+"""
+
+
+@pytest.fixture
+def nobody() -> Iterator[str]:
+    """The address of somebody who never answers."""
+    with socket.socket(type=socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{silent.getsockname()[1]}"
+
+
+def _scenario(
+    folder: Path, *, figure: str = "failed", duration_s: float = 0.5, more: str = ""
+) -> Path:
+    file = folder / "scenario.yaml"
+    file.write_text(_CALLS.format(figure=figure, duration_s=duration_s) + more)
+    return file
+
+
+def _invoke(*arguments: object) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["loadtest", *map(str, arguments)])
+    return result.exit_code, result.output
+
+
+def test_thresholds_that_do_not_hold_are_status_1_and_the_report_is_written(
+    tmp_path: Path, nobody: str
+) -> None:
+    json, html = tmp_path / "report.json", tmp_path / "report.html"
+    status, output = _invoke(
+        "run", _scenario(tmp_path), "--at", nobody, "--json", json, "--html", html
+    )
+    assert status == 1, output
+    report = Report.model_validate_json(json.read_text())
+    assert not report.holds
+    assert report.figures["failed"] == report.figures["offered"] > 0
+    assert "cpu_cores" not in report.figures  # whose processes are elsewhere
+    assert html.read_text().startswith("<!DOCTYPE html>")
+    assert "完成 done" in output  # a line of progress, since this is no terminal
+    assert "✗ failed" in output
+
+
+def test_thresholds_that_hold_are_status_0(tmp_path: Path, nobody: str) -> None:
+    scenario = _scenario(tmp_path, figure="completed")
+    status, output = _invoke("run", scenario, "--at", nobody, "--quiet")
+    assert status == 0, output
+    assert "完成 done" not in output
+    assert "✓ completed = 0" in output
+
+
+def test_a_run_ended_by_hand_still_reports(tmp_path: Path, nobody: str) -> None:
+    json = tmp_path / "report.json"
+    scenario = _scenario(tmp_path, duration_s=3600)
+    command = [sys.executable, "-m", "node.cli", "loadtest", "run", str(scenario)]
+    with subprocess.Popen(
+        [*command, "--at", nobody, "--json", str(json)],
+        stdout=subprocess.PIPE,
+        cwd=_ROOT,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        text=True,
+    ) as run:
+        assert run.stdout is not None
+        assert any("失败 failed" in line for line in run.stdout)  # it calls
+        run.send_signal(signal.SIGINT)
+        rest = run.stdout.read()
+        assert run.wait() == 130, rest
+    assert "ended early" in rest
+    assert Report.model_validate_json(json.read_text()).interrupted
+
+
+def test_a_wrong_scenario_is_status_2_with_its_faults(tmp_path: Path) -> None:
+    scenario = _scenario(tmp_path, figure="faled")
+    for command in ("run", "check"):
+        status, output = _invoke(command, scenario)
+        assert status == 2
+        assert "faled" in output
+        assert "scenario.yaml:10" in output
+
+
+def test_what_a_strange_platform_has_no_passwords_for_is_refused(
+    tmp_path: Path, nobody: str
+) -> None:
+    scenario = _scenario(tmp_path, more="registrations: {phones: 1, per_s: 1}\n")
+    status, output = _invoke("run", scenario, "--at", nobody)
+    assert status == 2
+    assert "--at can only call" in output
+
+
+@pytest.mark.parametrize("address", ["localhost", "127.0.0.1:0", ":5060", "a:99999"])
+def test_an_address_that_is_none_is_refused(tmp_path: Path, address: str) -> None:
+    status, output = _invoke("run", _scenario(tmp_path), "--at", address)
+    assert status == 2
+    assert "HOST:PORT" in output
+
+
+def test_a_report_that_could_not_be_written_is_refused_before_the_run(
+    tmp_path: Path, nobody: str
+) -> None:
+    status, output = _invoke(
+        "run", _scenario(tmp_path), "--at", nobody, "--json", tmp_path / "none" / "report.json"
+    )
+    assert status == 2
+    assert "no such directory" in output
+
+
+def test_a_scenario_that_can_be_played_is_status_0(tmp_path: Path) -> None:
+    status, output = _invoke("check", _scenario(tmp_path))
+    assert status == 0, output
+    assert "can be played" in output
+
+
+def test_all_figures_are_listed_in_the_command_and_in_the_documentation() -> None:
+    status, tables = _invoke("figures", "--markdown")
+    assert status == 0
+    assert all(f"| `{figure.name}` |" in tables for figure in FIGURES)
+    assert tables in (_ROOT / "docs/loadtest.md").read_text(encoding="utf-8")
+    assert _invoke("figures")[0] == 0
+
+
+@pytest.mark.peer
+def test_the_smoke_form_of_a_target_holds_against_a_platform_of_its_own(tmp_path: Path) -> None:
+    json, html = tmp_path / "report.json", tmp_path / "report.html"
+    status, output = _invoke(
+        "run", _TARGETS / "ivr-caps.yaml", "--smoke", "--json", json, "--html", html
+    )
+    assert status == 0, output
+    report = Report.model_validate_json(json.read_text())
+    assert report.smoke
+    figures = report.figures
+    assert figures["completed"] == figures["offered"] > 0
+    assert figures["cpu_python_ms_per_call"] > 0
+    assert figures["redis_round_trips_per_call"] > 0
+    assert figures["dialogs_max"] > 0
+    assert figures["platform_calls_end"] == 0
+    assert figures["paced_packets"] > 0
