@@ -18,6 +18,8 @@ SAMPLE_RATE_HZ = 8000
 FULL_SCALE = 32768
 SILENCE_DBFS = -99.0
 _WINDOW_MS = 20
+_PIECE_WINDOWS = 100
+_SHIFT_WINDOWS = 5
 _PCM = 1
 _EXTENSIBLE = 0xFFFE
 _RIFF_HEADER_BYTES = 12
@@ -192,20 +194,40 @@ def find(heard: Sound, wanted: Sound) -> Match:
     long, short = _envelope(heard), _envelope(wanted)
     if not short or len(long) < len(short):
         return Match(0, 0.0)
+    best_lag, best = _best_lag(long, short, range(len(long) - len(short) + 1))
+    # A jitter buffer that had to wait moves the rest by a frame or two; each piece is at its best.
+    pieces = [short[at : at + _PIECE_WINDOWS] for at in range(0, len(short), _PIECE_WINDOWS)]
+    liked = weight = 0.0
+    for index, piece in enumerate(pieces):
+        place = best_lag + index * _PIECE_WINDOWS
+        first, last = place - _SHIFT_WINDOWS, place + _SHIFT_WINDOWS
+        lags = range(max(0, first), min(len(long) - len(piece), last) + 1)
+        _, likeness = _best_lag(long, piece, lags)
+        energy = _variation(piece)
+        liked, weight = liked + likeness * energy, weight + energy
+    return Match(best_lag * _WINDOW_MS, max(best, liked / weight if weight else 0.0))
+
+
+def _best_lag(long: list[float], short: list[float], lags: range) -> tuple[int, float]:
+    """Where an envelope lies in another one best, and how alike the two are there."""
     mean = sum(short) / len(short)
     centred = [value - mean for value in short]
     norm = math.sqrt(sum(value * value for value in centred))
-    best = Match(0, 0.0)
-    for lag in range(len(long) - len(short) + 1):
+    best_lag, best = 0, 0.0
+    for lag in lags:
         part = long[lag : lag + len(short)]
-        part_mean = sum(part) / len(part)
-        part_norm = math.sqrt(sum((value - part_mean) ** 2 for value in part))
+        part_norm = math.sqrt(_variation(part))
         if norm and part_norm:
             product = sum(a * b for a, b in zip(centred, part, strict=True))
             likeness = product / (norm * part_norm)
-            if likeness > best.likeness:
-                best = Match(lag * _WINDOW_MS, likeness)
-    return best
+            if likeness > best:
+                best_lag, best = lag, likeness
+    return best_lag, best
+
+
+def _variation(envelope: list[float]) -> float:
+    mean = sum(envelope) / len(envelope)
+    return sum((value - mean) ** 2 for value in envelope)
 
 
 def _channels(data: bytes, channels: int, rate_hz: int, path: Path) -> list[Sound]:

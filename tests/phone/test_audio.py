@@ -66,17 +66,17 @@ def test_a_growing_file_is_read_to_its_present_end(tmp_path: Path) -> None:
     assert sound.duration_ms == 100
 
 
+def speech(seed: int, count: int) -> audio.Sound:
+    words = random.Random(seed)
+    samples = array("h")
+    for _ in range(count):
+        samples.extend(audio.tone(words.randrange(200, 900), words.randrange(60, 300)).samples)
+        samples.extend(audio.silence(words.randrange(20, 200)).samples)
+    return audio.Sound(samples)
+
+
 def test_a_prompt_is_found_in_what_was_heard() -> None:
     noise = random.Random(5)
-
-    def speech(seed: int, count: int) -> audio.Sound:
-        words = random.Random(seed)
-        samples = array("h")
-        for _ in range(count):
-            samples.extend(audio.tone(words.randrange(200, 900), words.randrange(60, 300)).samples)
-            samples.extend(audio.silence(words.randrange(20, 200)).samples)
-        return audio.Sound(samples)
-
     prompt, other = speech(1, 12), speech(2, 12)
     heard = array("h", audio.silence(1230).samples)
     heard.extend(sample + noise.randrange(-300, 300) for sample in prompt.samples)
@@ -85,6 +85,19 @@ def test_a_prompt_is_found_in_what_was_heard() -> None:
     assert match.offset_ms == pytest.approx(1230, abs=20)
     assert audio.find(audio.Sound(heard), other).likeness < 0.7
     assert audio.find(audio.silence(10), prompt).likeness == 0
+
+
+def test_a_prompt_is_found_though_a_jitter_buffer_had_to_wait_in_its_midst() -> None:
+    prompt = speech(1, 40)
+    half = len(prompt.samples) // 2
+    heard = array("h", audio.silence(500).samples)
+    heard.extend(prompt.samples[:half])
+    heard.extend(audio.silence(60).samples)
+    heard.extend(prompt.samples[half:])
+    assert audio.find(audio.Sound(heard), prompt).likeness > 0.9
+    for seed in range(2, 6):
+        assert audio.find(audio.Sound(heard), speech(seed, 40)).likeness < 0.7
+    assert audio.find(audio.Sound(heard), speech(1, 20)).likeness > 0.99
 
 
 @pytest.mark.parametrize(
