@@ -92,7 +92,7 @@ class AgentCall:
             leg.connect(self._invite_body)
             leg.play_on(phones.voice)
         self._call.accept(leg.description())
-        phones.answered.tell(self._caller, phones.loop.time())
+        phones.answered.tell(self._caller, phones.tally.clock_s())
         if phones.plan.talk_s:
             self._timer = phones.loop.call_later(phones.plan.talk_s, self._call.hang_up)
 
@@ -146,16 +146,15 @@ class Toolbars:
             grpc.aio.insecure_channel(target, options=(("cti95598.channel", at),))
             for at in range(_CHANNELS)
         ]
-        self._clock_s = asyncio.get_running_loop().time
 
     async def sign_in_all(
         self, tenant: str, passwords: Mapping[str, str], tally: Tally, per_s: float
     ) -> None:
         """Have all sign in and be ready, `per_s` a second."""
-        begin_s = self._clock_s()
+        begin_s = tally.clock_s()
         async with asyncio.TaskGroup() as group:
             for at, (agent, password) in enumerate(passwords.items()):
-                ahead_s = begin_s + at / per_s - self._clock_s()
+                ahead_s = begin_s + at / per_s - tally.clock_s()
                 if ahead_s > 0:
                     await asyncio.sleep(ahead_s)
                 channel = self._channels[at % len(self._channels)]
@@ -165,7 +164,7 @@ class Toolbars:
         self, channel: grpc.aio.Channel, tenant: str, agent: str, password: str, tally: Tally
     ) -> None:
         toolbar = ToolbarClient(channel)
-        began_s = self._clock_s()
+        began_s = tally.clock_s()
         try:
             result = (await toolbar.sign_in(tenant, agent, password)).result
             if result.accepted:

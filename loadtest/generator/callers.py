@@ -116,7 +116,7 @@ class Caller:
         except PlatformError:
             self._finish("generator_ports")
             return
-        self._dialled_s = self._group.clock_s()
+        self._dialled_s = self._tally.clock_s()
         self._call = OutgoingCall(
             around.line,
             caller=self._number,
@@ -188,13 +188,13 @@ class Caller:
         """It rings, or plays before it answers."""
         if not self._rang and not self._is_over and status >= 180:
             self._rang = True
-            self._tally.post_dial_delay_s.add(self._group.clock_s() - self._dialled_s)
+            self._tally.post_dial_delay_s.add(self._tally.clock_s() - self._dialled_s)
         if body and self._leg is not None:
             self._leg.connect(body)
 
     def on_answer(self, body: bytes) -> None:
         """It is answered."""
-        self._answered_s = self._group.clock_s()
+        self._answered_s = self._tally.clock_s()
         setup_s = self._answered_s - self._dialled_s
         tally = self._tally
         tally.answered += 1
@@ -213,7 +213,7 @@ class Caller:
         if self._is_over:
             return
         if status:
-            self._tally.refusal_s.add(self._group.clock_s() - self._dialled_s)
+            self._tally.refusal_s.add(self._tally.clock_s() - self._dialled_s)
         if isinstance(self._step, Dial) and self._step.expect_status == status:
             self._finish("")
         else:
@@ -303,12 +303,13 @@ class CallerGroup:
         starts_s: Iterator[float],
         tally_at: Callable[[float], Tally],
         *,
+        clock_s: Callable[[], float],
         first_number: int,
         random: Random,
     ) -> None:
         """`starts_s` are seconds of the run; `tally_at` says which tally such a call counts in."""
         self.loop = asyncio.get_running_loop()
-        self.clock_s = self.loop.time
+        self._clock_s = clock_s
         self.equipment = equipment
         self.random = random
         self.steps = [(_ACTS[type(step)], step) for step in plan.steps]
@@ -324,7 +325,7 @@ class CallerGroup:
 
     def begin(self) -> None:
         """Begin the group's time."""
-        self._began_s = self.clock_s()
+        self._began_s = self._clock_s()
         self._next_s = next(self._starts_s, None)
         self._start_due()
 
@@ -346,7 +347,7 @@ class CallerGroup:
         self._tell_quiet()
 
     def _start_due(self) -> None:
-        now_s = self.clock_s() - self._began_s
+        now_s = self._clock_s() - self._began_s
         while self._next_s is not None and self._next_s <= now_s + _WAKE_S / 2:
             tally = self._tally_at(self._next_s)
             if now_s - self._next_s > _LATE_S:
@@ -357,10 +358,9 @@ class CallerGroup:
                 tally.held_back += 1
                 self._held.append(tally)
             self._next_s = next(self._starts_s, None)
-            now_s = self.clock_s() - self._began_s
+            now_s = self._clock_s() - self._began_s
         if self._next_s is not None:
-            at_s = max(self._next_s, now_s + _WAKE_S)
-            self.loop.call_at(self._began_s + at_s, self._start_due)
+            self.loop.call_later(max(self._next_s - now_s, _WAKE_S), self._start_due)
         else:
             self._tell_quiet()
 

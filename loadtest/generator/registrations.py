@@ -44,7 +44,7 @@ class RegisteredPhone:
     ) -> None:
         """Register or refresh; `then` is called when it did or could not."""
         self._tally, self._then = tally, then
-        self._started_s = phones.clock_s()
+        self._started_s = tally.clock_s()
         self._challenges = 0
         phones.line.parties[self._call_id] = _Answers(self, phones)
         self._send(phones, tally)
@@ -122,7 +122,6 @@ class RegisteredPhones:
     ) -> None:
         self.line, self.registrar, self.realm = line, registrar, realm
         self.ha2 = _md5(f"REGISTER:sip:{registrar[0]}:{registrar[1]}")
-        self.clock_s = asyncio.get_running_loop().time
         self._phones = [RegisteredPhone(user, word, realm) for user, word in passwords.items()]
 
     async def register_all(self, tally: Tally, per_s: float) -> None:
@@ -137,7 +136,7 @@ class RegisteredPhones:
     async def _register(
         self, phones: Iterable[RegisteredPhone], tally: Tally, per_s: float
     ) -> None:
-        begin_s = self.clock_s()
+        begin_s = tally.clock_s()
         waiting, all_done = 1, asyncio.get_running_loop().create_future()
 
         def done() -> None:
@@ -147,10 +146,10 @@ class RegisteredPhones:
                 all_done.set_result(None)
 
         for at, phone in enumerate(phones):
-            if (ahead_s := begin_s + at / per_s - self.clock_s()) > 0:
+            if (ahead_s := begin_s + at / per_s - tally.clock_s()) > 0:
                 await asyncio.sleep(max(ahead_s, _TICK_S))
             if phone.is_waiting:
-                tally.end_registration(self.clock_s(), "slow")  # its last one is not answered yet
+                tally.end_registration(tally.clock_s(), "slow")  # its last one is not answered yet
                 continue
             waiting += 1
             phone.register(self, tally, done)

@@ -187,6 +187,7 @@ class _Run:
             equipment,
             start_times_s(callers.arrival, scenario.duration_s, own),
             self._tally_at,
+            clock_s=self._tally.clock_s,
             first_number=_FIRST_CALLER + at * _CALLERS_A_KIND,
             random=own,
         )

@@ -124,7 +124,13 @@ async def _called(
         "arrival": {"kind": "steady", "per_s": 1}, "max_at_once": max_at_once, "steps": steps,
     })  # fmt: skip
     group = CallerGroup(
-        plan, equipment, iter([0.0] * calls), lambda _: tally, first_number=1000, random=Random(1)
+        plan,
+        equipment,
+        iter([0.0] * calls),
+        lambda _: tally,
+        clock_s=loop.time,
+        first_number=1000,
+        random=Random(1),
     )
     group.begin()
     async with asyncio.timeout(20):
