@@ -161,6 +161,12 @@ impl JitterBuffer {
         self.margins.mean_ticks().max(0).unsigned_abs() * 20 / self.codec.frame_ticks()
     }
 
+    /// Whether nothing suggests another delay: packets come in time, and none waits for long.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.margins.are_settled()
+    }
+
     /// Forgets all audio and how it came, as for a new sender.
     pub fn reset(&mut self) {
         self.playout = None;

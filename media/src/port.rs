@@ -198,6 +198,17 @@ impl Port {
         self.receiving.set_listeners(listeners + detectors);
     }
 
+    /// Says whether the next datagram is handed in as it came, or some time in 20 ms.
+    pub fn set_prompt(&mut self, is_prompt: bool) {
+        self.receiving.set_prompt(is_prompt);
+    }
+
+    /// Whether what comes is so even that nothing is lost by looking at it once in 20 ms.
+    #[must_use]
+    pub fn is_calm(&self) -> bool {
+        self.receiving.is_calm()
+    }
+
     /// Takes in a datagram; false when it is not valid RTP of this port.
     pub fn receive(
         &mut self,

@@ -1,13 +1,12 @@
 //! The reactor thread: the only one that touches sockets and packets.
 //!
 //! While there are ports it wakes at each slot of the wheel, every 2 ms, takes in what has arrived,
-//! obeys commands and sends what is due; without ports it sleeps until a command comes. A few
-//! datagrams a socket are read per slot: far more than a phone sends, and a bound on what a flood
-//! on one port can cost the others.
+//! obeys commands, reads the calm streams of the slot and sends what is due; without ports it sleeps
+//! until a command comes. A few datagrams a socket are read per slot: far more than a phone sends,
+//! and a bound on what a flood on one port can cost the others.
 
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
@@ -16,7 +15,6 @@ use std::time::Duration;
 use crossbeam_channel::Sender;
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll;
-use rustix::time::Timespec;
 use slab::Slab;
 
 use crate::clock::{self, Now};
@@ -38,11 +36,12 @@ mod entry;
 pub(crate) mod faults;
 mod handshakes;
 mod keys;
+mod reading;
 mod recording;
 mod relaying;
 mod routing;
 
-use entry::{Entry, Taken};
+use entry::Entry;
 use handshakes::Handshakes;
 
 /// Larger datagrams are no voice and are cut, then refused by their length.
@@ -56,9 +55,6 @@ const SEND_BATCH: usize = 32;
 
 /// Turns of the wheel between two readings of the thread's CPU clock, 1 s.
 const FIGURES_EVERY_ROUNDS: u64 = 50;
-
-/// Datagrams read from one socket before other work is done.
-const MAX_DATAGRAMS_PER_SLOT: usize = 4;
 
 /// The slot of the wheel in which reports are read.
 const REPORTS_SLOT: usize = 0;
@@ -87,6 +83,8 @@ pub struct Shared {
 struct Slot {
     ports: Vec<usize>,
     recorders: Vec<usize>,
+    /// When the sockets of its calm streams were read.
+    read_at: Now,
 }
 
 /// Room for what one wake-up takes in, used again and again.
@@ -117,6 +115,8 @@ pub struct Reactor {
     tap_keys: HashMap<TapId, usize>,
     wheel: Wheel,
     next_figures_round: u64,
+    /// When watched sockets were read.
+    read_at: Now,
     slots: [Slot; SLOTS],
     sending: Sending,
     handshakes: Handshakes,
@@ -150,6 +150,7 @@ impl Reactor {
             tap_keys: HashMap::new(),
             wheel: Wheel::new(clock::now()),
             next_figures_round: 0,
+            read_at: Now::ZERO,
             slots: Default::default(),
             sending: Sending { sound: Sound::default(), outbox: Outbox::new(SEND_BATCH) },
             handshakes: Handshakes::default(),
@@ -179,7 +180,7 @@ impl Reactor {
                 if tick.slot == REPORTS_SLOT {
                     self.take_in_reports(&mut inbox);
                 }
-                self.tick(&tick);
+                self.tick(&tick, &mut inbox);
             }
             if !self.faulty.is_empty() {
                 self.end_faulty(clock::now());
@@ -196,103 +197,10 @@ impl Reactor {
         self.obey(clock::now());
     }
 
-    /// Reads what has arrived, then obeys commands, so that no key in a batch is stale.
-    fn take_in(&mut self, inbox: &mut Inbox) {
-        let mut commanded = false;
-        let (mut received, mut invalid, mut aside) = (0, 0, 0);
-        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-        // Sockets that had several datagrams, or did not fit in the batch, come up again.
-        for _ in 0..MAX_DATAGRAMS_PER_SLOT + self.ports.len() / READY_BATCH {
-            inbox.ready.clear();
-            let spare = spare_capacity(&mut inbox.ready);
-            if epoll::wait(&self.epoll, spare, Some(&at_once)).is_err() {
-                break;
-            }
-            let now = clock::now();
-            let before = received + invalid + aside;
-            for event in &inbox.ready {
-                let key = event.data.u64();
-                if key == COMMANDS {
-                    commanded = true;
-                } else if let Some(entry) = self.ports.get_mut(key as usize)
-                    && let Ok((len, from)) = entry.sockets.media.receive(&mut inbox.datagram)
-                {
-                    let key = key as usize;
-                    match faults::caught(|| self.take(key, &mut inbox.datagram, len, from, now)) {
-                        Some(Taken::Media) => received += 1,
-                        Some(Taken::Invalid) => invalid += 1,
-                        Some(Taken::Aside) => aside += 1,
-                        None => {
-                            self.note_faulty(&[key]);
-                            invalid += 1;
-                        }
-                    }
-                }
-            }
-            if received + invalid + aside == before {
-                break;
-            }
-        }
-        self.shared.figures.packets_received.add(received);
-        self.shared.figures.packets_invalid.add(invalid);
-        if commanded {
-            self.obey(clock::now());
-        }
-        self.shake_hands(clock::now());
-    }
-
-    /// Gives a datagram of `len` octets, all or the first of which are in `buffer`, to its port.
-    fn take(
-        &mut self,
-        key: usize,
-        buffer: &mut [u8; RECEIVE_BUFFER_LEN],
-        len: usize,
-        from: SocketAddr,
-        now: Now,
-    ) -> Taken {
-        let is_whole = len <= RECEIVE_BUFFER_LEN;
-        let datagram = &mut buffer[..len.min(RECEIVE_BUFFER_LEN)];
-        let Some(entry) = self.ports.get_mut(key) else { return Taken::Invalid };
-        if entry.relay.is_some() {
-            return self.relay(key, datagram, is_whole, from, now);
-        }
-        if entry.is_handshake(datagram, from, now) {
-            self.handshakes.push(key, entry.port.id(), datagram, from);
-            return Taken::Aside;
-        }
-        entry.receive(datagram, from, now, &mut self.events)
-    }
-
-    /// Reads one report of each port that has one, every 20 ms; a flood of them is dropped by the
-    /// kernel.
-    fn take_in_reports(&mut self, inbox: &mut Inbox) {
-        inbox.ready.clear();
-        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-        let spare = spare_capacity(&mut inbox.ready);
-        if epoll::wait(&self.reports_epoll, spare, Some(&at_once)).is_err() {
-            return;
-        }
-        let now = clock::now();
-        let (mut received, mut invalid) = (0, 0);
-        for event in &inbox.ready {
-            if let Some(entry) = self.ports.get_mut(event.data.u64() as usize)
-                && let Ok((len, from)) = entry.sockets.reports.receive(&mut inbox.datagram)
-            {
-                let datagram = &mut inbox.datagram[..len.min(RECEIVE_BUFFER_LEN)];
-                match faults::caught(|| entry.receive_report(datagram, from, now)) {
-                    Some(true) => received += 1,
-                    Some(false) => invalid += 1,
-                    None => self.note_faulty(&[event.data.u64() as usize]),
-                }
-            }
-        }
-        self.shared.figures.reports_received.add(received);
-        self.shared.figures.packets_invalid.add(invalid);
-    }
-
-    fn tick(&mut self, tick: &Tick) {
+    fn tick(&mut self, tick: &Tick, inbox: &mut Inbox) {
         // Taken out so that ports can be changed while it is walked; put back below.
-        let slot = std::mem::take(&mut self.slots[tick.slot]);
+        let mut slot = std::mem::take(&mut self.slots[tick.slot]);
+        self.read_calm(&mut slot, inbox);
         self.tick_members(&slot.ports, &slot.recorders, tick.round, Some(tick.deadline));
         self.slots[tick.slot] = slot;
         if tick.round >= self.next_figures_round {
@@ -313,7 +221,9 @@ impl Reactor {
     ) {
         let now = clock::now();
         let faulty = faults::each(ports, |key| {
-            self.ports[key].tick_receive(round, now, &mut self.events);
+            let entry = &mut self.ports[key];
+            entry.tick_receive(round, now, &mut self.events);
+            entry.settle_reading(&self.epoll, key);
         });
         self.note_faulty(&faulty);
         let faulty = faults::each(recorders, |key| self.tick_recorder(key, round));

@@ -144,9 +144,14 @@ impl Reception {
         arrival
     }
 
-    /// Updates the jitter; only for audio, because event packets repeat their timestamp.
-    pub fn measure(&mut self, timestamp: RtpTimestamp, now: Now) {
+    /// Updates the jitter; only for audio, because event packets repeat their timestamp. Without
+    /// the time of arrival there is nothing to compare the next packet with.
+    pub fn measure(&mut self, timestamp: RtpTimestamp, arrived: Option<Now>) {
         let Some(source) = &mut self.source else { return };
+        let Some(now) = arrived else {
+            source.last_transit = None;
+            return;
+        };
         // 128 bits hold the product; the cut to 32 bits is the modulus of RTP time.
         let arrival = (now.as_micros() * u128::from(self.clock_rate_hz) / 1_000_000) as u32;
         let transit = arrival.wrapping_sub(timestamp.0);

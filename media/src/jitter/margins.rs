@@ -105,11 +105,21 @@ impl Margins {
         self.count = 0;
         self.sum = 0;
         let lowest = self.history.iter().min().copied().unwrap_or_default();
-        let enough = self.frame_ticks + self.frame_ticks / SAFETY_DIVISOR;
-        if self.calm == CALM_WINDOWS && lowest > enough && !self.surplus {
+        if self.calm == CALM_WINDOWS && lowest > self.enough() && !self.surplus {
             self.surplus = true;
             self.waited = 0;
         }
+    }
+
+    /// The margin above which a frame is too much.
+    fn enough(&self) -> i32 {
+        self.frame_ticks + self.frame_ticks / SAFETY_DIVISOR
+    }
+
+    /// Whether the last window says that the delay is right.
+    pub(super) fn are_settled(&self) -> bool {
+        let last = self.history[(self.next + CALM_WINDOWS - 1) % CALM_WINDOWS];
+        self.calm > 0 && (0..=self.enough()).contains(&last)
     }
 
     /// Whether a frame should be left out now: a missing one at once, else any after a second.

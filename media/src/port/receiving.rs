@@ -22,6 +22,12 @@ const REBIND_HOLD: Duration = Duration::from_millis(200);
 /// How long it must be quiet before a stream of another source may take its place.
 const REPLACE_HOLD: Duration = Duration::from_secs(1);
 
+/// How long a datagram has waited that came some time in the last 20 ms, all in all.
+const READ_LATE: Duration = Duration::from_millis(10);
+
+/// With less jitter a stream is calm, in ms.
+const CALM_JITTER_MS: f64 = 5.0;
+
 /// A far end that has said that it is silent is given this much more time before its silence is
 /// reported: comfort noise need not be repeated (RFC 3389 section 4, G.729 annex B).
 const SILENCE_PATIENCE: u32 = 4;
@@ -107,6 +113,8 @@ pub struct Receiving {
     invalid: u64,
     digits: dtmf::Receiver,
     codec: Codec,
+    /// Datagrams are handed in as they come, not some time in the 20 ms that follow.
+    is_prompt: bool,
     /// Present while somebody listens.
     audio: Option<Box<Audio>>,
     /// Late packets of buffers that are gone.
@@ -132,6 +140,7 @@ impl Default for Receiving {
             invalid: 0,
             digits: dtmf::Receiver::default(),
             codec: Codec::Pcma,
+            is_prompt: true,
             audio: None,
             discarded_before: 0,
             listeners: 0,
@@ -175,6 +184,18 @@ impl Receiving {
     #[must_use]
     pub fn sole_source(&self, now: Now) -> Option<SocketAddr> {
         self.latched.filter(|_| now.saturating_sub(self.last_packet) < REBIND_HOLD)
+    }
+
+    /// Says whether the next datagram is handed in as it came, or some time in 20 ms.
+    pub fn set_prompt(&mut self, is_prompt: bool) {
+        self.is_prompt = is_prompt;
+    }
+
+    /// Whether the stream is so even that nothing is lost by looking at it once in 20 ms.
+    #[must_use]
+    pub fn is_calm(&self) -> bool {
+        let settled = self.audio.as_ref().is_none_or(|audio| audio.jitter.is_settled());
+        settled && self.reception.jitter_ms() < CALM_JITTER_MS
     }
 
     /// Takes over what was negotiated.
@@ -334,13 +355,14 @@ impl Receiving {
             Arrival::Overtaken => Order::Overtaken,
             Arrival::NewSource | Arrival::Restart | Arrival::Newest => Order::Newest,
         };
-        self.reception.measure(packet.timestamp, now);
+        let arrived = if self.is_prompt { now } else { now.saturating_sub(READ_LATE) };
+        self.reception.measure(packet.timestamp, self.is_prompt.then_some(now));
         let Some(audio) = self.audio.as_mut().filter(|_| connection.receive) else { return };
         if matches!(arrival, Arrival::NewSource | Arrival::Restart) {
             audio.jitter.reset();
             audio.decoder.reset();
         }
-        audio.jitter.write(packet.timestamp, packet.payload, order, now);
+        audio.jitter.write(packet.timestamp, packet.payload, order, arrived);
         if order == Order::Newest {
             audio.note_silence(packet);
         }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rustix::event::epoll;
 
+use super::reading::watch;
 use super::{Entry, Reactor, faults};
 use crate::clock::{self, Now};
 use crate::event::{Command, Event, PlayId, PortId};
@@ -85,18 +86,15 @@ impl Reactor {
 
     fn open(&mut self, id: PortId, sockets: PortSockets) {
         let entry = self.ports.vacant_entry();
-        let data = epoll::EventData::new_u64(entry.key() as u64);
-        // Without epoll's memory the port is deaf, and its silence is reported by the media
-        // timeout; it can still speak.
-        let _watched = epoll::add(&self.epoll, &sockets.media, data, epoll::EventFlags::IN);
-        let _watched =
-            epoll::add(&self.reports_epoll, &sockets.reports, data, epoll::EventFlags::IN);
+        // Without epoll's memory a port is read at its ticks, and its reports are not.
+        let is_watched = watch(&self.epoll, &sockets.media, entry.key());
+        let _watched = watch(&self.reports_epoll, &sockets.reports, entry.key());
         let emptiest = self.slots.iter().enumerate().min_by_key(|(_, slot)| slot.ports.len());
         let slot = emptiest.map_or(0, |(index, _)| index);
         self.slots[slot].ports.push(entry.key());
         self.port_keys.insert(id, entry.key());
         let (stream, reports) = starts(self.behind_1900);
-        entry.insert(Entry::new(Port::new(id, stream, reports), sockets, slot));
+        entry.insert(Entry::new(Port::new(id, stream, reports), sockets, slot, is_watched));
         self.shared.figures.ports.set(self.ports.len() as u64);
     }
 

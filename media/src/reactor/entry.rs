@@ -1,8 +1,12 @@
 //! A port with its socket, and between the two what makes its media secure, if it is.
 
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+
+use rustix::event::epoll;
 
 use super::Sending;
+use super::reading::watch;
 use crate::clock::Now;
 use crate::event::{Connection, Event};
 use crate::outbox::Outbox;
@@ -14,8 +18,12 @@ use crate::secure::srtp::MAX_OVERHEAD;
 use crate::secure::{Outcome, Received, Refusal, SecureMedia};
 use crate::socket::PortSockets;
 
-/// Rounds of the wheel between two looks at whether a socket can be tied, 1.28 s.
-const TIE_EVERY_ROUNDS: u64 = 64;
+/// Rounds of the wheel between two looks at whether a socket can be tied, or left to its ticks:
+/// 1.28 s. They cost calls into the kernel, and a source that pauses often is not worth them.
+const LOOK_EVERY_ROUNDS: u64 = 64;
+
+/// Of so many looks one has the socket watched until the next, so that its jitter stays known.
+const WATCHED_ONE_LOOK_IN: u64 = 7;
 
 /// What became of a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +42,10 @@ pub(super) struct Entry {
     pub(super) slot: usize,
     /// Whose keys its far end gets.
     pub(super) key_routes: Vec<KeyRoute>,
+    /// Epoll tells of the media socket.
+    is_watched: bool,
+    /// The media socket may be left to the ticks.
+    is_calm: bool,
     /// Boxed, since most ports have none.
     secure: Option<Box<SecureMedia>>,
     /// Whether datagrams are handed on as they are; then the port itself does nothing.
@@ -41,8 +53,33 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    pub(super) fn new(port: Port, sockets: PortSockets, slot: usize) -> Self {
-        Self { port, sockets, slot, key_routes: Vec::new(), secure: None, relay: None }
+    pub(super) fn new(port: Port, sockets: PortSockets, slot: usize, is_watched: bool) -> Self {
+        let key_routes = Vec::new();
+        let is_calm = false;
+        Self { port, sockets, slot, key_routes, is_watched, is_calm, secure: None, relay: None }
+    }
+
+    /// Whether epoll tells of the media socket; else it is read at the ticks.
+    pub(super) fn is_watched(&self) -> bool {
+        self.is_watched
+    }
+
+    /// Says whether the media socket may be left to the ticks.
+    pub(super) fn set_calm(&mut self, is_calm: bool) {
+        self.is_calm = is_calm;
+    }
+
+    /// Has epoll watch the media socket, or not, as was found right.
+    pub(super) fn settle_reading(&mut self, epoll: &OwnedFd, key: usize) {
+        if self.is_calm != self.is_watched {
+            return;
+        }
+        // Without epoll's memory it is left to the ticks, and looked at again at the next.
+        self.is_watched = if self.is_calm {
+            epoll::delete(epoll, &self.sockets.media).is_err()
+        } else {
+            watch(epoll, &self.sockets.media, key)
+        };
     }
 
     /// Takes over what was negotiated.
@@ -129,21 +166,27 @@ impl Entry {
             events.push(Event::MediaTimedOut(self.port.id()));
         }
         self.port.tick_receive(round, now, events);
-        self.tie_socket(round, now);
+        self.settle_socket(round, now);
     }
 
     /// Ties the socket to the far end while it is heard: every other source would be refused all
-    /// the same. Once it is quiet, all are heard again, so that a new source can be believed.
-    fn tie_socket(&mut self, round: u64, now: Now) {
+    /// the same. Once it is quiet, all are heard again, so that a new source can be believed. A
+    /// tied socket whose stream is calm is left to its ticks.
+    fn settle_socket(&mut self, round: u64, now: Now) {
         // Checks of ICE come from any address at any time; a relay has a latch of its own.
         let routed = self.secure.as_ref().is_some_and(|secure| secure.is_routed());
         let many = routed || self.relay.is_some();
         let source = self.port.sole_source(now).filter(|_| !many);
         let tied_to = self.sockets.media.tied_to();
-        // Freed at once, tied now and then: a source that pauses often is not worth the calls.
-        let is_turn = (round + self.port.id().0).is_multiple_of(TIE_EVERY_ROUNDS);
-        if tied_to != source && (tied_to.is_some() || is_turn) {
+        let turn = round + self.port.id().0;
+        let is_look = turn.is_multiple_of(LOOK_EVERY_ROUNDS);
+        // Freed at once, tied now and then.
+        if tied_to != source && (tied_to.is_some() || is_look) {
             self.sockets.media.tie(source.filter(|_| tied_to.is_none()));
+            self.is_calm = false;
+        } else if is_look {
+            let is_watched_on = (turn / LOOK_EVERY_ROUNDS).is_multiple_of(WATCHED_ONE_LOOK_IN);
+            self.is_calm = tied_to.is_some() && !is_watched_on && self.port.is_calm();
         }
     }
 

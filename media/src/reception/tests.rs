@@ -83,9 +83,10 @@ fn a_steady_stream_has_no_jitter_and_an_unsteady_one_has() {
             let sent = RtpTimestamp(index.wrapping_mul(rate_hz / 50));
             let arrival = Duration::from_millis(20) * index;
             steady.count(&packet(index as u16, 1));
-            steady.measure(sent, arrival);
+            steady.measure(sent, Some(arrival));
             unsteady.count(&packet(index as u16, 1));
-            unsteady.measure(sent, arrival + Duration::from_millis(u64::from(index % 2) * 10));
+            unsteady
+                .measure(sent, Some(arrival + Duration::from_millis(u64::from(index % 2) * 10)));
         }
         assert!(steady.jitter_ms() < 0.2);
         assert!((unsteady.jitter_ms() - 10.0).abs() < 1.0);

@@ -30,7 +30,7 @@ impl Party {
             payload: &[],
         };
         self.reception.count(&packet);
-        self.reception.measure(packet.timestamp, now);
+        self.reception.measure(packet.timestamp, Some(now));
     }
 
     fn report(&mut self, now: Now) -> Vec<u8> {
