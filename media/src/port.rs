@@ -203,10 +203,16 @@ impl Port {
         self.receiving.set_prompt(is_prompt);
     }
 
-    /// Whether what comes is so even that nothing is lost by looking at it once in 20 ms.
+    /// Whether nothing is lost by looking once in 20 ms at what comes.
     #[must_use]
     pub fn is_calm(&self) -> bool {
         self.receiving.is_calm()
+    }
+
+    /// Whether that is still so after such a look, in time, has found so many datagrams.
+    #[must_use]
+    pub fn stays_calm(&self, found: usize) -> bool {
+        self.receiving.stays_calm(found)
     }
 
     /// Takes in a datagram; false when it is not valid RTP of this port.

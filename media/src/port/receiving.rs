@@ -25,9 +25,6 @@ const REPLACE_HOLD: Duration = Duration::from_secs(1);
 /// How long a datagram has waited that came some time in the last 20 ms, all in all.
 const READ_LATE: Duration = Duration::from_millis(10);
 
-/// With less jitter a stream is calm, in ms.
-const CALM_JITTER_MS: f64 = 5.0;
-
 /// A far end that has said that it is silent is given this much more time before its silence is
 /// reported: comfort noise need not be repeated (RFC 3389 section 4, G.729 annex B).
 const SILENCE_PATIENCE: u32 = 4;
@@ -191,11 +188,17 @@ impl Receiving {
         self.is_prompt = is_prompt;
     }
 
-    /// Whether the stream is so even that nothing is lost by looking at it once in 20 ms.
+    /// Whether nothing is lost by looking at the stream once in 20 ms.
     #[must_use]
     pub fn is_calm(&self) -> bool {
-        let settled = self.audio.as_ref().is_none_or(|audio| audio.jitter.is_settled());
-        settled && self.reception.jitter_ms() < CALM_JITTER_MS
+        self.audio.as_ref().is_none_or(|audio| audio.jitter.is_settled())
+    }
+
+    /// Whether that is still so after such a look, in time, has found so many datagrams. If not, the
+    /// buffer has to learn when they come.
+    #[must_use]
+    pub fn stays_calm(&self, found: usize) -> bool {
+        self.audio.is_none() || found == 1
     }
 
     /// Takes over what was negotiated.

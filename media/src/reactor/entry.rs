@@ -64,9 +64,9 @@ impl Entry {
         self.is_watched
     }
 
-    /// Says whether the media socket may be left to the ticks.
-    pub(super) fn set_calm(&mut self, is_calm: bool) {
-        self.is_calm = is_calm;
+    /// Takes note of how many datagrams a tick in time has found on the media socket.
+    pub(super) fn found_at_tick(&mut self, found: usize) {
+        self.is_calm &= self.port.stays_calm(found);
     }
 
     /// Has epoll watch the media socket, or not, as was found right.
@@ -267,3 +267,6 @@ fn protect(secure: &mut SecureMedia, now: Now, outbox: &mut Outbox) {
 fn accepted(accepted: bool) -> Taken {
     if accepted { Taken::Media } else { Taken::Invalid }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,9 +2,10 @@
 //! something has come.
 //!
 //! Epoll costs a packet as much as it costs to enter the kernel, and more: a watched socket calls
-//! back for each packet it sends as well. A stream that brings one packet every 20 ms need not be
-//! watched. It is for a second now and then, since only then jitter can be measured; and it is
-//! again as soon as a tick in time finds anything but one datagram.
+//! back for each packet it sends as well. A stream that nobody listens to, or that brings one packet
+//! every 20 ms, need not be watched. It is for a second now and then, since only then jitter can be
+//! measured; and one that is listened to is again as soon as a tick in time finds anything but one
+//! datagram.
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -98,11 +99,8 @@ impl Reactor {
             {
                 found += 1;
             }
-            if is_in_time
-                && found != 1
-                && let Some(entry) = self.ports.get_mut(*key)
-            {
-                entry.set_calm(false);
+            if is_in_time && let Some(entry) = self.ports.get_mut(*key) {
+                entry.found_at_tick(found);
             }
         }
         self.count_read(counts);
