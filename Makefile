@@ -72,14 +72,11 @@ check: lint test ## Linters, types and all tests: what CI runs
 
 bench: setup-tests ## Repeat the figures of docs/benchmarks.md
 	$(RUN)/python -m loadtest.bench_sip
-	$(RUN)/python -m loadtest ivr --rate 150 --seconds 60
-	$(RUN)/python -m loadtest queue --rate 50 --seconds 60 --agents 300
-	$(RUN)/python -m loadtest rtp --calls 500 --seconds 20
-	$(RUN)/python -m loadtest rtp --calls 1000 --seconds 20
+	failed=0; for target in loadtest/targets/*.yaml; do \
+		$(RUN)/cti95598 loadtest run $$target || failed=1; done; exit $$failed
 	for load in '2000 20 ivr' '2000 20 ivr-recorded' '2000 20 recorded' '4000 20 ivr'; do \
 		$(RUST_PATH) cargo run --locked --release --quiet --no-default-features \
 			--manifest-path media/Cargo.toml --example rtp_load -- $$load; done
-	$(RUN)/python -m loadtest register --rate 2000 --seconds 10 --users 10000
 	$(RUN)/python -m loadtest flood --rate 50 --seconds 20 --flood-rate 5000
 	$(RUN)/python -m loadtest failover --rate 50 --seconds 20
 	$(RUN)/python -m loadtest failover --rate 50 --seconds 20 --freeze

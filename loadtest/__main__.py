@@ -1,10 +1,13 @@
-"""`python -m loadtest`: repeat the figures of docs/benchmarks.md on this machine."""
+"""`python -m loadtest`: loads that are no scenario, such as attackers and what breaks.
+
+Scenarios of load are played by `cti95598 loadtest run`.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -12,43 +15,17 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from loadtest.concurrent_rtp import concurrent_run
 from loadtest.failover import failover_run
 from loadtest.flood import flood_run
 from loadtest.media_soak import Sample, SoakResult, soak_run
-from loadtest.register_run import Round, register_run
-from loadtest.runs import Result, ivr_run, queue_run
+from loadtest.runs import Result
 
 app = typer.Typer(help="Bounded load on a platform of its own, on loopback.", no_args_is_help=True)
 _console = Console()
-_PACED_SHARE = 0.99
 _PARTS = ("python", "media", "redis", "postgres")
 
 Rate = Annotated[int, typer.Option(help="New calls a second.", min=1, max=2000)]
 Seconds = Annotated[int, typer.Option(help="How long calls are started.", min=1, max=600)]
-
-
-@app.command()
-def ivr(
-    rate: Rate = 100,
-    seconds: Seconds = 20,
-    engine: Annotated[
-        str, typer.Option(metavar="HOST:PORT", help="A running `cti95598 media`.")
-    ] = "inside",
-) -> None:
-    """Callers who hear a prompt, press a key, and are thanked."""
-    _show(lambda data: ivr_run(data, rate=rate, seconds=seconds, engine=engine))
-
-
-@app.command()
-def queue(
-    rate: Rate = 30,
-    seconds: Seconds = 20,
-    agents: Annotated[int, typer.Option(help="Agents signed in.", min=1, max=2000)] = 200,
-    talk_ms: Annotated[int, typer.Option(help="Length of a conversation.", min=100)] = 2000,
-) -> None:
-    """Callers who go to a queue, are answered by an agent's phone, recorded, and hung up on."""
-    _show(lambda data: queue_run(data, rate=rate, seconds=seconds, agents=agents, talk_ms=talk_ms))
 
 
 @app.command()
@@ -59,7 +36,7 @@ def flood(
         int, typer.Option(help="Hostile datagrams a second.", min=1, max=20_000)
     ] = 3000,
 ) -> None:
-    """Callers as of `ivr`, while others flood, scan, guess passwords and drip bytes."""
+    """Callers of an IVR, while others flood, scan, guess passwords and drip bytes."""
     with tempfile.TemporaryDirectory(prefix="cti95598-load-") as data:
         run = flood_run(Path(data), rate=rate, seconds=seconds, flood_rate=flood_rate)
         outcome = asyncio.run(run)
@@ -92,63 +69,6 @@ def failover(
         table.add_row(f"calls and probes taken by carrier {at}", str(carrier.successful))
     _console.print(table)
     if calls.failed or not calls.successful:
-        raise typer.Exit(1)
-
-
-@app.command()
-def rtp(
-    calls: Annotated[int, typer.Option(help="Calls at once.", min=1, max=8000)] = 500,
-    seconds: Seconds = 20,
-) -> None:
-    """Calls with sound both ways: music from the platform, a tone from each caller."""
-    with tempfile.TemporaryDirectory(prefix="cti95598-load-") as data:
-        result = asyncio.run(concurrent_run(Path(data), calls=calls, seconds=seconds))
-    table = Table("figure", "value", title=f"{result.calls} calls for {result.seconds:.0f} s")
-    table.add_row("packets sent, of those due", f"{result.sent_share:.2%}")
-    table.add_row("sent within 1 ms of the deadline", f"{result.within('sent_within_1_ms'):.2%}")
-    within_5_ms = result.within("sent_within_1_ms", "sent_within_5_ms")
-    table.add_row("sent within 5 ms of the deadline", f"{within_5_ms:.2%}")
-    table.add_row("rounds skipped", str(result.counts["skipped_rounds"]))
-    table.add_row("packets lost on the way to callers", str(result.lost_at_callers))
-    table.add_row("worst jitter at a caller", f"{result.worst_jitter_ms:.1f} ms")
-    table.add_row(
-        "media CPU a packet sent and one received", f"{result.media_us_per_packet:.2f} µs"
-    )
-    for part in _PARTS:
-        share = result.cpu_s.get(part, 0.0) / result.seconds
-        table.add_row(f"CPU of {part}", f"{share:.1%} of a core")
-    _console.print(table)
-    if within_5_ms < _PACED_SHARE:
-        raise typer.Exit(1)
-
-
-@app.command()
-def register(
-    rate: Rate = 2000,
-    seconds: Annotated[int, typer.Option(help="How long phones refresh.", min=1, max=600)] = 10,
-    users: Annotated[int, typer.Option(help="Phones.", min=1, max=50_000)] = 10_000,
-) -> None:
-    """Phones that register with a challenge each, then refresh by the nonce they have."""
-    with tempfile.TemporaryDirectory(prefix="cti95598-load-") as data:
-        rounds = asyncio.run(register_run(Path(data), rate=rate, seconds=seconds, users=users))
-    table = Table(
-        "figure", *(each.name for each in rounds), title=f"{users} phones, {rate} a second"
-    )
-    rows: dict[str, Callable[[Round], str]] = {
-        "successful / failed": lambda each: f"{each.figures.successful} / {each.figures.failed}",
-        "registrations a second": lambda each: f"{each.figures.rate:.0f}",
-        "challenges": lambda each: str(each.figures.challenges),
-        "retransmissions by phones": lambda each: str(each.figures.retransmissions),
-        "wait for the 200, median": lambda each: f"{each.figures.wait_ms(0.5):.1f} ms",
-        "wait for the 200, 99 %": lambda each: f"{each.figures.wait_ms(0.99):.1f} ms",
-        "CPU a registration, all parts": lambda each: f"{each.cpu_ms():.3f} ms",
-        "  of it python": lambda each: f"{each.cpu_ms('python'):.3f} ms",
-        "  of it redis": lambda each: f"{each.cpu_ms('redis'):.3f} ms",
-    }
-    for name, show in rows.items():
-        table.add_row(name, *(show(each) for each in rounds))
-    _console.print(table)
-    if any(each.figures.failed for each in rounds):
         raise typer.Exit(1)
 
 
@@ -193,13 +113,6 @@ def _show_soak(result: SoakResult, calls: int) -> None:
     _console.print(table)
     for fault in result.faults():
         _console.print(f"fault: {fault}")
-
-
-def _show(run: Callable[[Path], Coroutine[None, None, Result]]) -> None:
-    with tempfile.TemporaryDirectory(prefix="cti95598-load-") as data:
-        result = asyncio.run(run(Path(data)))
-    _show_result(result)
-    _check(result)
 
 
 def _show_result(result: Result) -> None:

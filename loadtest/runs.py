@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from agents.toolbar_client import ToolbarClient
 from demo.platform import Ports, RunningPlatform, configuration, free_ports
 from loadtest.cpu import Usage, usage_of
 from loadtest.rtp_capture import write_capture
@@ -17,7 +15,6 @@ from loadtest.sipp import CallFigures, SippRun
 _FLOWS = Path(__file__).parent / "flows"
 _TENANT = "demo"
 _WARM_UP_CALLS = 20
-_SIGN_INS_AT_ONCE = 16
 _SIPP_MEDIA_PORT = 50_000
 
 
@@ -64,41 +61,6 @@ def load_configuration(ports: Ports, flow: str, agents: int) -> dict[str, Any]:
     return config
 
 
-async def ivr_run(data: Path, *, rate: int, seconds: int, engine: str = "inside") -> Result:
-    """Callers who hear a prompt, press a key and are thanked; `engine`: see media.engine."""
-    ports = load_ports()
-    config = load_configuration(ports, "load-ivr", agents=0)
-    config["media"] = {**config.get("media", {}), "engine": engine}
-    platform = RunningPlatform(data, ports, config)
-    await platform.start()
-    try:
-        return await measured(platform, data, "ivr_caller", rate, seconds, pause_ms=1000)
-    finally:
-        await platform.stop()
-
-
-async def queue_run(data: Path, *, rate: int, seconds: int, agents: int, talk_ms: int) -> Result:
-    """Callers who go straight to a queue, are answered, recorded, and hung up on by the agent."""
-    ports = load_ports()
-    platform = RunningPlatform(data, ports, load_configuration(ports, "load-queue", agents))
-    await platform.start()
-    phones_port = free_udp_port()
-    phones = SippRun(
-        data / "phones", "agent_phone", local_port=phones_port, media_port=_SIPP_MEDIA_PORT + 100
-    )
-    toolbars: list[ToolbarClient] = []
-    try:
-        await _register_phones(platform, data, phones_port)
-        await phones.start(remote(platform), "-d", str(talk_ms))
-        toolbars = await _sign_in_all(platform)
-        return await measured(platform, data, "queue_caller", rate, seconds, pause_ms=0)
-    finally:
-        for toolbar in toolbars:
-            await toolbar.aclose()
-        await phones.stop()
-        await platform.stop()
-
-
 async def measured(
     platform: RunningPlatform, data: Path, scenario: str, rate: int, seconds: int, pause_ms: int
 ) -> Result:
@@ -122,21 +84,6 @@ async def measured(
     return Result(scenario, calls, after.since(before), _mib(after))
 
 
-async def _register_phones(platform: RunningPlatform, data: Path, phones_port: int) -> None:
-    directory = data / "register"
-    table, phones = phone_table(platform, directory)
-    run = SippRun(
-        directory, "register", local_port=free_udp_port(), media_port=_SIPP_MEDIA_PORT + 200
-    )
-    await run.start(
-        remote(platform), "-inf", str(table), "-m", str(phones), "-r", "200",
-        "-key", "phones_port", str(phones_port),
-    )  # fmt: skip
-    figures = await run.wait(phones / 200)
-    if figures.successful != phones:
-        raise RuntimeError(f"{figures.failed} of {phones} phones did not register")
-
-
 def phone_table(platform: RunningPlatform, directory: Path) -> tuple[Path, int]:
     """Write users and passwords of all phones as sipp reads them; return file and count."""
     rows = [
@@ -148,22 +95,6 @@ def phone_table(platform: RunningPlatform, directory: Path) -> tuple[Path, int]:
     table.touch(mode=0o600)
     table.write_text("\n".join(["SEQUENTIAL", *rows, ""]))
     return table, len(rows)
-
-
-async def _sign_in_all(platform: RunningPlatform) -> list[ToolbarClient]:
-    passwords = platform.passwords().agents[_TENANT]
-    places = asyncio.Semaphore(_SIGN_INS_AT_ONCE)
-
-    async def sign_in(agent: str, password: str) -> ToolbarClient:
-        async with places:
-            toolbar = ToolbarClient(platform.grpc)
-            response = await toolbar.sign_in(_TENANT, agent, password)
-            ready = await toolbar.ready() if response.result.accepted else response.result
-            if not ready.accepted:
-                raise RuntimeError(f"agent {agent}: {ready.words_en}")
-            return toolbar
-
-    return await asyncio.gather(*(sign_in(*entry) for entry in passwords.items()))
 
 
 def remote(platform: RunningPlatform) -> str:
