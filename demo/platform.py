@@ -25,7 +25,7 @@ from node.stores.child import wrapped
 from node.stores.postgres_server import PostgresServer
 from reports.queries import RecordQueries
 
-_READY_WITHIN_S = 90.0
+_READY_WITHIN_S = 240.0  # a first start makes all prompts, on a busy machine for minutes
 _STOP_WITHIN_S = 20.0
 _LOCALHOST = "127.0.0.1"
 

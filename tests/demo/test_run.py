@@ -15,7 +15,7 @@ async def test_the_demo_passes(tmp_path: Path) -> None:
     demo = PeerProcess(tmp_path)
     try:
         await demo.start([sys.executable, "-m", "demo.run", "--data", str(tmp_path / "data")])
-        status = await demo.exited(240)
+        status = await demo.exited(480)
     finally:
         await demo.stop()
     assert status == 0, "\n".join(demo.lines)
