@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import Protocol
 
 from domain.failures import PlatformError
 from loadtest.figures.tally import Tally
@@ -293,6 +294,20 @@ _ACTS: dict[type, Callable[..., None]] = {
 }
 
 
+class Member(Protocol):
+    """A call of a group, which tells the group when it has ended."""
+
+    def begin(self) -> None:
+        """Dial."""
+
+    def give_up(self) -> None:
+        """End it with the run."""
+
+
+Make = Callable[["CallerGroup", str, Tally], Member]
+"""Makes a call of a group, from the caller's number, that counts in a tally."""
+
+
 class CallerGroup:
     """Callers of one kind: begins each at its time, whatever becomes of the others."""
 
@@ -306,6 +321,7 @@ class CallerGroup:
         clock_s: Callable[[], float],
         first_number: int,
         random: Random,
+        make: Make = Caller,
     ) -> None:
         """`starts_s` are seconds of the run; `tally_at` says which tally such a call counts in."""
         self.loop = asyncio.get_running_loop()
@@ -313,12 +329,13 @@ class CallerGroup:
         self.equipment = equipment
         self.random = random
         self.steps = [(_ACTS[type(step)], step) for step in plan.steps]
+        self._make = make
         self._plan = plan
         self._starts_s = starts_s
         self._tally_at = tally_at
         self._number = first_number
         self._began_s = 0.0
-        self._live: set[Caller] = set()
+        self._live: set[Member] = set()
         self._held: deque[Tally] = deque()
         self._next_s: float | None = None
         self._quiet: asyncio.Future[None] = self.loop.create_future()
@@ -339,7 +356,7 @@ class CallerGroup:
         for caller in list(self._live):
             caller.give_up()
 
-    def ended(self, caller: Caller) -> None:
+    def ended(self, caller: Member) -> None:
         """Take note that a call is over."""
         self._live.discard(caller)
         if self._held and len(self._live) < self._plan.max_at_once:
@@ -366,7 +383,7 @@ class CallerGroup:
 
     def _start(self, tally: Tally) -> None:
         self._number += 1
-        caller = Caller(self, str(self._number), tally)
+        caller = self._make(self, str(self._number), tally)
         self._live.add(caller)
         caller.begin()
 

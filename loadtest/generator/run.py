@@ -12,12 +12,13 @@ from random import Random
 from cti import audio
 from loadtest.figures.tally import Tally
 from loadtest.generator.agents import AgentPhones, Toolbars
-from loadtest.generator.callers import AnsweredCallers, CallerGroup, Equipment
+from loadtest.generator.callers import AnsweredCallers, Caller, CallerGroup, Equipment, Make
 from loadtest.generator.media import Media
 from loadtest.generator.platform import UnderTest
 from loadtest.generator.prompts import Prompts
 from loadtest.generator.registrations import RegisteredPhones
 from loadtest.generator.sip_line import SipLine
+from loadtest.generator.sipp_calls import SippCalls
 from loadtest.scenario.arrival import start_times_s
 from loadtest.scenario.model import (
     Callers,
@@ -27,9 +28,11 @@ from loadtest.scenario.model import (
     ExpectPrompt,
     HangUp,
     Scenario,
+    Sipp,
     Speak,
     Stay,
 )
+from loadtest.scenario.sipp_xml import load_sipp
 
 _FIRST_CALLER = 13_800_000_000
 _CALLERS_A_KIND = 10_000_000
@@ -54,6 +57,9 @@ async def play(scenario: Scenario, under_test: UnderTest, tally: Tally) -> None:
 
 def longest_s(callers: Callers) -> float:
     """Return how long a call may take whose every step takes as long as it may."""
+    if callers.sipp is not None:
+        steps = load_sipp(Path(callers.sipp.file), keys=callers.sipp.keys)
+        return steps.longest_s(callers.sipp.pause_s) + _FAR_END_HANGS_UP_S
     total_s = 0.0
     for step in callers.steps:
         match step:
@@ -149,7 +155,7 @@ class _Run:
             platform=self._under_test.sip,
         )
         groups = [
-            self._group(at, callers, equipment, random)
+            await self._group(at, callers, equipment, random)
             for at, callers in enumerate(scenario.callers)
         ]
         loop = asyncio.get_running_loop()
@@ -176,12 +182,15 @@ class _Run:
         if self._agents is not None:
             self._agents.tally = self._tally
 
-    def _group(
+    async def _group(
         self, at: int, callers: Callers, equipment: Equipment, random: Random
     ) -> CallerGroup:
         scenario = self._scenario
         # A kind's draws are its own: another kind that comes or goes does not change them.
         own = Random(random.random())  # noqa: S311
+        make: Make = Caller
+        if callers.sipp is not None:
+            make = await self._sipp(callers.sipp, own)
         return CallerGroup(
             callers,
             equipment,
@@ -190,7 +199,15 @@ class _Run:
             clock_s=self._tally.clock_s,
             first_number=_FIRST_CALLER + at * _CALLERS_A_KIND,
             random=own,
+            make=make,
         )
+
+    async def _sipp(self, plan: Sipp, random: Random) -> Make:
+        """Let callers follow a scenario of sipp's."""
+        calls = SippCalls(plan, self._under_test.sip, self._media, random)
+        self._stack.push_async_callback(calls.aclose)
+        await calls.open()
+        return lambda group, _number, tally: calls.new_call(tally, group.ended)
 
     def _tally_at(self, start_s: float) -> Tally:
         return self._tally if start_s >= self._scenario.warm_up_s else self._unheard

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 Address = tuple[str, int]
 
-_COMPACT = {
+COMPACT_HEADERS = {
     "v": "via", "f": "from", "t": "to", "i": "call-id", "m": "contact", "c": "content-type",
     "l": "content-length", "k": "supported",
 }  # fmt: skip
@@ -67,7 +67,7 @@ def parse(data: bytes) -> Message | None:
         for line in lines[1:]:
             name, _, value = line.partition(":")
             name = name.rstrip().lower()
-            name = _COMPACT.get(name, name)
+            name = COMPACT_HEADERS.get(name, name)
             value = value.strip()
             if name not in _REPEATED:
                 headers[name] = value

@@ -165,6 +165,20 @@ class Wait:
     second_s: float = 0.0
     """The upper limit, or the standard deviation."""
 
+    def longest_s(self, pause_s: float) -> float:
+        """Return how long it may be, but for one time in a thousand."""
+        match self.kind:
+            case "default":
+                return pause_s
+            case "fixed":
+                return self.first_s
+            case "uniform":
+                return self.second_s
+            case "exponential":
+                return 7 * self.first_s
+            case _:
+                return self.first_s + 4 * self.second_s
+
 
 @dataclass(frozen=True, slots=True)
 class Act:
@@ -190,6 +204,16 @@ class SippScenario:
         """Whether a call begins with a message of ours."""
         first = next((one for one in self.steps if isinstance(one, Send | Receive)), None)
         return isinstance(first, Send)
+
+    def longest_s(self, pause_s: float) -> float:
+        """Return how long its pauses and timeouts may take, each once; `pause_s` is the default."""
+        total_s = 0.0
+        for step in self.steps:
+            if isinstance(step, Receive):
+                total_s += step.timeout_s
+            elif isinstance(step, Wait):
+                total_s += step.longest_s(pause_s)
+        return total_s
 
     @property
     def needs_fields(self) -> bool:

@@ -130,6 +130,7 @@ def test_steps_and_what_they_say_are_read(place: Path) -> None:
     assert fixed.first_s == 0.05
     assert isinstance(bye, Receive)
     assert bye.expression is not None
+    assert scenario.longest_s(pause_s=60) == pytest.approx(5 + 0.3 + 0.05)
     assert scenario.dials
     assert scenario.needs_fields
     assert scenario.needs_media
