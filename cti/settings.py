@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from cti.load_control import LoadLimits
 from cti.media import RecordingForm
 from cti.media_policy import DigitWay, MediaAddress, MediaAddresses
 from cti.sdp import SrtpPolicy
@@ -426,3 +427,11 @@ class CallLimitSettings(_Settings):
 
     max_calls: int = Field(4000, ge=1)
     max_calls_per_second: int = Field(1000, ge=1)
+    max_wait_ms: int = Field(
+        50, ge=5, le=5000, description="new calls are refused while work waits for longer"
+    )
+
+    @property
+    def load(self) -> LoadLimits:
+        """The same for the control of the load."""
+        return LoadLimits(wait_s=self.max_wait_ms / 1000)

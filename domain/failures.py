@@ -28,6 +28,7 @@ class Code(StrEnum):
     TRUNK_BUSY = "trunk_busy"
     NODE_DRAINING = "node_draining"
     OVERLOADED = "overloaded"
+    LOAD_SHED = "load_shed"
     ACCESS_CODE_BUSY = "access_code_busy"
     NUMBER_BLOCKED = "number_blocked"
 
@@ -156,6 +157,9 @@ CATALOGUE: dict[Code, Failure] = dict([
            "节点正在停止接入", "node takes no new calls"),
     _entry(Code.OVERLOADED, 503, "RESOURCE_EXHAUSTED", 42, _NO,
            "系统过载", "platform is overloaded"),
+    _entry(Code.LOAD_SHED, 503, "RESOURCE_EXHAUSTED", 42, _NO,
+           "处理不过来,部分新来电请稍后再拨",
+           "there is too much work: some new calls are asked to come back later"),
     _entry(Code.ACCESS_CODE_BUSY, 503, "RESOURCE_EXHAUSTED", 34, _NO,
            "接入码达到上限", "access code is at its limit"),
     _entry(Code.NUMBER_BLOCKED, 603, "PERMISSION_DENIED", 21, _NO,

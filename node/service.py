@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AsyncExitStack
 from enum import StrEnum
 from pathlib import Path
@@ -60,6 +60,7 @@ from node.event_bus import EventBus, stream_name
 from node.http import Health, HttpServer, gateway
 from node.listeners import check_port
 from node.live_audio import LiveAudioService
+from node.load_watch import LoadWatch
 from node.loop_delay import LoopDelay
 from node.media import NodeMedia, media_router
 from node.phone_lamps import PhoneLamps
@@ -184,6 +185,7 @@ class Node:
             reasons += [f"flow {name} is not loaded" for name in self._missing_flows()]
             reasons += self._media.reasons()
             impaired += self._media.impaired()
+            impaired += self._load_watch.impaired()
         if not self._bus.is_up:
             impaired.append("Redis takes no events: they go to the spool; queues and toolbars wait")
         if self._consumer is not None and not self._consumer.is_up:
@@ -212,6 +214,7 @@ class Node:
         self._acd.configure(self._agents.queue_ids())
         self._config = config
         if Service.SIP in self._services:
+            self._load_watch.load(after.limits.load)
             self._trunks.reload()
         remarks = [
             f"{name}: takes effect after a restart"
@@ -481,6 +484,7 @@ class Node:
         self._stack.push_async_callback(self._signalling.aclose)
         endpoint = self._signalling.endpoint
         self._defend(endpoint)
+        self._shed_load(endpoint, media.figures)
         registration = await self._start_registration(endpoint)
         user_agent = UserAgent(
             endpoint,
@@ -567,6 +571,18 @@ class Node:
         endpoint.guard = self._defence
         self._defence.start()
         self._stack.callback(self._defence.stop)
+
+    def _shed_load(self, endpoint: SipEndpoint, media: Callable[[], Mapping[str, int]]) -> None:
+        """Let new calls be refused while there is no time for them."""
+        self._load_watch = endpoint.shedder = LoadWatch(
+            self.settings.limits.load,
+            is_trusted=self._is_trusted,
+            media=media,
+            events=self._events,
+            tenant=self.settings.tenants[0].tenant_id,
+        )
+        self._load_watch.start()
+        self._stack.callback(self._load_watch.stop)
 
     def _is_trusted(self, address: str) -> bool:
         return self._admission.knows(address) or address in self._proxies

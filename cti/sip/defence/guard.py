@@ -11,6 +11,26 @@ PASS = 0
 DROP = -1
 
 
+class Shedder(Protocol):
+    """Decides how many new calls there is time for; whom it refuses may come back later."""
+
+    @property
+    def is_shedding(self) -> bool:
+        """Whether some are refused at present."""
+
+    def is_trusted(self, source: str) -> bool:
+        """Whether an address is a trunk's or a proxy's of ours: then its word counts."""
+
+    def admits(self, now_s: float, *, has_priority: bool = False) -> bool:
+        """Decide on a new call."""
+
+    def retry_after_s(self) -> int:
+        """When whoever is refused may come back; not the same for all."""
+
+    def on_wait(self, wait_s: float) -> None:
+        """Take note of how long a datagram has waited for us."""
+
+
 class Guard(Protocol):
     """Decides who may send. Nothing here may wait or be slow: a flood goes through it."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from cti.sip.defence.guard import Guard
@@ -49,6 +49,8 @@ class Transports:
         self._pool = ConnectionPool(receiver, limits)
         self._pool.tls = tls
         self._pool.origins = frozenset(origins)
+        self._early: Callable[[bytes, Hop], bool] | None = None
+        self._on_wait: Callable[[float], None] | None = None
         self._last_id = 0
         self._udp: dict[int, UdpSocket] = {}
         self._servers: list[asyncio.Server] = []
@@ -65,6 +67,14 @@ class Transports:
         self._pool.guard = guard
         for udp in self._udp.values():
             udp.guard = guard
+
+    def watch_datagrams(
+        self, early: Callable[[bytes, Hop], bool], on_wait: Callable[[float], None]
+    ) -> None:
+        """Have datagrams shown before they are parsed, and told how long they have waited."""
+        self._early, self._on_wait = early, on_wait
+        for udp in self._udp.values():
+            udp.early, udp.on_wait = early, on_wait
 
     def _new_id(self) -> int:
         """Return a number no socket or connection had before."""
@@ -90,6 +100,7 @@ class Transports:
         if name == "udp":
             udp = UdpSocket(bound, self._new_id(), self._receiver)
             udp.guard = self.guard
+            udp.early, udp.on_wait = self._early, self._on_wait
             self._udp[udp.connection] = udp
         else:
             loop = asyncio.get_running_loop()

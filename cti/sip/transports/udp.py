@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import struct
+import time
+from collections.abc import Callable
 
 from cti.sip.defence.guard import Guard
 from cti.sip.messages.message import SipSyntaxError, parse_message
@@ -15,6 +18,12 @@ _BUFFER_BYTES = 4 * 1024 * 1024
 _MAX_DATAGRAM_BYTES = 65_535
 _KEEP_ALIVE_BYTES = 8
 _BATCH = 64  # datagrams that are read before the loop does something else
+
+# <asm-generic/socket.h>: the kernel tells when a datagram came, by the clock of the day.
+_SO_TIMESTAMPNS = 35
+_TIMESPEC = struct.Struct("@ll")
+_TIMESPEC_ROOM = socket.CMSG_SPACE(_TIMESPEC.size)
+_LONGEST_WAIT_S = 60.0  # beyond it somebody has set that clock
 
 # <linux/in.h>, <linux/in6.h>, <linux/errqueue.h>; the socket module does not name them.
 _IP_RECVERR = 11
@@ -36,6 +45,9 @@ class UdpSocket:
         self.family = bound.family
         self.address: tuple[str, int] = bound.getsockname()[:2]
         self.guard: Guard | None = None
+        self.early: Callable[[bytes, Hop], bool] | None = None
+        """Takes a datagram before it is parsed; False leaves it to be parsed."""
+        self._on_wait: Callable[[float], None] | None = None
         self._socket = bound
         self._receiver = receiver
         self._has_errors = False
@@ -47,6 +59,16 @@ class UdpSocket:
         else:
             bound.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
         self._loop.add_reader(bound.fileno(), self._read)
+
+    @property
+    def on_wait(self) -> Callable[[float], None] | None:
+        """Hears how long the first datagram of each batch has waited in the kernel, in seconds."""
+        return self._on_wait
+
+    @on_wait.setter
+    def on_wait(self, heard: Callable[[float], None] | None) -> None:
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, int(heard is not None))
+        self._on_wait = heard
 
     def send(self, data: bytes, host: str, port: int) -> bool:
         """Send now; False when the system refused.
@@ -70,7 +92,10 @@ class UdpSocket:
         receive = self._socket.recvfrom
         taken = 0
         try:
-            for taken in range(_BATCH):  # noqa: B007 - the handler below wants it
+            if self._on_wait is not None:
+                self._read_first(self._on_wait)
+                taken = 1
+            for taken in range(taken, _BATCH):  # noqa: B007, B020 - the handler below wants it
                 data, address = receive(_MAX_DATAGRAM_BYTES)
                 self._take(data, address[0], address[1])
         except BlockingIOError:
@@ -82,6 +107,16 @@ class UdpSocket:
             self._has_errors = False
             self._read_errors()
 
+    def _read_first(self, on_wait: Callable[[float], None]) -> None:
+        data, ancillary, _, address = self._socket.recvmsg(_MAX_DATAGRAM_BYTES, _TIMESPEC_ROOM)
+        for level, kind, value in ancillary:
+            if (level, kind, len(value)) == (socket.SOL_SOCKET, _SO_TIMESTAMPNS, _TIMESPEC.size):
+                seconds, nanoseconds = _TIMESPEC.unpack(value)
+                wait_s = time.time() - seconds - nanoseconds / 1e9
+                if 0 <= wait_s < _LONGEST_WAIT_S:
+                    on_wait(wait_s)
+        self._take(data, address[0], address[1])
+
     def _take(self, data: bytes, host: str, port: int) -> None:
         # Keep-alives: line breaks, NULs, or STUN, whose first two bits are zero (RFC 5389 6).
         if len(data) <= _KEEP_ALIVE_BYTES or data[0] < 0x04:
@@ -89,6 +124,8 @@ class UdpSocket:
         if self.guard is not None and self.guard.is_banned(host):
             return
         source = Hop("udp", host, port, self.connection)
+        if self.early is not None and self.early(data, source):
+            return
         try:
             message = parse_message(data)
         except SipSyntaxError as error:

@@ -1,0 +1,156 @@
+"""Watches how long the work of a node waits, and has new calls refused while that is too long."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping
+
+import structlog
+from prometheus_client import Counter, Gauge
+
+from cti.load_control import Begun, Ended, LoadControl, LoadLimits, Signal
+from cti95598.events.v1.events_pb2 import Alarm
+from domain.events import EventStamp
+from domain.failures import CATALOGUE, Code
+from domain.ids import TenantId
+
+log = structlog.get_logger(__name__)
+
+_REFUSED = Counter("overload_refused", "New calls refused because there was no time for them")
+_SHEDDING = Gauge("overload_active", "1 while new calls are refused for want of time")
+_RATE = Gauge("overload_admitted_rate", "New calls a second that are let in; 0: all")
+_WAITING = Gauge("overload_waiting", "Seconds that work waits; of media the share missing", ["of"])
+_WAITING_OF = {signal: _WAITING.labels(signal.value) for signal in Signal}
+
+_BEAT_S = 0.05
+_ROUND_S = 0.02
+"""Of the media engine: what `skipped_rounds` counts."""
+_MEDIA_SMOOTHED_S = 1.0  # a media process tells its figures about as often
+
+
+class LoadWatch:
+    """Implements `cti.sip.defence.guard.Shedder` on the loop's clock, from `start` to `stop`."""
+
+    def __init__(
+        self,
+        limits: LoadLimits,
+        *,
+        is_trusted: Callable[[str], bool],
+        media: Callable[[], Mapping[str, int]],
+        events: EventStamp,
+        tenant: TenantId,
+    ) -> None:
+        """`media` gives the engine's figures; `tenant` is whose stream alarms go to."""
+        # What a caller is told to wait need not be hard to guess.
+        self._control = LoadControl(limits, spread=random.randint)
+        self._media = media
+        self._events = events
+        self._tenant = tenant
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._due_s = 0.0
+        self._skipped = 0
+        self._missing_share = 0.0
+        self._signal = Signal.LOOP
+        self.is_trusted = is_trusted
+
+    def start(self) -> None:
+        """Measure from now on."""
+        self._skipped = self._media().get("skipped_rounds", 0)
+        self._beat_next(self._loop.time())
+
+    def stop(self) -> None:
+        """Measure no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def load(self, limits: LoadLimits) -> None:
+        """Take over other limits."""
+        self._control.limits = limits
+
+    def impaired(self) -> list[str]:
+        """Tell an operator that calls are refused, and why."""
+        rate = self._control.rate_per_s
+        if rate is None:
+            return []
+        value = self._control.values[self._signal]
+        return [
+            f"overloaded: {rate:.0f} new calls a second are let in; {_why(self._signal, value)}"
+        ]
+
+    # cti.sip.defence.guard.Shedder
+
+    @property
+    def is_shedding(self) -> bool:
+        """See Shedder."""
+        return self._control.is_shedding
+
+    def admits(self, now_s: float, *, has_priority: bool = False) -> bool:
+        """See Shedder."""
+        is_let_in = self._control.admits(now_s, has_priority=has_priority)
+        if not is_let_in:
+            _REFUSED.inc()
+        return is_let_in
+
+    def retry_after_s(self) -> int:
+        """See Shedder."""
+        return self._control.retry_after_s()
+
+    def on_wait(self, wait_s: float) -> None:
+        """See Shedder."""
+        self._control.observe(Signal.DATAGRAMS, wait_s)
+
+    # The clock
+
+    def _beat_next(self, now_s: float) -> None:
+        self._due_s = now_s + _BEAT_S
+        self._timer = self._loop.call_at(self._due_s, self._beat)
+
+    def _beat(self) -> None:
+        now_s = self._loop.time()
+        late_s = max(0.0, now_s - self._due_s)
+        self._control.observe(Signal.LOOP, late_s)
+        self._control.observe(Signal.MEDIA, self._media_share(late_s + _BEAT_S))
+        change = self._control.tick(now_s)
+        for signal, gauge in _WAITING_OF.items():
+            gauge.set(self._control.values[signal])
+        _RATE.set(self._control.rate_per_s or 0)
+        if change is not None:
+            self._tell(change)
+        self._beat_next(now_s)
+
+    def _media_share(self, elapsed_s: float) -> float:
+        skipped = self._media().get("skipped_rounds", 0)
+        # A media process that was restarted counts from zero.
+        missing_s = max(0, skipped - self._skipped) * _ROUND_S
+        self._skipped = skipped
+        weight = min(1.0, elapsed_s / _MEDIA_SMOOTHED_S)
+        self._missing_share += (missing_s / elapsed_s - self._missing_share) * weight
+        return self._missing_share
+
+    def _tell(self, change: Begun | Ended) -> None:
+        words = CATALOGUE[Code.LOAD_SHED]
+        if isinstance(change, Begun):
+            self._signal = change.signal
+            _SHEDDING.set(1)
+            why = _why(change.signal, change.value)
+            log.warning("overload_begun", why=why, calls_per_second=round(change.rate_per_s))
+            text = f"{words.zh} {words.en}: {why}"
+        else:
+            _SHEDDING.set(0)
+            lasted_s = round(change.lasted_s, 1)
+            log.warning("overload_ended", lasted_s=lasted_s, refused=change.refused)
+            text = (
+                f"过载结束,{lasted_s} 秒内暂拒 {change.refused} 个来电 the overload has ended: "
+                f"{change.refused} calls were refused in {lasted_s} s"
+            )
+        cause = Code.LOAD_SHED if isinstance(change, Begun) else None
+        self._events.publish(self._tenant, Alarm(component="load", text=text), cause=cause)
+
+
+def _why(signal: Signal, value: float) -> str:
+    if signal is Signal.MEDIA:
+        return f"the media engine leaves out {value:.0%} of all sound"
+    what = "the event loop is" if signal is Signal.LOOP else "datagrams are taken"
+    return f"{what} {value * 1000:.0f} ms late"
