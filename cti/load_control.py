@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 INTERVAL_S = 0.25
-"""Waiting is averaged over so long, and the rate set anew."""
+"""After so long the rate is set anew."""
 
 _BEGINS_AFTER = 2  # intervals in a row: a hiccup of a few hundred milliseconds is no overload
 _FIRST_CUT = 0.8  # of what was let in while work piled up
@@ -34,7 +34,7 @@ class Signal(StrEnum):
     """What shows that there is too much work; its values are labels of metrics."""
 
     LOOP = "loop"
-    """How late a timer of the event loop comes, in seconds."""
+    """How long a turn of the event loop takes, in seconds."""
     DATAGRAMS = "datagrams"
     """How long datagrams have waited in the kernel, in seconds."""
     MEDIA = "media"
@@ -45,7 +45,7 @@ class Signal(StrEnum):
 class LoadLimits:
     """From when on work waits too long."""
 
-    wait_s: float = 0.05
+    wait_s: float = 0.025
     media_share: float = 0.05
     """One twentieth of all sound missing is heard by everybody."""
     least_per_s: float = 10.0
@@ -69,18 +69,6 @@ class Ended:
 
     lasted_s: float
     refused: int
-
-
-@dataclass(slots=True)
-class _Mean:
-    total: float = 0.0
-    count: int = 0
-
-    def take(self) -> float:
-        """Return the mean, and start anew."""
-        mean = self.total / self.count if self.count else 0.0
-        self.total, self.count = 0.0, 0
-        return mean
 
 
 @dataclass(slots=True)
@@ -119,13 +107,18 @@ class LoadControl:
         """`spread` draws a whole number between two, both included (`random.randint`)."""
         self.limits = limits or LoadLimits()
         self._spread = spread
-        self._means = {signal: _Mean() for signal in Signal}
+        self._least: dict[Signal, float] = {}
         self._episode: _Episode | None = None
         self._let_in = 0
         self._strained = 0
         self._since_s: float | None = None
         self.values = dict.fromkeys(Signal, 0.0)
-        """What each signal was over the last interval."""
+        """The least that each signal was over the last interval.
+
+        As CoDel does (RFC 8289): a queue that is empty now and then is no overload, however long it
+        was between. So a thread that waits for a processor which others use is told from one that
+        has too much to do: it catches up as soon as it runs, and refusing calls would not help it.
+        """
 
     @property
     def is_shedding(self) -> bool:
@@ -139,9 +132,7 @@ class LoadControl:
 
     def observe(self, signal: Signal, value: float) -> None:
         """Take a measurement; see `Signal` for its unit."""
-        mean = self._means[signal]
-        mean.total += value
-        mean.count += 1
+        self._least[signal] = min(value, self._least.get(signal, value))
 
     def admits(self, now_s: float, *, has_priority: bool = False) -> bool:
         """Decide on a new call; one with priority is let in always, and counted."""
@@ -166,7 +157,8 @@ class LoadControl:
             return None
         rate_per_s = self._let_in / elapsed_s
         self._since_s, self._let_in = now_s, 0
-        self.values = {signal: mean.take() for signal, mean in self._means.items()}
+        self.values = {signal: self._least.get(signal, 0.0) for signal in Signal}
+        self._least.clear()
         signal, pressure = self._worst()
         if self._episode is None:
             return self._judge_calm(now_s, signal, pressure, rate_per_s)

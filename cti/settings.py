@@ -428,7 +428,7 @@ class CallLimitSettings(_Settings):
     max_calls: int = Field(4000, ge=1)
     max_calls_per_second: int = Field(1000, ge=1)
     max_wait_ms: int = Field(
-        50, ge=5, le=5000, description="new calls are refused while work waits for longer"
+        25, ge=5, le=5000, description="new calls are refused while all work waits for longer"
     )
 
     @property

@@ -18,6 +18,7 @@ from rich.table import Table
 from loadtest.failover import failover_run
 from loadtest.flood import flood_run
 from loadtest.media_soak import Sample, SoakResult, soak_run
+from loadtest.overload import OverloadResult, overload_run
 from loadtest.runs import Result
 
 app = typer.Typer(help="Bounded load on a platform of its own, on loopback.", no_args_is_help=True)
@@ -70,6 +71,49 @@ def failover(
     _console.print(table)
     if calls.failed or not calls.successful:
         raise typer.Exit(1)
+
+
+@app.command()
+def overload(
+    rate: Rate = 200,
+    times: Annotated[float, typer.Option(help="Of the rate.", min=1, max=20)] = 2.0,
+    seconds: Seconds = 15,
+) -> None:
+    """Callers at a rate, then so many times as many, then half as many: who is served?"""
+    with tempfile.TemporaryDirectory(prefix="cti95598-load-") as data:
+        run = overload_run(Path(data), rate=rate, times=times, seconds=seconds)
+        result = asyncio.run(run)
+    _show_overload(result, rate, times, seconds)
+
+
+def _show_overload(result: OverloadResult, rate: int, times: float, seconds: int) -> None:
+    table = Table(
+        "figure",
+        "before",
+        "overload",
+        "after",
+        title=f"{rate}, {times * rate:.0f}, {rate // 2} a second",
+    )
+    phases = (result.before, result.during, result.after)
+    table.add_row(
+        "served / refused / failed",
+        *(f"{one.successful} / {one.refused} / {one.failed - one.refused}" for one in phases),
+    )
+    table.add_row("INVITE to 200, mean, ms", *(f"{each.mean_answer_ms:.0f}" for each in phases))
+    table.add_row("sent again by callers", *(str(each.retransmissions) for each in phases))
+    _console.print(table)
+    table = Table("figure", "value")
+    table.add_row("served a second in the overload", f"{result.during.successful / seconds:.0f}")
+    table.add_row("refused for want of time", f"{result.refused:.0f}")
+    table.add_row("last of these after its end", f"{result.refused_last_after_s:.1f} s")
+    for name, waits in (
+        ("/healthz", result.probes.health_ms),
+        ("toolbar's command", result.probes.toolbar_ms),
+    ):
+        waits.sort()
+        middle, longest = waits[len(waits) // 2], waits[-1]
+        table.add_row(f"{name}: median, longest", f"{middle:.0f}, {longest:.0f} ms")
+    _console.print(table)
 
 
 @app.command("media_soak")

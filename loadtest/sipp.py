@@ -21,6 +21,8 @@ class CallFigures:
     retransmissions: int
     seconds: float
     mean_answer_ms: float
+    refused: int = 0
+    """Of the failed ones: those that got 503 and left it at that."""
 
     @property
     def rate(self) -> float:
@@ -102,9 +104,11 @@ class SippRun:
         if not rows:
             return CallFigures(0, 0, 0, 0.0, 0.0)
         last = rows[-1]
+        refused = int(last.get("refused(C)") or 0)  # for sipp they are successful too
         return CallFigures(
-            successful=int(last["SuccessfulCall(C)"]),
-            failed=int(last["FailedCall(C)"]),
+            successful=int(last["SuccessfulCall(C)"]) - refused,
+            failed=int(last["FailedCall(C)"]) + refused,
+            refused=refused,
             retransmissions=int(last["Retransmissions(C)"]),
             seconds=_seconds(last["ElapsedTime(C)"]),
             mean_answer_ms=1000 * _seconds(last.get("ResponseTimeanswer(C)", "0:0:0")),

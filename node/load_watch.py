@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Callable, Mapping
 
 import structlog
@@ -49,7 +50,7 @@ class LoadWatch:
         self._tenant = tenant
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
-        self._due_s = 0.0
+        self._beaten_s = 0.0
         self._skipped = 0
         self._missing_share = 0.0
         self._signal = Signal.LOOP
@@ -58,12 +59,14 @@ class LoadWatch:
     def start(self) -> None:
         """Measure from now on."""
         self._skipped = self._media().get("skipped_rounds", 0)
-        self._beat_next(self._loop.time())
+        self._beaten_s = time.monotonic()
+        self._beat_next()
 
     def stop(self) -> None:
         """Measure no more."""
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
 
     def load(self, limits: LoadLimits) -> None:
         """Take over other limits."""
@@ -103,22 +106,29 @@ class LoadWatch:
 
     # The clock
 
-    def _beat_next(self, now_s: float) -> None:
-        self._due_s = now_s + _BEAT_S
-        self._timer = self._loop.call_at(self._due_s, self._beat)
+    def _beat_next(self) -> None:
+        self._timer = self._loop.call_later(_BEAT_S, self._beat)
 
     def _beat(self) -> None:
-        now_s = self._loop.time()
-        late_s = max(0.0, now_s - self._due_s)
-        self._control.observe(Signal.LOOP, late_s)
-        self._control.observe(Signal.MEDIA, self._media_share(late_s + _BEAT_S))
-        change = self._control.tick(now_s)
+        # What is called soon from there has a whole turn of the loop before it, sockets included.
+        self._loop.call_soon(self._turn_begins)
+
+    def _turn_begins(self) -> None:
+        self._loop.call_soon(self._turn_ends, time.monotonic())
+
+    def _turn_ends(self, began_s: float) -> None:
+        now_s = time.monotonic()
+        self._control.observe(Signal.LOOP, now_s - began_s)
+        self._control.observe(Signal.MEDIA, self._media_share(now_s - self._beaten_s))
+        self._beaten_s = now_s
+        change = self._control.tick(self._loop.time())
         for signal, gauge in _WAITING_OF.items():
             gauge.set(self._control.values[signal])
         _RATE.set(self._control.rate_per_s or 0)
         if change is not None:
             self._tell(change)
-        self._beat_next(now_s)
+        if self._timer is not None:
+            self._beat_next()
 
     def _media_share(self, elapsed_s: float) -> float:
         skipped = self._media().get("skipped_rounds", 0)
@@ -152,5 +162,5 @@ class LoadWatch:
 def _why(signal: Signal, value: float) -> str:
     if signal is Signal.MEDIA:
         return f"the media engine leaves out {value:.0%} of all sound"
-    what = "the event loop is" if signal is Signal.LOOP else "datagrams are taken"
-    return f"{what} {value * 1000:.0f} ms late"
+    what = "each turn of the event loop takes" if signal is Signal.LOOP else "datagrams wait for"
+    return f"{what} {value * 1000:.0f} ms"

@@ -11,7 +11,7 @@ from typing import Protocol, cast
 
 import structlog
 
-from cti.sip.defence.early_refusal import EarlyRefusals
+from cti.sip.defence.early_refusal import EarlyRefusals, RefusedKeys
 from cti.sip.defence.guard import DROP, PASS, Guard, Shedder
 from cti.sip.defence.source import TrustedProxies
 from cti.sip.location.next_hop import NamedHop, NameLookups
@@ -127,6 +127,7 @@ class SipEndpoint:
         self._trusted_proxies = TrustedProxies(trusted_proxies)
         self._shedder: Shedder | None = None
         self._early = EarlyRefusals(user_agent)
+        self._refused = RefusedKeys()
         self._let_in_early: Key | None = None
         self._counters_in = {name: MessageCounters("in", name) for name in TRANSPORTS}
         self._counters_out = {name: MessageCounters("out", name) for name in TRANSPORTS}
@@ -486,9 +487,11 @@ class SipEndpoint:
         let_in_early, self._let_in_early = self._let_in_early, None
         if let_in_early == key:
             return None
-        has_priority = "Resource-Priority" in request.headers and shedder.is_trusted(source)
-        if shedder.admits(now_s, has_priority=has_priority):
-            return None
+        if key not in self._refused:
+            has_priority = "Resource-Priority" in request.headers and shedder.is_trusted(source)
+            if shedder.admits(now_s, has_priority=has_priority):
+                return None
+            self._refused.add(key, now_s)
         return shedder.retry_after_s()
 
     def _take_early(self, data: bytes, source: Hop) -> bool:
@@ -504,9 +507,12 @@ class SipEndpoint:
         invite = self._early.read(data, source)
         if invite is None or invite.key in self._servers:
             return False
-        if shedder.admits(self._now_s()):
-            self._let_in_early = invite.key
-            return False
+        if invite.key not in self._refused:
+            now_s = self._now_s()
+            if shedder.admits(now_s):
+                self._let_in_early = invite.key
+                return False
+            self._refused.add(invite.key, now_s)
         refusal = self._early.refusal(invite, shedder.retry_after_s())
         hop = Hop("udp", source.host, invite.port, source.connection)
         self._transports.send(refusal, hop, _ignore_error)

@@ -35,7 +35,34 @@ _NUMBER = re.compile(rb"\d{1,9} INVITE\Z")
 _BRANCH = re.compile(rb";branch=(z9hG4bK[^;]+)")
 _SHORT = {b"v": b"via", b"f": b"from", b"t": b"to", b"i": b"call-id"}
 _ECHOED = frozenset({b"via", b"from", b"to", b"call-id", b"cseq"})
+_REMEMBERED_S = 8.0
 _HEAD_END = b"\r\n\r\n"
+
+
+class RefusedKeys:
+    """Remembers for some seconds whom a 503 went to.
+
+    A copy of an INVITE that was refused gets the same answer (RFC 3261 8.2.7): were it let in, its
+    caller would not know of the call any more.
+    """
+
+    def __init__(self) -> None:
+        self._young: set[Key] = set()
+        self._old: set[Key] = set()
+        self._since_s = 0.0
+
+    def add(self, key: Key, now_s: float) -> None:
+        """Remember a transaction; RFC 3261 17.1.1.2 repeats its INVITE for 32 s, at ever longer
+        intervals, of which the first ones count: the answer has come before the others.
+        """
+        if now_s - self._since_s > _REMEMBERED_S:
+            self._old = self._young if now_s - self._since_s < 2 * _REMEMBERED_S else set()
+            self._young = set()
+            self._since_s = now_s
+        self._young.add(key)
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._young or key in self._old
 
 
 class NewInvite(NamedTuple):
