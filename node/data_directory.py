@@ -9,7 +9,7 @@ import os
 import stat
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,12 +28,17 @@ class DataDirectory:
     """Where an instance keeps what it owns; nothing outside of `root` but long socket paths."""
 
     root: Path
+    shared: Path | None = None
+    """Of a worker: the directory of the instance, for what all workers have in common."""
 
     @classmethod
     def at(cls, path: Path) -> DataDirectory:
         """Open a data directory, and make it and its parts if they are missing."""
-        root = path.expanduser().resolve()
-        directory = cls(root)
+        return cls._made(cls(path.expanduser().resolve()))
+
+    @staticmethod
+    def _made(directory: DataDirectory) -> DataDirectory:
+        root = directory.root
         try:
             root.mkdir(parents=True, exist_ok=True)
             # PostgreSQL runs as another user when we are root, and has to pass through.
@@ -45,6 +50,24 @@ class DataDirectory:
                 Code.CONFIG_INVALID, f"data directory {root}: {error.strerror}; choose another"
             ) from error
         return directory
+
+    def of_worker(self, name: str) -> DataDirectory:
+        """Return, and make, the part that is a worker's own; raises PlatformError."""
+        return self._made(DataDirectory(self.workers / name, self.root))
+
+    @property
+    def workers(self) -> Path:
+        """What each of many workers keeps for itself."""
+        return self.root / "workers"
+
+    @property
+    def dispatcher_list(self) -> Path:
+        """The workers, as Kamailio reads them."""
+        return self.root / "dispatcher.list"
+
+    @property
+    def _common(self) -> Path:
+        return self.shared or self.root
 
     @property
     def log(self) -> Path:
@@ -59,7 +82,7 @@ class DataDirectory:
     @property
     def recordings(self) -> Path:
         """Recordings, by tenant and date."""
-        return self.root / "recordings"
+        return self._common / "recordings"
 
     @property
     def prompts(self) -> Path:
@@ -79,19 +102,19 @@ class DataDirectory:
     @property
     def secrets(self) -> Path:
         """Password hashes; what the platform checks against."""
-        return self.root / "secrets.yaml"
+        return self._common / "secrets.yaml"
 
     @property
     def demo_credentials(self) -> Path:
         """The passwords of a first start in plain text, for people and the demo."""
-        return self.root / "demo-credentials.yaml"
+        return self._common / "demo-credentials.yaml"
 
     @property
     def instance_file(self) -> Path:
         """What the running instance tells other commands: its process and addresses."""
         return self.root / "instance.json"
 
-    def write_instance(self, facts: dict[str, str | int | dict[str, str]]) -> None:
+    def write_instance(self, facts: Mapping[str, str | int | dict[str, str]]) -> None:
         """Say that this process is the running instance."""
         text = json.dumps({"pid": os.getpid(), **facts}, indent=2, ensure_ascii=False)
         write_private(self.instance_file, text + "\n")

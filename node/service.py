@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AsyncExitStack
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -58,7 +56,6 @@ from node.data_directory import DataDirectory, InstanceLock
 from node.defence import SourceDefence, bans_router
 from node.event_bus import EventBus, stream_name
 from node.http import Health, HttpServer, gateway
-from node.listeners import check_port
 from node.live_audio import LiveAudioService
 from node.load_watch import LoadWatch
 from node.loop_delay import LoopDelay
@@ -67,11 +64,11 @@ from node.phone_lamps import PhoneLamps
 from node.phone_services import PhoneServices
 from node.phones import ConfiguredPhones, RegistrationEvents
 from node.registration import Registration
+from node.services import ALL_SERVICES, Service, check_ports
 from node.signalling import Signalling
+from node.stores.embedded import start_stores
 from node.stores.migrations import migrate
-from node.stores.postgres_server import PostgresServer
 from node.stores.redis_round_trips import count_round_trips
-from node.stores.redis_server import RedisServer
 from node.toolbar_server import ToolbarServer
 from node.trunks import NodeTrunks, trunks_router
 from recording.index import RecordingIndex
@@ -95,18 +92,6 @@ _FLOWS_WITH_ERRORS = (
     "有错误的流程未生效,有上一个正确版本的沿用它 · "
     "flows with errors are not used; their last good version stays"
 )
-
-
-class Service(StrEnum):
-    """What a process can do; by default all."""
-
-    SIP = "sip"  # calls: signalling, media, flows, queues
-    AGENTS = "agents"  # toolbars over gRPC
-    REPORTS = "reports"  # events into records
-    HTTP = "http"  # /healthz and /metrics
-
-
-ALL_SERVICES = frozenset(Service)
 
 
 class Node:
@@ -138,7 +123,7 @@ class Node:
 
     async def start(self) -> None:
         """Start all parts; the last one lets calls in. Raises PlatformError."""
-        self._check_ports()
+        check_ports(self.settings, self._services)
         try:
             await self._start_stores()
             self._start_events()
@@ -229,38 +214,11 @@ class Node:
 
     # Parts, in the order in which they start
 
-    def _check_ports(self) -> None:
-        """Tell of a taken port now, not after the stores have started and prompts were made."""
-        settings = self.settings
-        if Service.HTTP in self._services:
-            check_port("http", "tcp", settings.http.host, settings.http.port)
-        if Service.AGENTS in self._services:
-            check_port("grpc", "tcp", settings.grpc.host, settings.grpc.port)
-        if Service.SIP in self._services:
-            for one in settings.sip.listen:
-                check_port("sip", one.transport, one.host, one.port)
-
     async def _start_stores(self) -> None:
         lock = InstanceLock(self._directory)
         lock.acquire()
         self._stack.callback(lock.release)
-        redis_url = os.environ.get("REDIS_URL")
-        self.database_url = os.environ.get("DATABASE_URL", "")
-        starting = []
-        if not redis_url:
-            redis_server = RedisServer(self._directory, lock)
-            redis_url = redis_server.url
-            self._stack.push_async_callback(redis_server.stop)
-            starting.append(redis_server.start())
-        if not self.database_url:
-            postgres_server = PostgresServer(self._directory, lock)
-            self.database_url = postgres_server.url
-            self._stack.push_async_callback(postgres_server.stop)
-            starting.append(postgres_server.start())
-        results = await asyncio.gather(*starting, return_exceptions=True)
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
+        redis_url, self.database_url = await start_stores(self._directory, lock, self._stack)
         self._redis = self._redis_client(redis_url)
         if urlsplit(self.database_url).scheme not in {"postgres", "postgresql"}:
             raise PlatformError(

@@ -4,36 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import resource
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import structlog
 import typer
 import uvloop
-from rich.console import Console
 
 from domain.failures import PlatformError
+from node.commands.running import Signals, complain, say_name, tell, unless_stopped
+from node.commands.supervise import supervise
 from node.config import DEMO_CONFIG, Config, ConfigError, load_config
 from node.data_directory import DataDirectory
 from node.how_to_call import how_to_call
 from node.logs import configure_logs
-from node.service import ALL_SERVICES, Node, Service
+from node.services import ALL_SERVICES, Service
+from node.supervisor import Supervisor
+from node.workers import MOST_WORKERS, PORT_STEP, Worker, worker_config, workers_of
+
+if TYPE_CHECKING:
+    from node.service import Node
 
 log = structlog.get_logger(__name__)
 
 _BAD_CONFIGURATION = 78  # EX_CONFIG of sysexits.h
-_FORCED = 130
 
 _OPEN_FILES = 65_536
 _PORT_MAX = 65535
-
-_console = Console(highlight=False, soft_wrap=True)
 
 
 def serve_command(
@@ -68,29 +70,62 @@ def serve_command(
     http_port: Annotated[
         int | None, typer.Option(min=0, max=_PORT_MAX, help="HTTP port, instead of the file's.")
     ] = None,
+    workers: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=MOST_WORKERS,
+            help="So many processes with one queue, for as many cores; see docs/operations.md.",
+        ),
+    ] = 1,
+    port_step: Annotated[
+        int, typer.Option(min=1, max=1000, help="From the ports of a worker to the next one's.")
+    ] = PORT_STEP,
+    worker: Annotated[str, typer.Option(hidden=True)] = "",
 ) -> None:
     """启动平台 · Start the platform and stay until Ctrl-C.
 
     Without --config it takes calls to 95598 from any loopback address (the demo configuration).
     SIGHUP reads configuration and flows again; where they have faults the present ones stay.
-    SIGUSR1 drains: no new calls, those in progress go on.
+    SIGUSR1 drains: no new calls, those in progress go on. With --workers, signals go to all.
     """
+    one = Worker.parse(worker) if worker else None
 
     def load() -> Config:
-        return _with_ports(load_config(config), sip_port, grpc_port, http_port)
+        loaded = _with_ports(load_config(config), sip_port, grpc_port, http_port)
+        return loaded if one is None else worker_config(loaded, one)
+
+    def command(each: Worker) -> list[str]:
+        return [
+            *(sys.executable, "-m", "node.cli", "serve", "--worker", str(each)),
+            *("--config", str(config), "--data", str(data), "--services", services),
+            *_port_options(sip_port, grpc_port, http_port),
+        ]
 
     try:
         wanted = _services(services)
         loaded = load()
         directory = DataDirectory.at(data)
+        if one is not None:
+            name = loaded.settings.node
+            directory = directory.of_worker(name)
+            structlog.contextvars.bind_contextvars(node=name)
+            say_name(name)
         configure_logs(directory.log)
         allow_open_files()
-        status = uvloop.run(_serve(loaded, directory, wanted, load))
+        if workers > 1:
+            all_workers = workers_of(workers, port_step)
+            supervisor = Supervisor(
+                loaded, directory, all_workers, services=wanted, command=command
+            )
+            status = uvloop.run(supervise(supervisor, directory, load))
+        else:
+            status = uvloop.run(_serve(loaded, directory, wanted, load, is_alone=one is None))
     except ConfigError as error:
-        _complain(*(str(problem) for problem in error.problems))
+        complain(*(str(problem) for problem in error.problems))
         raise typer.Exit(_BAD_CONFIGURATION) from None
     except PlatformError as error:
-        _complain(error.detail or str(error))
+        complain(error.detail or str(error))
         raise typer.Exit(1) from None
     raise typer.Exit(status)
 
@@ -100,69 +135,33 @@ async def _serve(
     directory: DataDirectory,
     services: frozenset[Service],
     load: Callable[[], Config],
+    *,
+    is_alone: bool,
 ) -> int:
-    signals = _Signals()
-    node = Node(config, directory, services=services, tell=_tell)
-    await _unless_stopped(node.start(), signals)
+    from node.service import Node  # noqa: PLC0415 - a supervisor does without all that comes with it
+
+    signals = Signals()
+    node = Node(config, directory, services=services, tell=tell)
+    await unless_stopped(node.start(), signals)
     if signals.stop.is_set():
         await node.stop()
         return 0
-    _announce(node, directory)
+    _announce(node, directory, is_alone=is_alone)
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, _drain, node)
     try:
         while not await signals.stop_or_reload():
             await _reload(node, load)
     finally:
-        _console.print("正在停止:挂断通话、写完记录、停止数据库 · stopping …")
+        tell("正在停止:挂断通话、写完记录、停止数据库 · stopping …")
         await node.stop()
         directory.instance_file.unlink(missing_ok=True)
-    _console.print("已停止 · stopped")
+    tell("已停止 · stopped")
     return 0
-
-
-class _Signals:
-    """SIGINT and SIGTERM stop in order, the second one at once; SIGHUP reloads."""
-
-    def __init__(self) -> None:
-        self.stop = asyncio.Event()
-        self._news = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._stop)
-        loop.add_signal_handler(signal.SIGHUP, self._news.set)
-
-    def _stop(self) -> None:
-        if self.stop.is_set():
-            sys.stderr.write("已强制结束 · ended by force\n")
-            os._exit(_FORCED)  # the kernel ends the stores with us
-        self.stop.set()
-        self._news.set()
-
-    async def stop_or_reload(self) -> bool:
-        """Wait for a signal; True to stop, False to reload."""
-        await self._news.wait()
-        self._news.clear()
-        return self.stop.is_set()
-
-
-async def _unless_stopped(work: object, signals: _Signals) -> None:
-    """Await the start, or give it up when a signal comes first."""
-    starting = asyncio.ensure_future(work)  # type: ignore[call-overload]
-    stopping = asyncio.create_task(signals.stop.wait())
-    await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    if not starting.done():
-        starting.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await starting
-        return
-    starting.result()
 
 
 def _drain(node: Node) -> None:
     node.drain()
-    _console.print("不再接新来电,现有通话继续 · takes no new calls, those in progress go on")
-    sys.stdout.flush()
+    tell("不再接新来电,现有通话继续 · takes no new calls, those in progress go on")
 
 
 async def _reload(node: Node, load: Callable[[], Config]) -> None:
@@ -170,34 +169,36 @@ async def _reload(node: Node, load: Callable[[], Config]) -> None:
         # Reading is quick, but a file on a network may not be.
         remarks = await node.reload(await asyncio.to_thread(load))
     except ConfigError as error:
-        _complain("配置未生效,沿用原配置 · the present configuration stays:")
-        _complain(*(str(problem) for problem in error.problems))
+        complain("配置未生效,沿用原配置 · the present configuration stays:")
+        complain(*(str(problem) for problem in error.problems))
         log.warning("configuration refused", problems=len(error.problems))
         return
     except PlatformError as error:
-        _complain(f"配置未生效,沿用原配置 · the present configuration stays: {error.detail}")
+        complain(f"配置未生效,沿用原配置 · the present configuration stays: {error.detail}")
         log.warning("configuration refused", reason=error.detail)
         return
     for remark in remarks:
-        _console.print(remark, markup=False)
-    _console.print("配置与流程已重新读取 · configuration and flows were read again")
+        tell(remark)
+    tell("配置与流程已重新读取 · configuration and flows were read again")
     log.info("configuration reloaded", remarks=len(remarks))
 
 
-def _announce(node: Node, directory: DataDirectory) -> None:
+def _announce(node: Node, directory: DataDirectory, *, is_alone: bool) -> None:
     directory.write_instance({"node": node.settings.node, "addresses": node.addresses})
     health = node.health()
     state = "可以接听来电 · takes calls" if health.takes_calls else "; ".join(health.reasons)
-    _console.print(f"READY  {node.settings.node}  {state}", markup=False)
+    # READY is said once, when all is there: programs wait for it.
+    tell(f"READY  {node.settings.node}  {state}" if is_alone else f"就绪 ready  {state}")
     for trouble in health.impaired:
-        _console.print(f"  注意 note  {trouble}", markup=False)
-    _console.print(f"  数据 data  {directory.root}", markup=False)
+        tell(f"  注意 note  {trouble}")
+    if not is_alone:
+        return  # its supervisor has told the rest
+    tell(f"  数据 data  {directory.root}")
     for name, address in node.addresses.items():
-        _console.print(f"  {name:<9}  {address}", markup=False)
+        tell(f"  {name:<9}  {address}")
     for line in how_to_call(node.settings, node.addresses, directory):
-        _console.print(line, markup=False)
-    _console.print("Ctrl-C 停止 · stops, SIGHUP 重新读取配置 · reads the configuration again")
-    sys.stdout.flush()
+        tell(line)
+    tell("Ctrl-C 停止 · stops, SIGHUP 重新读取配置 · reads the configuration again")
 
 
 def allow_open_files() -> None:
@@ -227,6 +228,18 @@ def _with_ports(
     return replace(config, settings=settings.model_copy(update=changes))
 
 
+def _port_options(
+    sip_port: int | None, grpc_port: int | None, http_port: int | None
+) -> Iterator[str]:
+    for option, port in (
+        ("--sip-port", sip_port),
+        ("--grpc-port", grpc_port),
+        ("--http-port", http_port),
+    ):
+        if port is not None:
+            yield from (option, str(port))
+
+
 def _services(text: str) -> frozenset[Service]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     unknown = sorted(set(names) - set(Service))
@@ -236,12 +249,3 @@ def _services(text: str) -> frozenset[Service]:
             param_hint="--services",
         )
     return frozenset(Service(name) for name in names)
-
-
-def _tell(line: str) -> None:
-    _console.print(line, markup=False)
-
-
-def _complain(*lines: str) -> None:
-    for line in lines:
-        typer.echo(line, err=True)

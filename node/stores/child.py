@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import pwd
 import shutil
 import signal
 import subprocess
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,10 +23,8 @@ log = structlog.get_logger(__name__)
 
 STORE_RESTARTS = Counter("store_restarts_total", "Restarts of a store that died", ["store"])
 
-_READY_WITHIN_S = 60.0
 _READY_POLL_S = 0.02
 _FIRST_PAUSE_S = 0.1
-_LONGEST_PAUSE_S = 5.0
 _SETTLED_AFTER_S = 30.0
 _UNPRIVILEGED_USERS = ("cti95598", "nobody")
 
@@ -37,12 +36,20 @@ class ChildSettings:
     name: str
     command: Sequence[str]
     """As `wrapped` returns it."""
-    log_path: Path
+    log_path: Path | None
+    """Where its output goes; None: where ours goes."""
     stop_signal: signal.Signals
     """Ends the server in order."""
     stop_within_s: float = 15.0
     inherited: tuple[int, ...] = ()
     """Descriptors the server keeps open: the instance's lock."""
+    kind: str = "store"
+    """What the log calls it."""
+    ready_within_s: float = 60.0
+    longest_pause_s: float = 5.0
+    """Between two restarts of a server that keeps dying."""
+    environment: Mapping[str, str] | None = None
+    """None: ours."""
 
 
 def unprivileged_user() -> pwd.struct_passwd | None:
@@ -85,10 +92,23 @@ def _open_to_others(path: Path) -> bool:
     return all(parent.stat().st_mode & 0o001 for parent in path.resolve().parents)
 
 
+def _count_restart(name: str) -> None:
+    STORE_RESTARTS.labels(name).inc()
+
+
 class ChildServer:
     """Keeps one server running until `stop`."""
 
-    def __init__(self, settings: ChildSettings, is_ready: Callable[[], Awaitable[bool]]) -> None:
+    def __init__(
+        self,
+        settings: ChildSettings,
+        is_ready: Callable[[], Awaitable[bool]],
+        *,
+        on_restart: Callable[[str], None] = _count_restart,
+    ) -> None:
+        """`on_restart` hears the server's name each time that it has died and was begun again."""
+        self.restarts = 0
+        self._on_restart = on_restart
         self._settings = settings
         self._is_ready = is_ready
         self._process: subprocess.Popen[bytes] | None = None
@@ -105,7 +125,7 @@ class ChildServer:
         process = self._spawn()
         exited = asyncio.ensure_future(_exit_of(process))
         try:
-            async with asyncio.timeout(_READY_WITHIN_S):
+            async with asyncio.timeout(self._settings.ready_within_s):
                 while not await self._is_ready():
                     if exited.done():
                         raise self._failure("it ended at once")
@@ -116,6 +136,11 @@ class ChildServer:
             if not exited.done():
                 exited.cancel()
         self._watcher = asyncio.create_task(self._watch(), name=f"watch {self._settings.name}")
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal, if there is a process to take it."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(number)
 
     async def stop(self) -> None:
         """End the server in order, by force when it does not end."""
@@ -132,12 +157,13 @@ class ChildServer:
             async with asyncio.timeout(self._settings.stop_within_s):
                 await _exit_of(process)
         except TimeoutError:
-            log.warning("store does not stop, killing it", store=self._settings.name)
+            self._log(logging.WARNING, "does not stop, killing it")
             process.kill()
             await _exit_of(process)
 
     def _spawn(self) -> subprocess.Popen[bytes]:
-        with self._settings.log_path.open("ab") as output:
+        path = self._settings.log_path
+        with contextlib.nullcontext() if path is None else path.open("ab") as output:
             self._process = subprocess.Popen(  # noqa: S603 - the command is our own
                 self._settings.command,
                 stdin=subprocess.DEVNULL,
@@ -146,6 +172,7 @@ class ChildServer:
                 # Ctrl-C at the terminal is for us; the stores end after the last event is in.
                 start_new_session=True,
                 pass_fds=self._settings.inherited,
+                env=self._settings.environment,
             )
         return self._process
 
@@ -156,25 +183,30 @@ class ChildServer:
         while True:
             if self._process is not None:
                 status = await _exit_of(self._process)
-                log.error("store died, restarting it", store=self._settings.name, status=status)
+                self._log(logging.ERROR, "died, restarting it", status=status)
             if loop.time() - started_at > _SETTLED_AFTER_S:
                 pause_s = _FIRST_PAUSE_S
             await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+            pause_s = min(pause_s * 2, self._settings.longest_pause_s)
             started_at = loop.time()
-            STORE_RESTARTS.labels(self._settings.name).inc()
+            self.restarts += 1
             try:
                 self._spawn()
             except OSError as error:
-                log.warning("store cannot be started", store=self._settings.name, error=str(error))
+                self._log(logging.WARNING, "cannot be started", error=str(error))
                 self._process = None
+            self._on_restart(self._settings.name)
+
+    def _log(self, level: int, what: str, **more: object) -> None:
+        kind = self._settings.kind
+        event = f"{kind} {what}"
+        log.log(level, event, **{kind: self._settings.name}, **more)
 
     def _failure(self, why: str) -> PlatformError:
-        last = _last_line(self._settings.log_path)
+        path = self._settings.log_path
+        seen = "see above" if path is None else f"{_last_line(path)}; see {path}"
         return PlatformError(
-            Code.STORE_UNAVAILABLE,
-            f"{self._settings.name} could not be started: {why}: {last}; "
-            f"see {self._settings.log_path}",
+            Code.STORE_UNAVAILABLE, f"{self._settings.name} could not be started: {why}: {seen}"
         )
 
 
