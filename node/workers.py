@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cti.settings import ListenSettings
+from domain.document_problems import Problem, place_text
 from domain.loopback import is_loopback
 from domain.words import Words
 from domain.yaml_source import Place, YamlSource
 from node.config import Config, ConfigError, PlatformSettings
-from node.config_problems import Problem, place_text
 
 MOST_WORKERS = 16
 PORT_STEP = 10
