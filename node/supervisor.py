@@ -215,8 +215,8 @@ def leftovers(directory: DataDirectory, workers: Sequence[RunningWorker]) -> lis
 
 def _share_prompts(source: DataDirectory, target: DataDirectory) -> None:
     """Link prompts that one worker has made: each forgets those it does not use on its own."""
-    for path in source.prompts.glob("*/*.wav"):
+    for path in source.prompts.rglob("*.wav"):
         link = target.prompts / path.relative_to(source.prompts)
-        link.parent.mkdir(mode=0o700, exist_ok=True)
+        link.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with suppress(OSError):  # it is there, or the other one makes it again
             link.hardlink_to(path)

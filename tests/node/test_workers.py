@@ -94,7 +94,6 @@ def test_what_does_not_suffice_is_told_with_its_line_and_remedy(
     tmp_path: Path, sections: dict[str, dict[str, Any]], workers: int, place: str, words: str
 ) -> None:
     config = changed(tmp_path, **sections)
-    check_workers(config, workers_of(1))
     with pytest.raises(ConfigError) as raised:
         check_workers(config, workers_of(workers))
     (problem,) = raised.value.problems
