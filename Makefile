@@ -78,6 +78,7 @@ bench: setup-tests ## Repeat the figures of docs/benchmarks.md
 		$(RUST_PATH) cargo run --locked --release --quiet --no-default-features \
 			--manifest-path media/Cargo.toml --example rtp_load -- $$load; done
 	$(RUN)/python -m loadtest flood --rate 50 --seconds 20 --flood-rate 5000
+	$(RUN)/python -m loadtest overload --rate 400 --seconds 15
 	$(RUN)/python -m loadtest failover --rate 50 --seconds 20
 	$(RUN)/python -m loadtest failover --rate 50 --seconds 20 --freeze
 

@@ -154,7 +154,7 @@ class AgentDesk:
         self, live: LiveAgent, *, agent: str = "", phone: str = "", number: str = ""
     ) -> None:
         """Ring an expert for an agent: one of an agent's number, a phone, or a number outside."""
-        talk = live.handling.talk
+        live.require_talk()
         if agent:
             phone = self._phone_of(live.tenant, AgentId(agent))
         user, pattern = (phone, _PHONE) if not number else (number, _NUMBER)
@@ -167,7 +167,7 @@ class AgentDesk:
             purpose="consult",
             outside=bool(number),
         )
-        await talk.consult(target, timeout_ms=_CONSULT_RING_MS)
+        await live.consult(target, timeout_ms=_CONSULT_RING_MS)
 
     def _phone_of(self, tenant: TenantId, agent: AgentId) -> str:
         """Return where an agent is signed in at this node, else the configured phone."""

@@ -13,15 +13,17 @@ from collections.abc import Callable, Coroutine
 from dataclasses import asdict
 from typing import Any
 
-from agents.line import AgentLine, Handling
+from agents.line import AgentLine, Handling, TalkCommand
 from agents.live_agent import LiveAgent
 from agents.summary import CallSummary
-from cti.call import Leg, RingingLeg
-from domain.failures import Code
+from cti.call import DialTarget, Leg, RingingLeg, TalkState
+from domain.failures import Code, PlatformError
 from domain.ids import AgentId, CallId, LegId, NodeId, QueueId, TenantId
 from routing.acd import Acd, Offer
 
 _REPLY_S = 2.0
+_CONSULT = "consult"
+_COMMANDS = frozenset({"answer", "hang_up", _CONSULT, *TalkCommand})
 
 Message = dict[str, Any]
 
@@ -86,6 +88,16 @@ class FarLines:
 
         self._spawn(work())
 
+    async def command(self, line: _FarCall, command: TalkCommand) -> None:
+        """Have something done in the conversation; raises what it raises there."""
+        _check(await self._ask(line, command))
+
+    async def consult(self, line: _FarCall, target: DialTarget, timeout_ms: int) -> None:
+        """Have an expert rung; raises what it raises there."""
+        within_s = timeout_ms / 1000 + _REPLY_S
+        asked = {"target": asdict(target), "timeout_ms": timeout_ms}
+        _check(await self._ask(line, _CONSULT, within_s, **asked))
+
     def _finish(self, line: _FarCall) -> None:
         self._agents.pop(line.id, None)
         if line.answered:
@@ -95,13 +107,22 @@ class FarLines:
 
     # Messages
 
-    async def _ask(self, line: _FarAgent | _FarCall, step: str, **more: object) -> Message:
+    async def _ask(
+        self,
+        line: _FarAgent | _FarCall,
+        step: str,
+        within_s: float | None = None,
+        **more: object,
+    ) -> Message:
+        """Return the reply; empty without one, or while the same is being asked."""
         future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         key = f"{line.id}:{step}"
+        if key in self._replies:
+            return {}
         self._replies[key] = future
         self.post(line, step, **more)
         try:
-            return await asyncio.wait_for(future, _REPLY_S)
+            return await asyncio.wait_for(future, within_s or _REPLY_S)
         except TimeoutError:
             return {}
         finally:
@@ -116,7 +137,7 @@ class FarLines:
                 future.set_result(message)
         elif step == "offer":
             self._offered(message)
-        elif step in {"answer", "hang_up"}:
+        elif step in _COMMANDS:
             self._spawn(self._command(message))
         elif line in self._agents:
             self._follow(self._agents[line], message)
@@ -141,6 +162,10 @@ class FarLines:
         elif step == "answered":
             line.answered = True
             live.answered(line)
+        elif step == "talking":
+            live.talking_elsewhere(line)
+        elif step == "state":
+            live.talk_changed_elsewhere(TalkState(message["state"]))
         else:
             del self._agents[line.id]
             if step == "failed":
@@ -152,15 +177,39 @@ class FarLines:
 
     async def _command(self, message: Message) -> None:
         line = self._calls.get(message["line"])
-        done = False
-        if line is not None:
-            leg = line.leg or line.rings
-            if message["step"] == "hang_up" and leg is not None:
-                leg.hang_up(Code(message["code"]))
-                done = True
-            elif message["step"] == "answer" and line.rings is not None:
-                done = await line.rings.answer_remotely()
-        self._reply(message, done=done)
+        try:
+            done = line is not None and await _carry_out(line, message)
+        except PlatformError as error:
+            self._reply(message, done=False, code=error.code, detail=error.detail)
+        else:
+            self._reply(message, done=done)
+
+
+async def _carry_out(line: _FarAgent, message: Message) -> bool:
+    """Do what the agent asks; raises PlatformError, False where there is nothing to do it to."""
+    step = message["step"]
+    leg = line.leg or line.rings
+    if step == "hang_up":
+        if leg is not None:
+            leg.hang_up(Code(message["code"]))
+        return leg is not None
+    if step == "answer":
+        return line.rings is not None and await line.rings.answer_remotely()
+    if line.handling is None:
+        raise PlatformError(Code.NO_CALL, "the conversation has not begun")
+    talk = line.handling.talk
+    if step == _CONSULT:
+        await talk.consult(DialTarget(**message["target"]), timeout_ms=message["timeout_ms"])
+    else:
+        TalkCommand(step).carry_out(talk)
+    return True
+
+
+def _check(reply: Message) -> None:
+    """Raise what a command was answered with at the other node."""
+    if not reply.get("done"):
+        code = Code(reply["code"]) if "code" in reply else Code.CALL_AT_OTHER_NODE
+        raise PlatformError(code, reply.get("detail", "its node does not answer"))
 
 
 class _FarAgent:
@@ -173,6 +222,7 @@ class _FarAgent:
         self.phone = ""
         self.rings: RingingLeg | None = None
         self.leg: Leg | None = None
+        self.handling: Handling | None = None
 
     def ringing(self, leg: RingingLeg) -> None:
         """The phone rings."""
@@ -185,7 +235,10 @@ class _FarAgent:
         self._lines.post(self, "answered")
 
     def talking(self, handling: Handling) -> None:
-        """Nothing is sent: hold, consult and the like are not taken from another node."""
+        """The toolbar may command it, and hears what comes of it."""
+        self.handling = handling
+        handling.talk.watch(lambda state: self._lines.post(self, "state", state=state))
+        self._lines.post(self, "talking")
 
     def failed(self, reason: str, *, ready: bool) -> None:
         """The agent did not take the call."""
@@ -205,7 +258,10 @@ class _FarAgent:
 
 
 class _FarCall:
-    """On the node of the agent: the phone's leg, which is elsewhere. A `RingingLeg` and a `Leg`."""
+    """On the node of the agent: the phone's leg, which is elsewhere.
+
+    A `RingingLeg`, a `Leg` and a `FarTalk`.
+    """
 
     def __init__(self, lines: FarLines, line: str, node: NodeId, live: LiveAgent) -> None:
         self._lines = lines
@@ -226,6 +282,14 @@ class _FarCall:
     def hang_up(self, code: Code = Code.FLOW_ENDED) -> None:
         """Have the phone hung up."""
         self._lines.hang_up(self, code)
+
+    async def command(self, command: TalkCommand) -> None:
+        """See FarTalk."""
+        await self._lines.command(self, command)
+
+    async def consult(self, target: DialTarget, *, timeout_ms: int) -> None:
+        """See FarTalk."""
+        await self._lines.consult(self, target, timeout_ms)
 
 
 def _summary(record: Message) -> CallSummary:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Protocol
 
 from agents.summary import CallSummary
-from cti.call import Leg, RingingLeg, Talk
+from cti.call import DialTarget, Leg, RingingLeg, Talk
 from domain.failures import Code, PlatformError
 from domain.ids import AgentId
 
@@ -34,6 +35,41 @@ class AgentLine(Protocol):
 
     def ended(self) -> None:
         """The conversation is over."""
+
+
+class TalkCommand(StrEnum):
+    """What an agent does in a conversation by one press, as `cti.call.Talk` has it."""
+
+    HOLD = "hold"
+    RETRIEVE = "retrieve"
+    CANCEL_CONSULT = "cancel_consult"
+    THREE_PARTY = "three_party"
+    COMPLETE = "complete"
+    PAUSE_RECORDING = "pause_recording"
+    RESUME_RECORDING = "resume_recording"
+
+    def carry_out(self, talk: Talk) -> None:
+        """Do it; raises what the conversation raises."""
+        steps = {
+            TalkCommand.HOLD: talk.hold,
+            TalkCommand.RETRIEVE: talk.retrieve,
+            TalkCommand.CANCEL_CONSULT: talk.cancel_consult,
+            TalkCommand.THREE_PARTY: talk.three_party,
+            TalkCommand.COMPLETE: talk.complete,
+            TalkCommand.PAUSE_RECORDING: talk.pause_recording,
+            TalkCommand.RESUME_RECORDING: talk.resume_recording,
+        }
+        steps[self]()
+
+
+class FarTalk(Protocol):
+    """A conversation at another node. Both raise PlatformError, as the conversation itself does."""
+
+    async def command(self, command: TalkCommand) -> None:
+        """Have it carried out there."""
+
+    async def consult(self, target: DialTarget, *, timeout_ms: int) -> None:
+        """Have an expert rung from there."""
 
 
 class Handling:

@@ -12,12 +12,12 @@ from typing import Any, Protocol
 import structlog
 
 from agents.directory import Directory
-from agents.line import Handling
+from agents.line import FarTalk, Handling, TalkCommand
 from agents.notices import Notice, Subscription
 from agents.settings import AgentSettings
 from agents.state import AgentMachine, AgentState, Trigger
 from agents.summary import CallSummary
-from cti.call import Leg, RingingLeg, TalkState
+from cti.call import DialTarget, Leg, RingingLeg, TalkState
 from cti95598.events.v1.events_pb2 import AgentStateChanged
 from domain.events import EventStamp
 from domain.failures import Code, PlatformError
@@ -84,6 +84,7 @@ class LiveAgent:
         self._ringing: RingingLeg | None = None
         self._leg: Leg | None = None
         self._handling: Handling | None = None
+        self._far_talk: FarTalk | None = None
         self.helping: Helping | None = None
         """The conversation of another agent that this one supervises."""
         self._watchers: set[Subscription] = set()
@@ -154,6 +155,23 @@ class LiveAgent:
         else:
             raise PlatformError(Code.NO_CALL, f"agent is {self.state}")
 
+    def require_talk(self) -> None:
+        """Raise PlatformError where there is no conversation to command."""
+        if self._far_talk is None:
+            _ = self.handling.talk
+
+    async def command(self, command: TalkCommand) -> None:
+        """Do something in the conversation, at whichever node it is."""
+        if self._far_talk is not None:
+            await self._far_talk.command(command)
+        else:
+            command.carry_out(self.handling.talk)
+
+    async def consult(self, target: DialTarget, *, timeout_ms: int) -> None:
+        """Ring an expert while the caller waits, at whichever node."""
+        talk = self._far_talk or self.handling.talk
+        await talk.consult(target, timeout_ms=timeout_ms)
+
     # The line: what the call does
 
     def offer(self, call: CallSummary) -> bool:
@@ -190,6 +208,15 @@ class LiveAgent:
         if self._handling is handling:
             self._step(_TALK_STEPS[state])
 
+    def talking_elsewhere(self, talk: FarTalk) -> None:
+        """The conversation, which is at another node, can be commanded."""
+        self._far_talk = talk
+
+    def talk_changed_elsewhere(self, state: TalkState) -> None:
+        """The state of that conversation."""
+        if self._far_talk is not None:
+            self._step(_TALK_STEPS[state])
+
     def failed(self, reason: str, *, ready: bool) -> None:
         """The agent did not take the call; who gives the offer back tells the ACD."""
         self._ringing = None
@@ -211,7 +238,7 @@ class LiveAgent:
 
     def ended(self) -> None:
         """The conversation is over; after-call work begins."""
-        self._leg = self._handling = None
+        self._leg = self._handling = self._far_talk = None
         if self.helping is not None:
             self.helping.over()
         queue = self._call.queue if self._call is not None else None

@@ -11,10 +11,11 @@ import grpc.aio
 from google.protobuf.message import Message
 
 from agents.desk import AgentDesk
+from agents.line import TalkCommand
 from agents.live_agent import LiveAgent
 from agents.notices import SLOW, Notice
 from agents.state import AgentState
-from cti.call import Supervision, Talk
+from cti.call import Supervision
 from cti95598.agents.v1 import agents_pb2 as pb
 from cti95598.agents.v1.agents_pb2_grpc import (
     AgentServiceServicer,
@@ -109,12 +110,12 @@ class AgentService(AgentServiceServicer):
 
     async def Hold(self, request: pb.HoldRequest, context: Context) -> pb.HoldResponse:  # noqa: ARG002, N802
         """Let the caller wait with music."""
-        result = await self._on_talk(context, lambda talk: talk.hold())
+        result = await self._on_talk(context, TalkCommand.HOLD)
         return pb.HoldResponse(result=result)
 
     async def Retrieve(self, request: pb.RetrieveRequest, context: Context) -> pb.RetrieveResponse:  # noqa: ARG002, N802
         """Talk to the caller again."""
-        result = await self._on_talk(context, lambda talk: talk.retrieve())
+        result = await self._on_talk(context, TalkCommand.RETRIEVE)
         return pb.RetrieveResponse(result=result)
 
     async def PauseRecording(  # noqa: N802
@@ -123,7 +124,7 @@ class AgentService(AgentServiceServicer):
         context: Context,
     ) -> pb.PauseRecordingResponse:
         """Record silence."""
-        result = await self._on_talk(context, lambda talk: talk.pause_recording())
+        result = await self._on_talk(context, TalkCommand.PAUSE_RECORDING)
         return pb.PauseRecordingResponse(result=result)
 
     async def ResumeRecording(  # noqa: N802
@@ -132,7 +133,7 @@ class AgentService(AgentServiceServicer):
         context: Context,
     ) -> pb.ResumeRecordingResponse:
         """Record again what is said."""
-        result = await self._on_talk(context, lambda talk: talk.resume_recording())
+        result = await self._on_talk(context, TalkCommand.RESUME_RECORDING)
         return pb.ResumeRecordingResponse(result=result)
 
     async def Consult(self, request: pb.ConsultRequest, context: Context) -> pb.ConsultResponse:  # noqa: N802
@@ -149,7 +150,7 @@ class AgentService(AgentServiceServicer):
         context: Context,
     ) -> pb.CancelConsultResponse:
         """Let the expert go, and talk to the caller again."""
-        result = await self._on_talk(context, lambda talk: talk.cancel_consult())
+        result = await self._on_talk(context, TalkCommand.CANCEL_CONSULT)
         return pb.CancelConsultResponse(result=result)
 
     async def ThreeParty(  # noqa: N802
@@ -158,7 +159,7 @@ class AgentService(AgentServiceServicer):
         context: Context,
     ) -> pb.ThreePartyResponse:
         """Let caller, agent and expert talk to each other."""
-        result = await self._on_talk(context, lambda talk: talk.three_party())
+        result = await self._on_talk(context, TalkCommand.THREE_PARTY)
         return pb.ThreePartyResponse(result=result)
 
     async def CompleteTransfer(  # noqa: N802
@@ -167,12 +168,12 @@ class AgentService(AgentServiceServicer):
         context: Context,
     ) -> pb.CompleteTransferResponse:
         """Leave the caller to the expert."""
-        result = await self._on_talk(context, lambda talk: talk.complete())
+        result = await self._on_talk(context, TalkCommand.COMPLETE)
         return pb.CompleteTransferResponse(result=result)
 
-    async def _on_talk(self, context: Context, command: Callable[[Talk], None]) -> pb.Result:
+    async def _on_talk(self, context: Context, command: TalkCommand) -> pb.Result:
         live = await self._live(context)
-        return _result_of(live, lambda: command(live.handling.talk))
+        return await _result_after(live, live.command(command))
 
     # Supervisors
 

@@ -9,6 +9,8 @@ import pytest
 from redis.asyncio import Redis
 
 from agents import far_line
+from agents.line import TalkCommand
+from agents.live_agent import LiveAgent
 from agents.state import AgentState
 from domain.failures import Code
 from ivr.queueing import QueueOutcome
@@ -43,8 +45,6 @@ async def test_a_call_is_shown_answered_and_ended_at_the_agents_node(
     await live.answer()
     await asyncio.wait_for(phone.bridged.wait(), 5)
     await until(lambda: live.state is AgentState.TALKING)
-    with refusal(Code.CALL_AT_OTHER_NODE):
-        await other.desk.consult(live, agent="1002")
     live.hang_up()
     await centre.finish()
     assert phone.leg is not None
@@ -140,3 +140,61 @@ async def test_answering_elsewhere_needs_a_phone_that_can(centre: Centre, other:
     await until(lambda: live._ringing is not None)
     with refusal(Code.PHONE_CANNOT_ANSWER_REMOTELY):
         await live.answer()
+
+
+async def talking(centre: Centre, other: Centre) -> LiveAgent:
+    """An agent of one node with a caller of the other."""
+    live = await other.sign_in("1001")
+    centre.caller()
+    phone = centre.phones["1001"]
+    await asyncio.wait_for(phone.rang.wait(), 5)
+    phone.answer()
+    await until(lambda: live.state is AgentState.TALKING)
+    await until(lambda: live._far_talk is not None)
+    return live
+
+
+async def test_the_conversation_is_commanded_from_the_other_node(
+    centre: Centre, other: Centre
+) -> None:
+    live = await talking(centre, other)
+    await live.command(TalkCommand.HOLD)
+    await until(lambda: live.state is AgentState.HELD)
+    await live.command(TalkCommand.RETRIEVE)
+    await until(lambda: live.state is AgentState.TALKING)
+    centre.phones["1002"].manual = False
+    await other.desk.consult(live, agent="1002")
+    await until(lambda: live.state is AgentState.CONSULTING)
+    assert centre.phones["1002"].targets[0].purpose == "consult"
+    await live.command(TalkCommand.THREE_PARTY)
+    await until(lambda: live.state is AgentState.CONFERENCE)
+    await live.command(TalkCommand.COMPLETE)
+    await until(lambda: live.state is AgentState.AFTER_CALL_WORK)
+    with refusal(Code.NO_CALL):
+        await live.command(TalkCommand.HOLD)
+
+
+async def test_what_makes_no_sense_there_is_refused_here(centre: Centre, other: Centre) -> None:
+    live = await talking(centre, other)
+    with refusal(Code.STATE_FORBIDS):
+        await live.command(TalkCommand.RETRIEVE)
+    centre.phones["1002"].refuse(Code.BUSY)
+    with refusal(Code.BUSY):
+        await other.desk.consult(live, agent="1002")
+    with refusal(Code.CALL_AT_OTHER_NODE):
+        _ = live.handling  # which supervisors need
+    live.hang_up()
+    await centre.finish()
+
+
+async def test_a_command_to_a_node_that_is_gone_is_refused(
+    centre: Centre, other: Centre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(far_line, "_REPLY_S", 0.05)
+    live = await talking(centre, other)
+    centre.acd.on_post = lambda _message: None
+    with refusal(Code.CALL_AT_OTHER_NODE):
+        await live.command(TalkCommand.HOLD)
+    assert live.state is AgentState.TALKING
+    live.hang_up()
+    await until(lambda: live.state is AgentState.AFTER_CALL_WORK)
