@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import functools
 import resource
+import socket
 import subprocess
 import sys
 import tempfile
@@ -147,6 +148,58 @@ def measure_machines(rounds: int = 10_000) -> None:
     )
 
 
+class _Busy:
+    """A shedder that has no time for anybody."""
+
+    is_shedding = True
+
+    def __init__(self, *, trusts: bool) -> None:
+        self._trusts = trusts
+
+    def is_trusted(self, _source: str) -> bool:
+        return self._trusts
+
+    def admits(self, _now_s: float, *, has_priority: bool = False) -> bool:
+        return has_priority
+
+    def retry_after_s(self) -> int:
+        return 5
+
+    def on_wait(self, wait_s: float) -> None:
+        """Nobody asks."""
+
+
+async def measure_refusals(calls: int = 10_000) -> None:
+    """Print what it costs to refuse a call for want of time, its ACK and the system calls included.
+
+    A trunk's call is refused before it is parsed, a stranger's after that.
+    """
+    for name, trusts in (("trunk", True), ("stranger", False)):
+        endpoint = SipEndpoint(user_agent="bench")
+        endpoint.shedder = _Busy(trusts=trusts)
+        hop = Hop("udp", *await endpoint.listen("udp", "127.0.0.1", 0))
+        with socket.socket(type=socket.SOCK_DGRAM) as caller:
+            caller.bind(("127.0.0.1", 5080))
+            caller.settimeout(5)
+            own_s = 0.0
+            began_s = time.process_time()
+            for number in range(calls):
+                asked_s = time.process_time()
+                caller.sendto(with_via(invite(number), number).to_bytes(), (hop.host, hop.port))
+                own_s += time.process_time() - asked_s
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+                asked_s = time.process_time()
+                refusal = parse_message(caller.recv(65_535))
+                ack = with_via(invite(number, method="ACK"), number)
+                ack.headers.set("To", refusal.headers.first_row("To") or "")
+                caller.sendto(ack.to_bytes(), (hop.host, hop.port))
+                own_s += time.process_time() - asked_s
+            spent_s = time.process_time() - began_s - own_s
+        print(f"{f'refuse a call of a {name} for want of time':45} {spent_s / calls * 1e6:8.1f} us")
+        await endpoint.aclose()
+
+
 async def measure_endpoints(
     transport: TransportName, tls: Tls, calls: int = 4_000, at_once: int = 50
 ) -> None:
@@ -222,6 +275,7 @@ def main() -> int:
     measure_messages()
     measure_hostile()
     measure_machines()
+    uvloop.run(measure_refusals())
     with tempfile.TemporaryDirectory() as directory:
         tls = self_signed(Path(directory))
         for transport in STREAMS_AND_UDP:
