@@ -11,8 +11,8 @@ from typing import Protocol, cast
 
 import structlog
 
-from cti.sip.defence.early_refusal import EarlyRefusals, RefusedKeys
 from cti.sip.defence.guard import DROP, PASS, Guard, Shedder
+from cti.sip.defence.shedding import Shedding
 from cti.sip.defence.source import TrustedProxies
 from cti.sip.location.next_hop import NamedHop, NameLookups
 from cti.sip.location.outbound_proxy import OutboundProxy
@@ -125,10 +125,9 @@ class SipEndpoint:
         self._closed = False
         self._on_connection: dict[int, dict[Key, Live]] = {}
         self._trusted_proxies = TrustedProxies(trusted_proxies)
-        self._shedder: Shedder | None = None
-        self._early = EarlyRefusals(user_agent)
-        self._refused = RefusedKeys()
-        self._let_in_early: Key | None = None
+        self._shedding = Shedding(
+            user_agent, known=self._servers, send=self._send_refusal, clock=self._now_s
+        )
         self._counters_in = {name: MessageCounters("in", name) for name in TRANSPORTS}
         self._counters_out = {name: MessageCounters("out", name) for name in TRANSPORTS}
 
@@ -144,12 +143,12 @@ class SipEndpoint:
     @property
     def shedder(self) -> Shedder | None:
         """Who decides how many new calls there is time for."""
-        return self._shedder
+        return self._shedding.shedder
 
     @shedder.setter
     def shedder(self, shedder: Shedder) -> None:
-        self._shedder = shedder
-        self._transports.watch_datagrams(self._take_early, shedder.on_wait)
+        self._shedding.shedder = shedder
+        self._transports.watch_datagrams(self._shedding.take_early, shedder.on_wait)
 
     # Sockets
 
@@ -407,6 +406,9 @@ class SipEndpoint:
         elif not self._closed:
             self._fall_back(live, fallback)
 
+    def _send_refusal(self, refusal: bytes, hop: Hop) -> None:
+        self._transports.send(refusal, hop, _ignore_error)
+
     def _refuse_statelessly(
         self,
         request: Request,
@@ -462,8 +464,8 @@ class SipEndpoint:
             if verdict != DROP:
                 headers = _LATER if verdict == 503 else ()
                 self._refuse_statelessly(request, source, verdict, headers=headers)
-        elif (retry_after_s := self._shed(request, key, sender, now_s)) is not None:
-            later = (("Retry-After", str(retry_after_s)),)
+        elif (wait_s := self._shedding.retry_after(request, key, sender, now_s)) is not None:
+            later = (("Retry-After", str(wait_s)),)
             self._refuse_statelessly(request, source, 503, headers=later)
         else:
             machine = server_machine(request, reliable=hop.transport != "udp", timers=self.timers)
@@ -478,45 +480,6 @@ class SipEndpoint:
         if request.method == "CANCEL" and server_key(request, "INVITE") in self._servers:
             return PASS  # its INVITE was let in
         return self.guard.judge(request, hop, source, now_s)
-
-    def _shed(self, request: Request, key: Key, source: str, now_s: float) -> int | None:
-        """Return when a new call may come back for which there is no time; None: it is let in."""
-        shedder = self._shedder
-        if shedder is None or request.method != "INVITE" or request.to.tag is not None:
-            return None
-        let_in_early, self._let_in_early = self._let_in_early, None
-        if let_in_early == key:
-            return None
-        if key not in self._refused:
-            has_priority = "Resource-Priority" in request.headers and shedder.is_trusted(source)
-            if shedder.admits(now_s, has_priority=has_priority):
-                return None
-            self._refused.add(key, now_s)
-        return shedder.retry_after_s()
-
-    def _take_early(self, data: bytes, source: Hop) -> bool:
-        """Refuse a new call before it is parsed, where there is no time and its sender is known.
-
-        Others go the long way, on which the guard counts what they send.
-        """
-        shedder = self._shedder
-        if self._early.is_ack(data):
-            return True
-        if shedder is None or not shedder.is_shedding or not shedder.is_trusted(source.host):
-            return False
-        invite = self._early.read(data, source)
-        if invite is None or invite.key in self._servers:
-            return False
-        if invite.key not in self._refused:
-            now_s = self._now_s()
-            if shedder.admits(now_s):
-                self._let_in_early = invite.key
-                return False
-            self._refused.add(invite.key, now_s)
-        refusal = self._early.refusal(invite, shedder.retry_after_s())
-        hop = Hop("udp", source.host, invite.port, source.connection)
-        self._transports.send(refusal, hop, _ignore_error)
-        return True
 
     def _deliver_request(self, user: ServerTransaction) -> None:
         try:
