@@ -178,9 +178,11 @@ async def test_what_makes_no_sense_there_is_refused_here(centre: Centre, other: 
     live = await talking(centre, other)
     with refusal(Code.STATE_FORBIDS):
         await live.command(TalkCommand.RETRIEVE)
+    consulting = asyncio.create_task(other.desk.consult(live, agent="1002"))
+    await asyncio.wait_for(centre.phones["1002"].rang.wait(), 5)
     centre.phones["1002"].refuse(Code.BUSY)
     with refusal(Code.BUSY):
-        await other.desk.consult(live, agent="1002")
+        await consulting
     with refusal(Code.CALL_AT_OTHER_NODE):
         _ = live.handling  # which supervisors need
     live.hang_up()

@@ -157,6 +157,8 @@ async def test_an_agent_at_one_worker_serves_a_caller_of_any(workers: Workers, n
         await call.press("1")
         await toolbar.reached(pb.AGENT_STATE_TALKING)
         assert await workers.live(number) == 1
+        assert (await toolbar.client.hold()).accepted
+        assert (await toolbar.client.retrieve()).accepted
         await toolbar.client.hang_up()
         await calls_at(workers, 0, 0)
 
