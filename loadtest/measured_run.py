@@ -17,6 +17,7 @@ from loadtest.figures.series import Reading, read
 from loadtest.figures.tally import Tally
 from loadtest.generator.platform import UnderTest
 from loadtest.generator.run import play
+from loadtest.profiler import Profiler
 from loadtest.scenario.model import Scenario
 
 _EVERY_S = 1.0
@@ -41,16 +42,18 @@ async def measured_run(
     smoke: bool = False,
     stop: asyncio.Event | None = None,
     on_second: Callable[[Progress], None] | None = None,
+    profiler: Profiler | None = None,
 ) -> Report:
     """Play a scenario and report; `stop` ends it early, in order, and the report says so.
 
+    `profiler` samples the platform's process while calls are counted; CPU figures are higher then.
     Raises what starting the platform or the generator raises.
     """
     began_at = datetime.now(UTC)
     stopping = asyncio.create_task((stop or asyncio.Event()).wait())
     try:
         async with platform as under_test:
-            run = _Run(scenario, under_test, on_second)
+            run = _Run(scenario, under_test, on_second, profiler)
             interrupted = await run.play(stopping)
             # What the machine is made of is asked last: it takes a child process.
             machine = await asyncio.to_thread(this_machine)
@@ -74,12 +77,15 @@ class _Run:
         scenario: Scenario,
         under_test: UnderTest,
         on_second: Callable[[Progress], None] | None,
+        profiler: Profiler | None,
     ) -> None:
         self._scenario, self._under_test = scenario, under_test
         self._on_second = on_second
+        self._profiler = profiler
+        self._profiling: asyncio.Task[None] | None = None
         pids = () if under_test.pid is None else (under_test.pid,)
         self.watch = ProcessWatch(pids, (under_test.http,) if under_test.http else ())
-        self.tally = Tally(time.monotonic, self.watch.look_now)
+        self.tally = Tally(time.monotonic, self._take_phase)
         self.readings: list[Reading] = []
         self._began_s = time.monotonic()
 
@@ -102,6 +108,15 @@ class _Run:
                     await task
             self.readings.append(read(self.tally))
             await asyncio.to_thread(self.watch.stop)
+            if self._profiler is not None and self._profiling is not None:
+                await self._profiling
+                await self._profiler.stop()
+
+    def _take_phase(self) -> None:
+        self.watch.look_now()
+        pid = self._under_test.pid
+        if self._profiler is not None and self._profiling is None and pid is not None:
+            self._profiling = asyncio.create_task(self._profiler.start(pid))
 
     async def _read_each_second(self) -> None:
         due_s = time.monotonic()

@@ -62,6 +62,13 @@ def run_command(
         Path | None,
         typer.Option("--html", metavar="FILE", help="写出网页报告 · Write the report as a page."),
     ] = None,
+    profile: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="用 py-spy 画出平台的火焰图(SVG) · Draw a flame graph of the platform by py-spy.",
+        ),
+    ] = None,
     quiet: Annotated[
         bool, typer.Option("--quiet", help="只显示结论 · Show the verdict only.")
     ] = False,
@@ -75,13 +82,15 @@ def run_command(
     or cannot be played, 130 when Ctrl-C ended it early; the report is written then, too.
     """
     plan = _load(scenario, smoke=smoke)
-    for file in (json, html):
+    for file in (json, html, profile):
         if file is not None and not file.parent.is_dir():
             _refuse(f"{file.parent}:没有此目录 · there is no such directory")
     allow_open_files()
     try:
-        report = _play(plan, smoke=smoke, at=at, http=http, quiet=quiet)
-    except (StartError, PlatformError) as error:
+        report = _play(plan, smoke=smoke, at=at, http=http, profile=profile, quiet=quiet)
+    except PlatformError as error:
+        _refuse(error.detail or str(error))
+    except StartError as error:
         _refuse(str(error))
     _write(report, json, html)
     _show(report, quiet=quiet)
@@ -129,12 +138,15 @@ def _load(file: Path, *, smoke: bool) -> Scenario:
         _refuse(*map(str, error.problems))
 
 
-def _play(plan: Scenario, *, smoke: bool, at: str | None, http: str, quiet: bool) -> Report:
+def _play(
+    plan: Scenario, *, smoke: bool, at: str | None, http: str, profile: Path | None, quiet: bool
+) -> Report:
     import uvloop  # noqa: PLC0415
 
     from loadtest.generator.platform import own_platform, running_one  # noqa: PLC0415
     from loadtest.live import LiveView  # noqa: PLC0415
     from loadtest.measured_run import measured_run  # noqa: PLC0415
+    from loadtest.profiler import Profiler  # noqa: PLC0415
 
     async def play() -> Report:
         stop = asyncio.Event()
@@ -143,13 +155,18 @@ def _play(plan: Scenario, *, smoke: bool, at: str | None, http: str, quiet: bool
             loop.add_signal_handler(number, stop.set)
         platform: Any = own_platform(plan) if at is None else running_one(_address(at), http)
         with LiveView(Console(highlight=False, quiet=quiet)) as view:
-            return await measured_run(plan, platform, smoke=smoke, stop=stop, on_second=view.show)
+            return await measured_run(
+                plan, platform, smoke=smoke, stop=stop, on_second=view.show, profiler=profiler
+            )
 
     if at is not None and (plan.agents is not None or plan.registrations is not None):
         _refuse(
             "--at 只能呼叫:场景中的坐席和注册需要平台的密码\n"
             "    --at can only call: agents and registrations of a scenario need passwords"
         )
+    if at is not None and profile is not None:
+        _refuse("--profile 只用于新启动的平台 · is for a platform of the run's own")
+    profiler = None if profile is None else Profiler(profile)
     if not quiet:
         where = at or "新启动的平台 · a platform of its own"
         _console.print(f"{plan.name}:{where}", markup=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -13,6 +14,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from domain.failures import PlatformError
+from loadtest import profiler
 from loadtest.figures.names import FIGURES
 from loadtest.figures.report import Report
 from node.cli import app
@@ -163,3 +166,28 @@ def test_the_smoke_form_of_a_target_holds_against_a_platform_of_its_own(tmp_path
     assert figures["dialogs_max"] > 0
     assert figures["platform_calls_end"] == 0
     assert figures["paced_packets"] > 0
+
+
+def test_a_profile_without_py_spy_or_of_a_strange_platform_is_refused(
+    tmp_path: Path, nobody: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("run", _scenario(tmp_path), "--profile", tmp_path / "flame.svg")
+    status, output = _invoke(*arguments, "--at", nobody)
+    assert (status, "run's own" in output) == (2, True)
+    monkeypatch.setattr(profiler, "find_py_spy", lambda: None)
+    status, output = _invoke(*arguments)
+    assert (status, "pip install py-spy" in output) == (2, True)
+
+
+async def test_a_profiler_that_cannot_write_says_why(tmp_path: Path) -> None:
+    program, is_up = tmp_path / "py-spy", tmp_path / "up"
+    os.mkfifo(is_up)
+    program.write_text(
+        f"#!/bin/sh\ntrap '' INT\necho up > {is_up}\necho Error: Permission denied\nexit 1\n"
+    )
+    program.chmod(0o700)
+    one = profiler.Profiler(tmp_path / "flame.svg", program=str(program))
+    await one.start(1)
+    await asyncio.to_thread(is_up.read_text)  # it takes no signal from now on
+    with pytest.raises(PlatformError, match="Permission denied"):
+        await one.stop()
