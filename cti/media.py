@@ -13,6 +13,7 @@ from typing import NewType, Protocol
 
 PortId = NewType("PortId", int)
 PlayId = NewType("PlayId", int)
+RecognitionId = NewType("RecognitionId", int)
 RecordingId = NewType("RecordingId", int)
 TapId = NewType("TapId", int)
 
@@ -226,6 +227,33 @@ class AnswerJudged:
 
 
 @dataclass(frozen=True, slots=True)
+class SoundRecognised:
+    """One of the sounds that a port listens for was heard; it listens for none any more.
+
+    Times are audio heard since the port began to listen, which is later than it came by what the
+    jitter buffer holds. 1.3 s of a sound must have been heard, or all of a shorter one.
+    """
+
+    port: PortId
+    recognition: RecognitionId
+    sound: int
+    """Its index among those listened for."""
+    began_ms: int
+    """When the sound began, within 20 ms or so; below zero when that was before."""
+    at_ms: int
+    """When it was recognised: the beginning is `at_ms - began_ms` ago."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecognitionFailed:
+    """A sound cannot be listened for: the file cannot be played, or there is too little in it."""
+
+    port: PortId
+    recognition: RecognitionId
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
 class PlayEnded:
     """A playlist ran out or was stopped; `error` is empty unless a file could not be played."""
 
@@ -317,6 +345,8 @@ MediaEvent = (
     DigitReceived
     | ToneDetected
     | AnswerJudged
+    | SoundRecognised
+    | RecognitionFailed
     | PlayEnded
     | DigitsSent
     | MediaTimedOut
@@ -375,6 +405,14 @@ class MediaEngine(Protocol):
 
     def play_tone(self, port: PortId, tone: Tone, *, loop: bool = True) -> PlayId:
         """Play a tone as `play` plays files: its cadence for ever, or one period of it."""
+
+    def recognise(self, port: PortId, paths: list[str]) -> RecognitionId:
+        """Listen for known sounds, in place of those so far; none: for nothing any more.
+
+        Emits SoundRecognised for the first that is heard, from its beginning or not, or
+        RecognitionFailed. Sounds that begin or end alike are told apart by what differs only when
+        all of them are listened for.
+        """
 
     def stop_play(self, port: PortId) -> None:
         """Stop what plays; emits PlayEnded with completed=False."""

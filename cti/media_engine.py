@@ -23,6 +23,8 @@ from cti.media import (
     PortClosed,
     PortFigures,
     PortId,
+    RecognitionFailed,
+    RecognitionId,
     RecordingEnded,
     RecordingForm,
     RecordingId,
@@ -30,6 +32,7 @@ from cti.media import (
     SecureMediaFailed,
     SecureMediaReady,
     Signal,
+    SoundRecognised,
     SrtpSuite,
     TapAudio,
     TapEnded,
@@ -76,6 +79,8 @@ _MAKERS: dict[object, Callable[..., MediaEvent]] = {
     "digit": _digit,
     "tone": _tone,
     "answer": _answer,
+    "recognised": SoundRecognised,
+    "recognition_failed": RecognitionFailed,
     "play_ended": PlayEnded,
     "digits_sent": DigitsSent,
     "media_timed_out": MediaTimedOut,
@@ -183,6 +188,10 @@ class RtpEngine:
     def play_tone(self, port: PortId, tone: Tone, *, loop: bool = True) -> PlayId:
         """Play a tone."""
         return PlayId(self._engine.play_tone(port, tone, loop=loop))
+
+    def recognise(self, port: PortId, paths: list[str]) -> RecognitionId:
+        """Listen for known sounds."""
+        return RecognitionId(self._engine.recognise(port, paths))
 
     def stop_play(self, port: PortId) -> None:
         """Stop what plays."""

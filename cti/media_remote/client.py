@@ -19,6 +19,7 @@ from cti.media import (
     PortClosed,
     PortFigures,
     PortId,
+    RecognitionId,
     RecordingEnded,
     RecordingForm,
     RecordingId,
@@ -205,6 +206,13 @@ class RemoteEngine:
         play = PlayId(self._new_id())
         self._tell("play_tone", port=port, tone=tone, loop=loop, play=play)
         return play
+
+    def recognise(self, port: PortId, paths: list[str]) -> RecognitionId:
+        """Listen for WAV files of this machine."""
+        recognition = RecognitionId(self._new_id())
+        files = [self._prompts.file(path) for path in paths]
+        self._tell("recognise", port=port, paths=files, recognition=recognition)
+        return recognition
 
     def stop_play(self, port: PortId) -> None:
         """Stop what plays."""

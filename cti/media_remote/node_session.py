@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import structlog
@@ -15,12 +15,16 @@ from cti.media import (
     PlayId,
     PortClosed,
     PortId,
+    RecognitionFailed,
+    RecognitionId,
     RecordingEnded,
     RecordingId,
+    SoundRecognised,
     TapAudio,
     TapEnded,
     TapId,
 )
+from cti.media_remote.file_uses import FileUse, FileUses
 from cti.media_remote.numbered import Numbered, SeenCount
 from cti.media_remote.orphans import SilenceWatch
 from cti.media_remote.prompt_cache import FileVersion, PromptCache
@@ -68,19 +72,6 @@ class SessionHost(Protocol):
 
 
 @dataclass(slots=True)
-class _Play:
-    number: int  # the node's
-    files: Sequence[pb.PromptFile]
-
-
-@dataclass(slots=True)
-class _WaitingPlay:
-    number: int
-    files: Sequence[pb.PromptFile]
-    loop: bool
-
-
-@dataclass(slots=True)
 class _Recording:
     number: int
     name: str
@@ -110,9 +101,8 @@ class NodeSession:
         self._stock: dict[str, dict[PortId, int]] = {}
         self._stock_wanted: dict[str, int] = {}
         self._stock_ip: dict[PortId, str] = {}
-        self._plays: dict[PlayId, _Play] = {}
-        self._playing: dict[PortId, PlayId] = {}
-        self._waiting: dict[PortId, _WaitingPlay] = {}
+        self._plays: FileUses[PlayId] = FileUses()
+        self._recognitions: FileUses[RecognitionId] = FileUses()
         self._recordings: dict[RecordingId, _Recording] = {}
         self._recording_of: dict[int, RecordingId] = {}
         self._taps: dict[TapId, int] = {}
@@ -125,7 +115,8 @@ class NodeSession:
         }
         self._to_node: Ids = {
             PortId: lambda port: port + base,
-            PlayId: lambda play: self._plays[PlayId(play)].number,
+            PlayId: lambda play: self._plays.number(PlayId(play)),
+            RecognitionId: lambda number: self._recognitions.number(RecognitionId(number)),
             TapId: lambda tap: self._taps[TapId(tap)],
         }
 
@@ -164,6 +155,8 @@ class NodeSession:
                 self._play(command.play)
             case "play_tone":
                 self._play_tone(command.play_tone)
+            case "recognise":
+                self._recognise(command.recognise)
             case "start_recording":
                 self._start_recording(command.start_recording)
             case "start_tap":
@@ -179,7 +172,7 @@ class NodeSession:
         """Keep what the session has to know of a command that the engine gets as it is."""
         match name:
             case "stop_play" | "close_port":
-                waiting = self._waiting.pop(arguments["port"], None)
+                waiting = self._plays.stop_waiting(arguments["port"])
                 if waiting is not None:
                     self._tell_play_ended(arguments["port"], waiting.number, "")
             case "set_routes":
@@ -230,54 +223,80 @@ class NodeSession:
                 )
                 self.tell(pb.Event(port_stocked=stocked))
 
-    # Plays
+    # Plays, and sounds that are listened for
 
     def _play(self, command: pb.Play) -> None:
         arguments = command_arguments("play", command, self._to_engine)
         port: PortId = arguments["port"]
-        self._waiting.pop(port, None)
-        waiting = _WaitingPlay(command.play, command.paths, arguments["loop"])
-        if not self._start_play(port, waiting):
-            self._waiting[port] = waiting
+        self._plays.stop_waiting(port)
+        play = FileUse(command.play, command.paths, arguments["loop"])
+        if not self._start_play(port, play):
+            self._plays.wait(port, play)
 
-    def _start_play(self, port: PortId, play: _WaitingPlay) -> bool:
-        paths = []
-        for file in play.files:
-            copy = self._host.prompts.find(self._version(file), self._host.now_s())
-            if copy is None:
-                self.tell(pb.Event(prompt_wanted=pb.PromptWanted(file=file)))
-                return False
-            paths.append(str(copy))
-        started = self._host.engine.play(port, paths, loop=play.loop)
-        self._now_plays(port, started, _Play(play.number, play.files))
+    def _start_play(self, port: PortId, play: FileUse) -> bool:
+        paths = self._copies(play)
+        if paths is None:
+            return False
+        self._plays.begin(port, self._host.engine.play(port, paths, loop=play.loop), play)
         return True
 
     def _play_tone(self, command: pb.PlayTone) -> None:
         arguments = command_arguments("play_tone", command, self._to_engine)
-        self._waiting.pop(arguments["port"], None)
+        port: PortId = arguments["port"]
+        self._plays.stop_waiting(port)
         started = self._host.engine.play_tone(**arguments)
-        self._now_plays(arguments["port"], started, _Play(command.play, ()))
+        self._plays.begin(port, started, FileUse(command.play, ()))
 
-    def _now_plays(self, port: PortId, started: PlayId, play: _Play) -> None:
-        former = self._playing.get(port)
-        if former is not None:
-            self._plays.pop(former, None)
-        self._playing[port] = started
-        self._plays[started] = play
+    def _recognise(self, command: pb.Recognise) -> None:
+        port: PortId = command_arguments("recognise", command, self._to_engine)["port"]
+        self._recognitions.forget(port)
+        sounds = FileUse(command.recognition, command.paths)
+        if not self._start_recognition(port, sounds):
+            self._host.engine.recognise(port, [])
+            self._recognitions.wait(port, sounds)
+
+    def _start_recognition(self, port: PortId, sounds: FileUse) -> bool:
+        paths = self._copies(sounds)
+        if paths is None:
+            return False
+        self._recognitions.begin(port, self._host.engine.recognise(port, paths), sounds)
+        return True
+
+    def _copies(self, use: FileUse) -> list[str] | None:
+        """Return where files are kept; None: one of them has to come first, and is asked for."""
+        paths = []
+        for file in use.files:
+            copy = self._host.prompts.find(self._version(file), self._host.now_s())
+            if copy is None:
+                self.tell(pb.Event(prompt_wanted=pb.PromptWanted(file=file)))
+                return None
+            paths.append(str(copy))
+        return paths
 
     def prompt_known(self, file: FileVersion) -> None:
         """Begin what waited for a file."""
-        for port, play in list(self._waiting.items()):
-            wants = any(self._version(each) == file for each in play.files)
-            if wants and self._start_play(port, play):
-                del self._waiting[port]
+        for port, play in self._plays.waiting_for(self._users_of(file)):
+            if self._start_play(port, play):
+                self._plays.stop_waiting(port)
+        for port, sounds in self._recognitions.waiting_for(self._users_of(file)):
+            if self._start_recognition(port, sounds):
+                self._recognitions.stop_waiting(port)
 
     def _prompt_missing(self, command: pb.PromptMissing) -> None:
-        file = self._version(command.file)
-        for port, play in list(self._waiting.items()):
-            if any(self._version(each) == file for each in play.files):
-                del self._waiting[port]
-                self._tell_play_ended(port, play.number, command.error)
+        users = self._users_of(self._version(command.file))
+        for port, play in self._plays.waiting_for(users):
+            self._plays.stop_waiting(port)
+            self._tell_play_ended(port, play.number, command.error)
+        for port, sounds in self._recognitions.waiting_for(users):
+            self._recognitions.stop_waiting(port)
+            number = port + self._host.port_base
+            failed = pb.RecognitionFailed(
+                port=number, recognition=sounds.number, error=command.error
+            )
+            self.tell(pb.Event(recognition_failed=failed))
+
+    def _users_of(self, file: FileVersion) -> Callable[[FileUse], bool]:
+        return lambda use: any(self._version(each) == file for each in use.files)
 
     def _version(self, file: pb.PromptFile) -> FileVersion:
         return FileVersion(self.node, file.path, file.modified_ns, file.size_bytes)
@@ -325,20 +344,21 @@ class NodeSession:
         if isinstance(event, RecordingEnded):
             self._recording_ended(event)
             return
-        if isinstance(event, PlayEnded):
-            play = self._plays.get(event.play)
-            if play is None:
+        if isinstance(event, PlayEnded | SoundRecognised | RecognitionFailed):
+            use = self._use_of(event)
+            if use is None:
                 return  # another one has taken its place
-            event = self._in_words_of_node(event, play)
+            if not isinstance(event, SoundRecognised):
+                event = self._in_words_of_node(event, use)
         if isinstance(event, TapAudio) and (
             self.watch is not None or len(self.events) >= _MOST_EVENTS_BEFORE_AUDIO
         ):
             return  # the gap is seen by the times of the pieces
         self.tell(event_message(event, self._to_node))
         if isinstance(event, PlayEnded):
-            self._plays.pop(event.play, None)
-            if self._playing.get(event.port) == event.play:
-                del self._playing[event.port]
+            self._plays.end_of(event.port, event.play)
+        elif isinstance(event, SoundRecognised | RecognitionFailed):
+            self._recognitions.end_of(event.port, event.recognition)
         elif isinstance(event, PortClosed):
             self._port_closed(event.port)
         elif isinstance(event, TapEnded):
@@ -356,23 +376,28 @@ class NodeSession:
         self.events.append(event)
         self.wake()
 
-    def _in_words_of_node(self, event: PlayEnded, play: _Play) -> PlayEnded:
+    def _use_of(self, event: PlayEnded | SoundRecognised | RecognitionFailed) -> FileUse | None:
+        if isinstance(event, PlayEnded):
+            return self._plays.get(event.play)
+        return self._recognitions.get(event.recognition)
+
+    def _in_words_of_node(
+        self, event: PlayEnded | RecognitionFailed, use: FileUse
+    ) -> PlayEnded | RecognitionFailed:
         error = event.error
         if not error:
             return event
-        for file in play.files:
+        for file in use.files:
             copy = self._host.prompts.find(self._version(file), self._host.now_s())
             if copy is not None:
                 error = error.replace(str(copy), file.path)
-        return PlayEnded(event.port, event.play, event.completed, error)
+        return replace(event, error=error)
 
     def _port_closed(self, port: PortId) -> None:
         self.ports.pop(port, None)
-        self._waiting.pop(port, None)
+        self._plays.forget(port)
+        self._recognitions.forget(port)
         self.sources.pop(port, None)
-        playing = self._playing.pop(port, None)
-        if playing is not None:
-            self._plays.pop(playing, None)
         local_ip = self._stock_ip.pop(port, None)
         if local_ip is not None:
             self._stock[local_ip].pop(port, None)

@@ -30,6 +30,8 @@ EVENTS: Mapping[type[Any], type[Message]] = {
     media.MediaTimedOut: pb.MediaTimedOut,
     media.ToneDetected: pb.ToneDetected,
     media.AnswerJudged: pb.AnswerJudged,
+    media.SoundRecognised: pb.SoundRecognised,
+    media.RecognitionFailed: pb.RecognitionFailed,
     media.SecureMediaReady: pb.SecureMediaReady,
     media.SecureMediaFailed: pb.SecureMediaFailed,
     media.RecordingEnded: pb.RecordingEnded,
@@ -53,6 +55,7 @@ COMMANDS: Mapping[str, type[Message]] = {
     "close_port": pb.ClosePort,
     "play": pb.Play,
     "play_tone": pb.PlayTone,
+    "recognise": pb.Recognise,
     "stop_play": pb.StopPlay,
     "send_digits": pb.SendDigits,
     "relay": pb.Relay,
@@ -72,13 +75,14 @@ COMMANDS: Mapping[str, type[Message]] = {
 NAMED_BY_CALLER: Mapping[str, str] = {
     "play": "play",
     "play_tone": "play",
+    "recognise": "recognition",
     "start_recording": "recording",
     "start_tap": "tap",
 }
 """Commands that return an id of the node's, and the message's field for it."""
 
-# `play` names files; a message names them as they are now, for the engine to know its copies by.
-_BY_HAND = {("play", "paths")}
+# These name files; a message names them as they are now, for the engine to know its copies by.
+_BY_HAND = {("play", "paths"), ("recognise", "paths")}
 
 Ids = Mapping[object, Callable[[int], int]]
 """How ids of one side are translated into those of the other; missing kinds stay what they are."""

@@ -73,6 +73,10 @@ impl Engine {
         Ok(self.handle.play_tone(PortId(port), tone, r#loop).0)
     }
 
+    fn recognise(&self, port: u64, paths: Vec<PathBuf>) -> u64 {
+        self.handle.recognise(PortId(port), paths).0
+    }
+
     fn stop_play(&self, port: u64) {
         self.handle.send(Command::StopPlay(PortId(port)));
     }
@@ -308,6 +312,13 @@ fn as_tuple(py: Python<'_>, event: Event) -> PyResult<Bound<'_, PyTuple>> {
         }
         Event::Answer(port, answer, at_ms) => {
             ("answer", port.0, answer.name(), at_ms).into_pyobject(py)
+        }
+        Event::Recognised(port, recognition, heard) => {
+            let times = (heard.began_ms, heard.at_ms);
+            ("recognised", port.0, recognition.0, heard.sound, times.0, times.1).into_pyobject(py)
+        }
+        Event::RecognitionFailed(port, recognition, error) => {
+            ("recognition_failed", port.0, recognition.0, error).into_pyobject(py)
         }
         Event::PlayEnded(port, play, completed, error) => {
             ("play_ended", port.0, play.0, completed, error).into_pyobject(py)

@@ -14,6 +14,7 @@ use crate::answer::Answer;
 use crate::codec::Codec;
 use crate::player::Clips;
 use crate::progress::Signal;
+use crate::recognition::{Recognised, Reference};
 use crate::rtp::Pt;
 use crate::secure::Security;
 use crate::secure::dtls::Failure;
@@ -29,6 +30,10 @@ pub struct PortId(pub u64);
 /// Identifies one `play`; never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PlayId(pub u64);
+
+/// Identifies one `recognise`; never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RecognitionId(pub u64);
 
 /// Identifies a recording; never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -141,6 +146,10 @@ pub enum Event {
     Tone(PortId, Signal, u64),
     /// It was judged who has answered, so many ms after the port was asked for it.
     Answer(PortId, Answer, u64),
+    /// One of the sounds listened for was recognised.
+    Recognised(PortId, RecognitionId, Recognised),
+    /// A sound cannot be listened for.
+    RecognitionFailed(PortId, RecognitionId, String),
     /// A playlist ended: whether completed, and the error if any.
     PlayEnded(PortId, PlayId, bool, String),
     /// All digits were sent.
@@ -255,6 +264,10 @@ pub enum Command {
     PlayTone(PortId, PlayId, Tone, bool),
     /// The loader's answer to a play.
     Loaded(PortId, PlayId, Result<Clips, String>),
+    /// Listen for known sounds in place of those listened for so far; for none is for nothing.
+    Recognise(PortId, RecognitionId, Vec<PathBuf>),
+    /// The loader's answer to it.
+    Learnt(PortId, RecognitionId, Result<Vec<Arc<Reference>>, String>),
     /// Stop what plays.
     StopPlay(PortId),
     /// Send digits with the lengths of tone and gap in ms; as tones where telephone events were

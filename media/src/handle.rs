@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use crate::clock;
 use crate::disk::Disk;
-use crate::event::{Command, Connection, Event, PlayId, PortId, RecordingId, TapId, WakingQueue};
+use crate::event::{
+    Command, Connection, Event, PlayId, PortId, RecognitionId, RecordingId, TapId, WakingQueue,
+};
 use crate::figures::Figures;
 use crate::loader;
 use crate::reactor::faults::watched;
@@ -132,6 +134,13 @@ impl EngineHandle {
         let play = PlayId(self.next_id());
         self.send(Command::PlayTone(port, play, tone, looped));
         play
+    }
+
+    /// Listens for known sounds until one of them is recognised.
+    pub fn recognise(&self, port: PortId, sounds: Vec<PathBuf>) -> RecognitionId {
+        let recognition = RecognitionId(self.next_id());
+        self.send(Command::Recognise(port, recognition, sounds));
+        recognition
     }
 
     /// Records ports, those of a side mixed; without a right side on one channel.

@@ -29,6 +29,7 @@ pub mod progress;
 pub mod quality;
 pub mod reactor;
 pub mod reception;
+pub mod recognition;
 pub mod recorder;
 pub mod relay;
 pub mod rtcp;

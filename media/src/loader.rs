@@ -1,4 +1,5 @@
-//! The loader thread: reads prompts, encodes them once per law and keeps them in memory.
+//! The loader thread: reads prompts, encodes them once per law and keeps them in memory; and learns
+//! the sounds that are listened for.
 //!
 //! What codecs other than G.711 play is kept linear: their encoders have a state, which belongs to
 //! the port.
@@ -14,30 +15,33 @@ use std::time::SystemTime;
 use crossbeam_channel::{Sender, unbounded};
 
 use crate::codec::Codec;
-use crate::event::{Command, PlayId, PortId, WakingQueue};
+use crate::event::{Command, PlayId, PortId, RecognitionId, WakingQueue};
 use crate::g711::Law;
 use crate::player::Clips;
 use crate::reactor::faults::caught;
+use crate::recognition::Reference;
 use crate::tone::Tone;
 use crate::wav;
 
 /// Encoded audio kept, about two and a quarter hours.
 const CACHE_LIMIT_BYTES: usize = 64 << 20;
 
+/// What is told of a panic.
+const DEFECT: &str = "a defect of the engine";
+
+/// Sounds that were listened for and are kept all the same, a few hundred KiB each at most.
+const MOST_REFERENCES: usize = 256;
+
 /// A longer file is no prompt; over an hour of PCM16.
 const MAX_FILE_BYTES: u64 = 64 << 20;
 
-/// Files to load for one play.
+/// What a port needs.
 #[derive(Debug)]
-pub struct Request {
-    /// Port that plays.
-    pub port: PortId,
-    /// The play.
-    pub play: PlayId,
-    /// What the port speaks.
-    pub codec: Codec,
-    /// What to play.
-    pub what: Source,
+pub enum Request {
+    /// Audio for a play, as a port of this codec plays it.
+    Play(PortId, PlayId, Codec, Source),
+    /// What files sound like.
+    Recognise(PortId, RecognitionId, Vec<PathBuf>),
 }
 
 /// Where audio comes from.
@@ -49,7 +53,8 @@ pub enum Source {
     Tone(Tone),
 }
 
-/// Starts the thread; it answers with `Command::Loaded` and ends when the sender is dropped.
+/// Starts the thread; it answers with `Command::Loaded` and `Command::Learnt`, and ends when the
+/// sender is dropped.
 ///
 /// # Errors
 /// When the thread cannot be started.
@@ -59,12 +64,19 @@ pub fn start(answers: WakingQueue<Command>) -> io::Result<(Sender<Request>, Join
         let mut cache = Cache::new(CACHE_LIMIT_BYTES);
         for request in queue {
             // No file may end the thread: nothing would be heard of any other.
-            let clips = caught(|| match &request.what {
-                Source::Files(paths) => cache.clips(paths, request.codec),
-                Source::Tone(tone) => Ok(cache.tone(*tone, request.codec)),
+            answers.push(match request {
+                Request::Play(port, play, codec, what) => {
+                    let clips = caught(|| match &what {
+                        Source::Files(paths) => cache.clips(paths, codec),
+                        Source::Tone(tone) => Ok(cache.tone(*tone, codec)),
+                    });
+                    Command::Loaded(port, play, clips.unwrap_or_else(|| Err(DEFECT.into())))
+                }
+                Request::Recognise(port, recognition, paths) => {
+                    let sounds = caught(|| cache.references(&paths));
+                    Command::Learnt(port, recognition, sounds.unwrap_or_else(|| Err(DEFECT.into())))
+                }
             });
-            let clips = clips.unwrap_or_else(|| Err("a defect of the engine".into()));
-            answers.push(Command::Loaded(request.port, request.play, clips));
         }
     })?;
     Ok((requests, thread))
@@ -97,6 +109,8 @@ impl Clip {
 #[derive(Debug)]
 pub struct Cache {
     clips: HashMap<(PathBuf, Option<Law>), Entry>,
+    /// Those that nobody listens for go when another one comes.
+    references: HashMap<PathBuf, (Version, Arc<Reference>)>,
     /// All tones together are less than a minute: they stay.
     tones: HashMap<(Tone, Option<Law>), Clip>,
     limit_bytes: usize,
@@ -118,11 +132,40 @@ struct Version {
     size_bytes: u64,
 }
 
+impl Version {
+    fn of(path: &Path) -> Result<Self, String> {
+        let meta = fs::metadata(path).map_err(|error| describe(path, &error))?;
+        if !meta.is_file() || meta.len() > MAX_FILE_BYTES {
+            return Err(describe(path, &"not a file, or too long to play"));
+        }
+        let modified = meta.modified().map_err(|error| describe(path, &error))?;
+        Ok(Self { modified, size_bytes: meta.len() })
+    }
+}
+
+fn describe(path: &Path, error: &dyn std::fmt::Display) -> String {
+    format!("{}: {error}", path.display())
+}
+
+/// The samples of a file.
+fn read(path: &Path) -> Result<Vec<i16>, String> {
+    let file = fs::read(path).map_err(|error| describe(path, &error))?;
+    let octets = wav::samples(&file).map_err(|error| describe(path, &error))?;
+    Ok(octets.chunks_exact(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]])).collect())
+}
+
 impl Cache {
     /// An empty cache.
     #[must_use]
     pub fn new(limit_bytes: usize) -> Self {
-        Self { clips: HashMap::new(), tones: HashMap::new(), limit_bytes, used_bytes: 0, uses: 0 }
+        Self {
+            clips: HashMap::new(),
+            references: HashMap::new(),
+            tones: HashMap::new(),
+            limit_bytes,
+            used_bytes: 0,
+            uses: 0,
+        }
     }
 
     /// The clips of some files in the form in which a port of `codec` plays them.
@@ -144,6 +187,33 @@ impl Cache {
         })
     }
 
+    /// What files sound like, learnt once.
+    ///
+    /// # Errors
+    /// Words naming the file and why it cannot be listened for.
+    pub fn references(&mut self, paths: &[PathBuf]) -> Result<Vec<Arc<Reference>>, String> {
+        paths.iter().map(|path| self.reference(path)).collect()
+    }
+
+    fn reference(&mut self, path: &Path) -> Result<Arc<Reference>, String> {
+        let version = Version::of(path)?;
+        if let Some((known, reference)) = self.references.get(path)
+            && *known == version
+        {
+            return Ok(Arc::clone(reference));
+        }
+        let samples = read(path)?;
+        let reference = Reference::of(&samples).ok_or_else(|| {
+            describe(path, &"too little in it to be recognised: not a second that changes")
+        })?;
+        let reference = Arc::new(reference);
+        if self.references.len() >= MOST_REFERENCES {
+            self.references.retain(|_, (_, reference)| Arc::strong_count(reference) > 1);
+        }
+        self.references.insert(path.to_path_buf(), (version, Arc::clone(&reference)));
+        Ok(reference)
+    }
+
     /// One period of a tone in the form in which a port of `codec` plays it.
     pub fn tone(&mut self, tone: Tone, codec: Codec) -> Clips {
         let law = codec.law();
@@ -160,10 +230,7 @@ impl Cache {
 
     /// The clip of a file, from memory when the file has not changed.
     fn clip(&mut self, path: &Path, law: Option<Law>) -> Result<Clip, String> {
-        let describe = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-        let meta = fs::metadata(path).map_err(|error| describe(&error))?;
-        let modified = meta.modified().map_err(|error| describe(&error))?;
-        let version = Version { modified, size_bytes: meta.len() };
+        let version = Version::of(path)?;
         self.uses += 1;
         let key = (path.to_path_buf(), law);
         if let Some(entry) = self.clips.get_mut(&key)
@@ -172,13 +239,8 @@ impl Cache {
             entry.last_use = self.uses;
             return Ok(entry.clip.clone());
         }
-        if !meta.is_file() || version.size_bytes > MAX_FILE_BYTES {
-            return Err(describe(&"not a file, or too long to play"));
-        }
-        let file = fs::read(path).map_err(|error| describe(&error))?;
-        let octets = wav::samples(&file).map_err(|error| describe(&error))?;
-        let samples = octets.chunks_exact(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]]));
-        let clip = Clip::of(law, samples);
+        let samples = read(path)?;
+        let clip = Clip::of(law, samples.into_iter());
         self.insert(key, Entry { clip: clip.clone(), version, last_use: self.uses });
         Ok(clip)
     }

@@ -1,13 +1,15 @@
 //! One RTP port without its socket: datagrams and ticks in, packets and events out.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use crate::clock::Now;
 use crate::codec::{Codec, Encoded, Pcm};
 use crate::dtmf::PressLog;
-use crate::event::{Connection, Detect, Event, PlayId, PortFigures, PortId};
+use crate::event::{Connection, Detect, Event, PlayId, PortFigures, PortId, RecognitionId};
 use crate::outbox::Outbox;
 use crate::player::Clips;
+use crate::recognition::Reference;
 use crate::rtcp::{self, session::Received};
 use crate::sound::Sound;
 
@@ -43,6 +45,8 @@ pub struct Port {
     playback: Playback,
     /// Present while something is to be detected in the audio.
     listening: Option<Box<Listening>>,
+    /// The sounds that are being learnt for this port.
+    learning: Option<RecognitionId>,
     /// Sinks that use the audio received.
     sinks: usize,
 }
@@ -59,6 +63,7 @@ impl Port {
             reporting: Reporting::new(start.ssrc, reports),
             playback: Playback::default(),
             listening: None,
+            learning: None,
             sinks: 0,
         }
     }
@@ -131,14 +136,56 @@ impl Port {
         if former.is_none_or(|former| former.codec != connection.codec) {
             self.sending.reset(connection.codec);
         }
-        match &mut self.listening {
-            Some(listening) if connection.detect != Detect::default() => {
-                listening.change(connection.detect);
-            }
-            _ => self.listening = Listening::to(connection.detect),
-        }
+        let detect = connection.detect;
         self.connection = Some(connection);
+        self.listen(detect);
+    }
+
+    /// Makes the detectors that are needed, and no others.
+    fn listen(&mut self, detect: Detect) {
+        match &mut self.listening {
+            Some(listening) => listening.change(detect),
+            None if detect != Detect::default() => {
+                self.listening = Some(Box::new(Listening::to(detect)));
+            }
+            None => {}
+        }
+        self.listening.take_if(|listening| listening.is_idle());
         self.set_listeners(self.sinks);
+    }
+
+    /// What was asked for when the port was connected.
+    fn detect(&self) -> Detect {
+        self.connection.as_ref().map_or(Detect::default(), |connection| connection.detect)
+    }
+
+    /// Forgets the sounds that were listened for; others are being learnt, or none.
+    pub fn recognise(&mut self, recognition: Option<RecognitionId>) {
+        self.learning = recognition;
+        if let Some(listening) = &mut self.listening {
+            listening.recognise(None);
+        }
+        self.listen(self.detect());
+    }
+
+    /// Begins to listen for sounds, unless others are wanted by now; what cannot be is told.
+    pub fn learnt(
+        &mut self,
+        recognition: RecognitionId,
+        sounds: Result<Vec<Arc<Reference>>, String>,
+    ) -> Option<Event> {
+        self.learning.take_if(|learning| *learning == recognition)?;
+        match sounds {
+            Ok(sounds) => {
+                let detect = self.detect();
+                let listening =
+                    self.listening.get_or_insert_with(|| Box::new(Listening::to(detect)));
+                listening.recognise(Some((recognition, sounds)));
+                self.set_listeners(self.sinks);
+                None
+            }
+            Err(error) => Some(Event::RecognitionFailed(self.id, recognition, error)),
+        }
     }
 
     /// Begins a play whose files are being loaded; what played before is replaced silently.
@@ -269,6 +316,9 @@ impl Port {
             let has_events = self.receiving.key_log().begun() > 0;
             let pcm = self.receiving.pcm(round);
             listening.hear(self.id, round, pcm, has_events, now, events);
+            if listening.is_idle() {
+                self.listen(self.detect());
+            }
         }
     }
 

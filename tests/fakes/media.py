@@ -17,6 +17,7 @@ from cti.media import (
     PortClosed,
     PortFigures,
     PortId,
+    RecognitionId,
     RecordingEnded,
     RecordingForm,
     RecordingId,
@@ -126,6 +127,10 @@ class FakeMedia:
             if self.prompts_end_by_themselves and not loop:
                 self.end_play(port)
         return play
+
+    def recognise(self, port: PortId, paths: list[str]) -> RecognitionId:
+        self.log.append(f"recognise {port} {[Path(path).stem for path in paths]}")
+        return RecognitionId(self._new_id())
 
     def stop_play(self, port: PortId) -> None:
         self.log.append(f"stop {port}")

@@ -322,7 +322,7 @@ proptest::proptest! {
             })
             .collect();
         let all = Detect { keys: true, fax: true, progress: true, answer: true };
-        let mut listening = listening::Listening::to(all).unwrap();
+        let mut listening = listening::Listening::to(all);
         let mut events = Vec::new();
         for (round, pcm) in samples.as_chunks().0.iter().enumerate() {
             listening.hear(PortId(1), round as u64, Some(pcm), false, now(round as u64), &mut events);

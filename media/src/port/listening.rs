@@ -1,15 +1,17 @@
-//! What is listened for in the audio of a port: keys, tones of the network and of fax machines, and
-//! who has answered.
+//! What is listened for in the audio of a port: keys, tones of the network and of fax machines, who
+//! has answered, and known sounds.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::answer::{AnswerDetector, AnswerTimes};
 use crate::clock::Now;
 use crate::codec::{PCM_SAMPLES, Pcm};
 use crate::dtmf_detector::DtmfDetector;
-use crate::event::{Detect, DigitSource, Event, PortId};
+use crate::event::{Detect, DigitSource, Event, PortId, RecognitionId};
 use crate::g711::FRAME_MS;
 use crate::progress::{ProgressDetector, Signal};
+use crate::recognition::{Recognition, Reference};
 use crate::single_tone;
 
 /// A key by RFC 4733 that comes so soon after the same key was heard in the audio is that key: a
@@ -23,26 +25,37 @@ pub struct Listening {
     keys: DtmfDetector,
     progress: ProgressDetector,
     answer: AnswerDetector,
+    recognition: Option<(RecognitionId, Recognition)>,
     heard_ms: u64,
     round: Option<u64>,
     last_key: Option<(char, Now)>,
 }
 
 impl Listening {
-    /// What was asked for, from now on; nothing when nothing was.
+    /// What was asked for, from now on.
     #[must_use]
-    pub fn to(detect: Detect) -> Option<Box<Self>> {
-        (detect != Detect::default()).then(|| {
-            Box::new(Self {
-                detect,
-                keys: DtmfDetector::default(),
-                progress: ProgressDetector::default(),
-                answer: AnswerDetector::new(AnswerTimes::default()),
-                heard_ms: 0,
-                round: None,
-                last_key: None,
-            })
-        })
+    pub fn to(detect: Detect) -> Self {
+        Self {
+            detect,
+            keys: DtmfDetector::default(),
+            progress: ProgressDetector::default(),
+            answer: AnswerDetector::new(AnswerTimes::default()),
+            recognition: None,
+            heard_ms: 0,
+            round: None,
+            last_key: None,
+        }
+    }
+
+    /// Whether nothing is listened for.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.detect == Detect::default() && self.recognition.is_none()
+    }
+
+    /// Listens for known sounds, from now on and until one is recognised, or for none.
+    pub fn recognise(&mut self, sounds: Option<(RecognitionId, Vec<Arc<Reference>>)>) {
+        self.recognition = sounds.map(|(id, sounds)| (id, Recognition::new(sounds)));
     }
 
     /// Asks for something else. What goes on goes on; an answer is judged from the moment on in
@@ -70,6 +83,12 @@ impl Listening {
             return;
         }
         self.heard_ms += u64::from(FRAME_MS);
+        if let Some((id, recognition)) = &mut self.recognition
+            && let Some(recognised) = recognition.hear(pcm)
+        {
+            events.push(Event::Recognised(port, *id, recognised));
+            self.recognition = None;
+        }
         let pcm = pcm.unwrap_or(&[0; PCM_SAMPLES]);
         if self.detect.keys
             && let Some(press) = self.keys.hear(pcm)

@@ -1,5 +1,6 @@
 //! The commands: everything the reactor does that is not moving packets.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rustix::event::epoll;
@@ -7,7 +8,7 @@ use rustix::event::epoll;
 use super::reading::watch;
 use super::{Entry, Reactor, faults};
 use crate::clock::{self, Now};
-use crate::event::{Command, Event, PlayId, PortId};
+use crate::event::{Command, Event, PlayId, PortId, RecognitionId};
 use crate::loader;
 use crate::port::{Port, ReportStart, StreamStart};
 use crate::rtp::{RtpTimestamp, SequenceNumber, Ssrc};
@@ -43,6 +44,13 @@ impl Reactor {
             Command::Loaded(id, play, clips) => {
                 if let Some(key) = self.port_keys.get(&id) {
                     self.ports[*key].port.loaded(play, clips, &mut self.events);
+                }
+            }
+            Command::Recognise(id, recognition, paths) => self.recognise(id, recognition, paths),
+            Command::Learnt(id, recognition, sounds) => {
+                if let Some(entry) = self.entry(id) {
+                    let failed = entry.port.learnt(recognition, sounds);
+                    self.events.extend(failed);
                 }
             }
             Command::StopPlay(id) => {
@@ -126,7 +134,15 @@ impl Reactor {
         let Some(entry) = self.entry(id) else { return };
         entry.port.play(play, looped);
         let codec = entry.port.codec();
-        let _sent = self.loads.send(loader::Request { port: id, play, codec, what });
+        let _sent = self.loads.send(loader::Request::Play(id, play, codec, what));
+    }
+
+    fn recognise(&mut self, id: PortId, recognition: RecognitionId, paths: Vec<PathBuf>) {
+        let Some(entry) = self.entry(id) else { return };
+        entry.port.recognise((!paths.is_empty()).then_some(recognition));
+        if !paths.is_empty() {
+            let _sent = self.loads.send(loader::Request::Recognise(id, recognition, paths));
+        }
     }
 
     /// Finishes recordings, ends taps and closes ports.
