@@ -96,8 +96,13 @@ class RunningPlatform:
         ports: Ports,
         config: dict[str, Any] | None = None,
         environment: Mapping[str, str] | None = None,
+        arguments: Sequence[str] = (),
     ) -> None:
-        """Make one; `environment` adds to this process's, such as with other stores."""
+        """Make one; `environment` adds to this process's, such as with other stores.
+
+        `arguments` are further ones of `cti95598 serve`.
+        """
+        self._arguments = arguments
         self.directory = DataDirectory.at(data)
         self.ports = ports
         self._environment = environment or {}
@@ -168,7 +173,16 @@ class RunningPlatform:
         data = str(self.directory.root)
         await self._child(
             "platform",
-            ["-m", "node.cli", "serve", "--config", str(config_path), "--data", data],
+            [
+                "-m",
+                "node.cli",
+                "serve",
+                "--config",
+                str(config_path),
+                "--data",
+                data,
+                *self._arguments,
+            ],
             self.log,
         )
 

@@ -84,7 +84,7 @@ class _Run:
         self._profiler = profiler
         self._profiling: asyncio.Task[None] | None = None
         pids = () if under_test.pid is None else (under_test.pid,)
-        self.watch = ProcessWatch(pids, (under_test.http,) if under_test.http else ())
+        self.watch = ProcessWatch(pids, [each.http for each in under_test.entrances if each.http])
         self.tally = Tally(time.monotonic, self._take_phase)
         self.readings: list[Reading] = []
         self._began_s = time.monotonic()

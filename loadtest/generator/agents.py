@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import grpc
@@ -139,12 +139,13 @@ class AgentCall:
 class Toolbars:
     """The toolbars of all agents over few connections."""
 
-    def __init__(self, target: str) -> None:
-        """Connect to host:port when the first agent signs in."""
+    def __init__(self, targets: Sequence[str]) -> None:
+        """Connect to each host:port when an agent signs in there."""
         # Options that differ keep gRPC from sharing one connection among the channels.
         self._channels = [
             grpc.aio.insecure_channel(target, options=(("cti95598.channel", at),))
             for at in range(_CHANNELS)
+            for target in targets
         ]
 
     async def sign_in_all(

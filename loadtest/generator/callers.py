@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from random import Random
 from typing import Protocol
@@ -73,7 +74,8 @@ class Equipment:
     media: Media
     prompts: Prompts
     agents: AnsweredCallers
-    platform: Address
+    platforms: tuple[Address, ...]
+    """Where calls go, in turn."""
 
 
 class Caller:
@@ -122,7 +124,7 @@ class Caller:
             around.line,
             caller=self._number,
             number=step.number,
-            address=around.platform,
+            address=self._group.next_platform(),
             offer=self._leg.description(),
             tally=self._tally,
             observer=self,
@@ -339,6 +341,7 @@ class CallerGroup:
         self._held: deque[Tally] = deque()
         self._next_s: float | None = None
         self._quiet: asyncio.Future[None] = self.loop.create_future()
+        self.next_platform: Callable[[], Address] = cycle(equipment.platforms).__next__
 
     def begin(self) -> None:
         """Begin the group's time."""

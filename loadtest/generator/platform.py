@@ -25,7 +25,18 @@ _UNCALLED_FLOW = Path(__file__).parents[1] / "flows" / "load-queue.yaml"
 _TENANT = "demo"
 _QUEUE = "load"
 _FIRST_AGENT = 10_001
+_PORT_STEP = 10
+"""Between the ports of workers, as `serve --workers` has it."""
 _FIRST_PHONE = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class Entrance:
+    """Where one worker of a platform is reached."""
+
+    sip: Address
+    grpc: str
+    http: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +60,13 @@ class UnderTest:
     """Passwords of the phones that only register."""
     data: Path | None = None
     """Its data directory."""
+    others: tuple[Entrance, ...] = ()
+    """Its workers beside the first: calls, phones and toolbars are spread over all."""
+
+    @property
+    def entrances(self) -> tuple[Entrance, ...]:
+        """All its workers."""
+        return (Entrance(self.sip, self.grpc, self.http), *self.others)
 
 
 @contextlib.asynccontextmanager
@@ -67,7 +85,10 @@ async def own_platform(scenario: Scenario, data: Path | None = None) -> AsyncIte
         if data is None:
             data = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cti95598-load-")))
         ports = load_ports()
-        platform = RunningPlatform(data, ports, _configuration(scenario, ports, data))
+        workers = scenario.platform.workers
+        arguments = ("--workers", str(workers)) if workers > 1 else ()
+        configuration = _configuration(scenario, ports, data)
+        platform = RunningPlatform(data, ports, configuration, arguments=arguments)
         try:
             await platform.start()
             yield _under_test(platform, scenario)
@@ -152,6 +173,18 @@ def _under_test(platform: RunningPlatform, scenario: Scenario) -> UnderTest:
         agents_phones={user: word for user, word in phones.items() if user in agents},
         phones={user: word for user, word in phones.items() if has_phones and user not in agents},
         data=platform.directory.root,
+        others=tuple(
+            _entrance(platform.ports, step * _PORT_STEP)
+            for step in range(1, scenario.platform.workers)
+        ),
+    )
+
+
+def _entrance(ports: Ports, above: int) -> Entrance:
+    return Entrance(
+        ("127.0.0.1", ports.sip + above),
+        f"127.0.0.1:{ports.grpc + above}",
+        f"http://127.0.0.1:{ports.http + above}",
     )
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import md5
+from itertools import cycle, islice
 
 from loadtest.figures.tally import Tally
 from loadtest.generator.sip_line import Repeated, SipLine
@@ -20,11 +20,14 @@ _MAX_CHALLENGES = 3
 class RegisteredPhone:
     """One phone; a refresh uses the nonce of the last challenge."""
 
-    __slots__ = ("_call_id", "_challenges", "_count", "_cseq", "_ha1", "_nonce", "_sent",
+    __slots__ = ("_call_id", "_challenges", "_count", "_cseq", "_ha1", "_ha2", "_nonce",
+                 "_registrar", "_sent",
                  "_started_s", "_tally", "_then", "user")  # fmt: skip
 
-    def __init__(self, user: str, password: str, realm: str) -> None:
+    def __init__(self, user: str, password: str, realm: str, registrar: Address) -> None:
         self.user = user
+        self._registrar = registrar
+        self._ha2 = _md5(f"REGISTER:sip:{registrar[0]}:{registrar[1]}")
         self._ha1 = _md5(f"{user}:{realm}:{password}")
         self._call_id = f"{os.urandom(8).hex()}@{user}"
         self._cseq = self._count = self._challenges = 0
@@ -51,13 +54,13 @@ class RegisteredPhone:
 
     def _send(self, phones: RegisteredPhones, tally: Tally) -> None:
         self._cseq += 1
-        line, (host, port) = phones.line, phones.registrar
+        line, (host, port) = phones.line, self._registrar
         uri = f"sip:{host}:{port}"
         authorization = ""
         if self._nonce:
             self._count += 1
             count = f"{self._count:08x}"
-            answer = _md5(f"{self._ha1}:{self._nonce}:{count}:{_CNONCE}:auth:{phones.ha2}")
+            answer = _md5(f"{self._ha1}:{self._nonce}:{count}:{_CNONCE}:auth:{self._ha2}")
             authorization = (
                 f'Authorization: Digest username="{self.user}", realm="{phones.realm}", '
                 f'nonce="{self._nonce}", uri="{uri}", response="{answer}", algorithm=MD5, '
@@ -74,7 +77,7 @@ class RegisteredPhone:
             f"Expires: 3600\r\nUser-Agent: loadtest\r\nContent-Length: 0\r\n\r\n"
         ).encode()
         self._sent = Repeated(
-            line, data, phones.registrar, tally, lambda: self._finish(phones, "timeout")
+            line, data, self._registrar, tally, lambda: self._finish(phones, "timeout")
         )
 
     def take(self, message: Message, phones: RegisteredPhones) -> None:
@@ -118,11 +121,18 @@ class RegisteredPhones:
     """Phones of one realm at one registrar."""
 
     def __init__(
-        self, line: SipLine, registrar: Address, realm: str, passwords: Mapping[str, str]
+        self,
+        line: SipLine,
+        registrars: Sequence[Address],
+        realm: str,
+        passwords: Mapping[str, str],
     ) -> None:
-        self.line, self.registrar, self.realm = line, registrar, realm
-        self.ha2 = _md5(f"REGISTER:sip:{registrar[0]}:{registrar[1]}")
-        self._phones = [RegisteredPhone(user, word, realm) for user, word in passwords.items()]
+        """Phones register with the registrars in turn, each always with the same."""
+        self.line, self.realm = line, realm
+        self._phones = [
+            RegisteredPhone(user, word, realm, registrar)
+            for (user, word), registrar in zip(passwords.items(), cycle(registrars), strict=False)
+        ]
 
     async def register_all(self, tally: Tally, per_s: float) -> None:
         """Have each phone register, `per_s` a second; return when all have their answers."""
@@ -131,7 +141,7 @@ class RegisteredPhones:
     async def refresh(self, tally: Tally, per_s: float, duration_s: float) -> None:
         """Have the phones refresh in turn for a while; return when all have their answers."""
         count = int(per_s * duration_s)
-        await self._register(itertools.islice(itertools.cycle(self._phones), count), tally, per_s)
+        await self._register(islice(cycle(self._phones), count), tally, per_s)
 
     async def _register(
         self, phones: Iterable[RegisteredPhone], tally: Tally, per_s: float

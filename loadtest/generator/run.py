@@ -82,6 +82,7 @@ class _Run:
         self, scenario: Scenario, under_test: UnderTest, tally: Tally, stack: AsyncExitStack
     ) -> None:
         self._scenario, self._under_test = scenario, under_test
+        self._sip = tuple(each.sip for each in under_test.entrances)
         self._tally = tally
         self._unheard = Tally(tally.clock_s)
         """Takes what is not counted."""
@@ -118,15 +119,13 @@ class _Run:
         self._agents = AgentPhones(
             self._line, self._media, plan, voice, self._answered, self._unheard
         )
-        phones = RegisteredPhones(
-            self._line, under_test.sip, under_test.realm, under_test.agents_phones
-        )
+        phones = RegisteredPhones(self._line, self._sip, under_test.realm, under_test.agents_phones)
         registered = Tally(self._tally.clock_s)
         await phones.register_all(registered, _PHONES_PER_S)
         if registered.registrations_failed:
             # Their agents cannot be rung; whoever reads the report should see why.
             self._tally.registrations_failed.update(registered.registrations_failed)
-        toolbars = Toolbars(under_test.grpc)
+        toolbars = Toolbars([each.grpc for each in under_test.entrances])
         self._stack.push_async_callback(toolbars.aclose)
         await toolbars.sign_in_all(
             under_test.tenant, under_test.agents, self._tally, plan.sign_ins_per_s
@@ -140,7 +139,7 @@ class _Run:
         plan, under_test = self._scenario.registrations, self._under_test
         if plan is None:
             return
-        phones = RegisteredPhones(self._line, under_test.sip, under_test.realm, under_test.phones)
+        phones = RegisteredPhones(self._line, self._sip, under_test.realm, under_test.phones)
         await phones.register_all(self._tally, plan.per_s)
         await phones.refresh(self._tally, plan.per_s, self._scenario.duration_s)
 
@@ -152,7 +151,7 @@ class _Run:
             media=self._media,
             prompts=Prompts(self._media),
             agents=self._answered,
-            platform=self._under_test.sip,
+            platforms=self._sip,
         )
         groups = [
             await self._group(at, callers, equipment, random)
