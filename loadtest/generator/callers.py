@@ -135,7 +135,7 @@ class Caller:
         self._tally.prompts_expected += 1
         self._wait(step.within_s, "prompt_missing")
         if self._leg is not None:
-            self._equipment.prompts.expect(self._leg, self._heard)
+            self._equipment.prompts.expect(self._leg, step.file, self._heard)
 
     def _heard(self) -> None:
         self._tally.prompts_recognised += 1

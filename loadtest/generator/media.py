@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+import structlog
+
 from cti.media import (
     Codec,
     Connection,
@@ -14,10 +16,14 @@ from cti.media import (
     PlayEnded,
     PortClosed,
     PortId,
+    RecognitionFailed,
+    SoundRecognised,
 )
 from cti.media_engine import RtpEngine
 from domain.failures import PlatformError
 from loadtest.figures.tally import LegFigures, Tally
+
+_log = structlog.get_logger(__name__)
 
 PORTS = (45_000, 64_999)
 """Beside the platform's, which are below."""
@@ -35,6 +41,7 @@ class Media:
         self.engine = RtpEngine(port_min=ports[0], port_max=ports[1], on_event=self._on_event)
         self.legs: dict[PortId, Leg] = {}
         self._on_none: asyncio.Future[None] | None = None
+        self._unusable: set[str] = set()
         self._offer = (
             f"v=0\r\no=load 1 1 IN IP4 {host}\r\ns=-\r\nc=IN IP4 {host}\r\nt=0 0\r\n"
             f"m=audio %d RTP/AVP %s {_EVENTS}\r\na=rtpmap:%s %s/8000\r\n"
@@ -62,6 +69,12 @@ class Media:
         name = _CODECS[payload_type].value
         return (self._offer % (number, payload_type, payload_type, name)).encode()
 
+    def _tell_unusable(self, reason: str) -> None:
+        """Say once why a sound is never recognised: thousands of calls may wait for it."""
+        if reason not in self._unusable:
+            self._unusable.add(reason)
+            _log.error("a prompt cannot be listened for", reason=reason)
+
     def _on_event(self, event: MediaEvent) -> None:
         if isinstance(event, PortClosed):
             leg = self.legs.pop(event.port, None)
@@ -77,18 +90,34 @@ class Media:
             leg = self.legs.get(event.port)
             if leg is not None:
                 leg.tell_played()
+        elif isinstance(event, SoundRecognised):
+            leg = self.legs.get(event.port)
+            if leg is not None:
+                leg.tell_heard()
+        elif isinstance(event, RecognitionFailed):
+            self._tell_unusable(event.error)
 
 
 class Leg:
     """The RTP port of one call."""
 
-    __slots__ = ("_is_closed", "_media", "_tally", "_then", "number", "payload_type", "port")
+    __slots__ = (
+        "_heard",
+        "_is_closed",
+        "_media",
+        "_tally",
+        "_then",
+        "number",
+        "payload_type",
+        "port",
+    )
 
     def __init__(self, media: Media, port: PortId, number: int, tally: Tally) -> None:
         self._media, self._tally = media, tally
         self.port, self.number = port, number
         self.payload_type = "8"
         self._then: Callable[[], None] = _nothing
+        self._heard: Callable[[], None] = _nothing
         self._is_closed = False
 
     def description(self) -> bytes:
@@ -129,11 +158,22 @@ class Leg:
         """Speak a file again and again."""
         self._media.engine.play(self.port, [str(file)], loop=True)
 
+    def recognise(self, file: str, heard: Callable[[], None]) -> None:
+        """Listen for a sound; `heard` is called when it is there."""
+        self._heard = heard
+        self._media.engine.recognise(self.port, [file])
+
+    def listen_no_more(self) -> None:
+        """End what `recognise` began."""
+        if self._heard is not _nothing:
+            self._heard = _nothing
+            self._media.engine.recognise(self.port, [])
+
     def close(self) -> None:
         """Close the port; what it counted goes to the tally."""
         if not self._is_closed:
             self._is_closed = True
-            self._then = _nothing
+            self._then = self._heard = _nothing
             self._media.engine.close_port(self.port)
 
     def tell_sent(self) -> None:
@@ -142,6 +182,11 @@ class Leg:
         then()
 
     tell_played = tell_sent
+
+    def tell_heard(self) -> None:
+        """The sound was recognised."""
+        heard, self._heard = self._heard, _nothing
+        heard()
 
     def on_closed(self, event: PortClosed) -> None:
         """Count what the engine has counted."""

@@ -1,4 +1,8 @@
-"""Whether a caller hears what it should: one small interface over how that is found out."""
+"""Whether a caller hears what it should: a known sound, or any.
+
+A known sound is recognised by the engine, which costs CPU while it listens. For any sound the
+counts of the legs' packets are looked at, all together.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +15,21 @@ _LOOK_EVERY_S = 0.02
 
 
 class Prompts:
-    """Tells when a leg hears sound, looking at all that listen together."""
+    """Tells when a leg hears what is expected of it."""
 
     def __init__(self, media: Media) -> None:
         self._media = media
         self._waiting: dict[Leg, Callable[[], None]] = {}
         self._look: asyncio.Task[None] | None = None
 
-    def expect(self, leg: Leg, heard: Callable[[], None]) -> None:
-        """Call `heard` once the leg has received sound; `forget` ends the wait."""
+    def expect(self, leg: Leg, file: str, heard: Callable[[], None]) -> None:
+        """Call `heard` once the leg hears the file, or anything where none is named.
+
+        `forget` ends the wait. A file that cannot be listened for is never heard, and logged.
+        """
+        if file:
+            leg.recognise(file, heard)
+            return
         self._waiting[leg] = heard
         if self._look is None:
             self._look = asyncio.create_task(self._look_at_all())
@@ -27,6 +37,7 @@ class Prompts:
     def forget(self, leg: Leg) -> None:
         """Wait for this leg no more."""
         self._waiting.pop(leg, None)
+        leg.listen_no_more()
 
     async def _look_at_all(self) -> None:
         while self._waiting:

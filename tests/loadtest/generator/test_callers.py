@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
 
 import pytest
 
+import loadtest
 from loadtest.figures.tally import Tally
 from loadtest.generator.callers import AnsweredCallers, CallerGroup, Equipment
 from loadtest.generator.dialogs import IncomingCall
@@ -19,6 +21,8 @@ from loadtest.generator.sip_line import SipLine
 from loadtest.generator.sip_text import Address, Message, response, user_of
 from loadtest.scenario.model import Callers
 
+_PROMPT = Path(loadtest.__file__).parent / "flows" / "prompts" / "zh" / "load-menu.wav"
+_HEAR_PROMPT = {"do": "expect_prompt", "file": str(_PROMPT), "within_s": 10}
 _PORTS, _FAR_PORTS = (45_000, 45_998), (46_000, 46_998)
 _DIAL = {"do": "dial", "number": "95598", "answer_within_s": 5}
 
@@ -79,6 +83,10 @@ class FarCall:
 
 def _answer(far: FarEnd, invite: Message, source: Address) -> None:
     FarCall(far, invite, source, sounds=True)
+
+
+def _answer_and_speak(far: FarEnd, invite: Message, source: Address) -> None:
+    FarCall(far, invite, source, sounds=True).leg.play_on(_PROMPT)
 
 
 def _answer_in_silence(far: FarEnd, invite: Message, source: Address) -> None:
@@ -161,6 +169,7 @@ async def test_a_call_goes_as_it_says_and_its_packets_are_counted() -> None:
         (_refuse, [_DIAL], "503"),
         (_say_nothing, [{**_DIAL, "answer_within_s": 0.05}], "no_answer"),
         (_answer_in_silence, [_DIAL, {"do": "expect_prompt", "within_s": 0.1}], "prompt_missing"),
+        (_answer, [_DIAL, {**_HEAR_PROMPT, "within_s": 2}], "prompt_missing"),
         (_answer, [_DIAL, {"do": "expect_agent", "within_s": 0.1}], "no_agent"),
         (_answer, [_DIAL, {"do": "expect_hang_up", "within_s": 0.1}], "not_hung_up"),
         (_answer_and_hang_up, [_DIAL, {"do": "hold", "s": 5}], "hung_up_early"),
@@ -174,6 +183,12 @@ async def test_a_call_that_goes_wrong_is_counted_by_its_cause(
         tally = await _called(equipment, *steps, calls=2)
     assert dict(tally.failed) == {cause: 2}
     assert (tally.completed, tally.live) == (0, 0)
+
+
+async def test_the_prompt_that_is_expected_is_recognised() -> None:
+    async with _equipment(_answer_and_speak) as (equipment, _):
+        tally = await _called(equipment, _DIAL, _HEAR_PROMPT, {"do": "hang_up"}, calls=2)
+    assert (tally.completed, tally.prompts_recognised) == (2, 2)
 
 
 async def test_a_refusal_that_is_wanted_is_no_failure() -> None:
