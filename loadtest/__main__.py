@@ -141,6 +141,8 @@ def _show_soak(result: SoakResult, calls: int) -> None:
     table.add_row("sent within 1 ms of the deadline", f"{pacing['sent_within_1_ms'] / sent:.3%}")
     table.add_row("sent within 5 ms of the deadline", f"{result.within_5_ms:.3%}")
     table.add_row("rounds skipped", str(pacing["skipped_rounds"]))
+    stolen = f"{result.stolen_s / result.seconds:.1%} of a core"
+    table.add_row("stolen by the hypervisor", stolen)
     table.add_row("CPU of the reactor", f"{pacing['reactor_cpu_us'] / 1e6 / result.seconds:.1%}")
     columns: dict[str, Callable[[Sample], int]] = {
         "resident memory, KiB": lambda one: one.resident_kib,

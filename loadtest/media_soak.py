@@ -32,6 +32,7 @@ from cti.media import (
     RecordingId,
 )
 from cti.media_engine import RtpEngine
+from loadtest.cpu import machine_time
 
 _LOCALHOST = "127.0.0.1"
 _NEAR_PORTS, _FAR_PORTS = (10_000, 29_999), (30_000, 49_999)
@@ -76,6 +77,8 @@ class SoakResult:
     samples: list[Sample]
     after: Sample
     pacing: dict[str, int]
+    stolen_s: float = 0.0
+    """Processor time that a hypervisor gave to other machines."""
     errors: list[str] = field(default_factory=list)
 
     @property
@@ -177,6 +180,7 @@ class _Soak:
         began = self._clock()
         before = self._sample(began)
         samples: list[Sample] = []
+        stolen_s = -machine_time().stolen_s
         while (now := self._clock()) < began + seconds:
             self._act(now)
             self._fill(min(calls, round((now - began) * _LEGS_PER_S) + 1))
@@ -184,9 +188,17 @@ class _Soak:
                 samples.append(self._sample(began))
             await asyncio.sleep(_STEP_S)
         pacing = self._near.figures()
+        stolen_s += machine_time().stolen_s
         await self._end_all()
         return SoakResult(
-            now - began, self._counts, before, samples, self._sample(began), pacing, self._errors
+            seconds=now - began,
+            counts=self._counts,
+            before=before,
+            samples=samples,
+            after=self._sample(began),
+            pacing=pacing,
+            stolen_s=stolen_s,
+            errors=self._errors,
         )
 
     def _fill(self, wanted: int) -> None:

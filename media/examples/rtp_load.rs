@@ -7,7 +7,7 @@
 //! (and every call is recorded), `bridged` (the calls talk in pairs) and `recorded` (and every pair
 //! is recorded); the name of an SRTP suite, such as `AEAD_AES_128_GCM`, is `ivr` protected by it.
 //! Bare system calls on as many sockets are measured every second of the run, so that both meet the
-//! same noise. Everything stays on 127.0.0.1 and 127.0.0.2.
+//! same noise, and the time that a hypervisor gave to other machines is told. Everything stays on 127.0.0.1 and 127.0.0.2.
 
 use std::error::Error;
 use std::fs;
@@ -103,6 +103,7 @@ fn measure(ports: u16, seconds: u64, mode: Mode, directory: &Path) -> Result<()>
     let settled = clock::now() + SETTLE;
     clock::sleep_until(settled);
     let before = figures(&engine);
+    let stolen_before = stolen()?;
     let mut bare_us = Vec::new();
     for second in 1..=seconds {
         bare_us.push(bare.packet_us()?);
@@ -110,7 +111,12 @@ fn measure(ports: u16, seconds: u64, mode: Mode, directory: &Path) -> Result<()>
     }
     let after = figures(&engine);
     bare_us.sort_by(f64::total_cmp);
+    let stolen_ticks = stolen()?.saturating_sub(stolen_before);
     report(&before, &after, ports, seconds, bare_us[bare_us.len() / 2]);
+    println!(
+        "  stolen by the hypervisor: {:.0} % of a core",
+        stolen_ticks as f64 / (seconds * rustix::param::clock_ticks_per_second()) as f64 * 100.0
+    );
     let grown_kib = resident_kib()?.saturating_sub(before_kib);
     println!(
         "  memory: {:.1} KiB a call, its far end included",
@@ -182,6 +188,13 @@ fn connection(far_number: u16, suite: Option<Suite>) -> Connection {
 fn keys(suite: Suite) -> Option<Security> {
     let key = MasterKey::new(suite, &vec![7; suite.key_len() + suite.salt_len()])?;
     Some(Security::Sdes(Keys { local: key, remote: key }))
+}
+
+/// Time the processors of this machine were kept from running, in clock ticks, proc_stat(5).
+fn stolen() -> Result<u64> {
+    let stat = fs::read_to_string("/proc/stat")?;
+    let ticks = stat.split_whitespace().nth(8).ok_or("no steal")?;
+    Ok(ticks.parse()?)
 }
 
 /// Resident memory of this process.
