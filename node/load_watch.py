@@ -27,7 +27,33 @@ _WAITING_OF = {signal: _WAITING.labels(signal.value) for signal in Signal}
 _BEAT_S = 0.05
 _ROUND_S = 0.02
 """Of the media engine: what `skipped_rounds` counts."""
-_MEDIA_SMOOTHED_S = 1.0  # a media process tells its figures about as often
+_MEDIA_STRETCH_S = 1.25  # the engine tells its figures once a second
+
+
+class _MissingSound:
+    """The share of all sound that the engine leaves out, in the better one of the last two seconds.
+
+    A single pause, such as a machine that was suspended makes, is over when it is known; refusing
+    calls for it would help nobody.
+    """
+
+    def __init__(self, skipped: int) -> None:
+        self.share = 0.0
+        self._before = 0.0
+        self._skipped = skipped
+        self._elapsed_s = self._missing_s = 0.0
+
+    def take(self, elapsed_s: float, skipped: int) -> float:
+        """Return the share, now that the engine has skipped so many rounds in all."""
+        # A media process that was restarted counts from zero.
+        self._missing_s += max(0, skipped - self._skipped) * _ROUND_S
+        self._skipped = skipped
+        self._elapsed_s += elapsed_s
+        if self._elapsed_s >= _MEDIA_STRETCH_S:
+            share = self._missing_s / self._elapsed_s
+            self.share, self._before = min(share, self._before), share
+            self._elapsed_s = self._missing_s = 0.0
+        return self.share
 
 
 class LoadWatch:
@@ -51,14 +77,13 @@ class LoadWatch:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._beaten_s = 0.0
-        self._skipped = 0
-        self._missing_share = 0.0
+        self._missing = _MissingSound(0)
         self._signal = Signal.LOOP
         self.is_trusted = is_trusted
 
     def start(self) -> None:
         """Measure from now on."""
-        self._skipped = self._media().get("skipped_rounds", 0)
+        self._missing = _MissingSound(self._skipped_rounds())
         self._beaten_s = time.monotonic()
         self._beat_next()
 
@@ -119,7 +144,8 @@ class LoadWatch:
     def _turn_ends(self, began_s: float) -> None:
         now_s = time.monotonic()
         self._control.observe(Signal.LOOP, now_s - began_s)
-        self._control.observe(Signal.MEDIA, self._media_share(now_s - self._beaten_s))
+        share = self._missing.take(now_s - self._beaten_s, self._skipped_rounds())
+        self._control.observe(Signal.MEDIA, share)
         self._beaten_s = now_s
         change = self._control.tick(self._loop.time())
         for signal, gauge in _WAITING_OF.items():
@@ -130,14 +156,8 @@ class LoadWatch:
         if self._timer is not None:
             self._beat_next()
 
-    def _media_share(self, elapsed_s: float) -> float:
-        skipped = self._media().get("skipped_rounds", 0)
-        # A media process that was restarted counts from zero.
-        missing_s = max(0, skipped - self._skipped) * _ROUND_S
-        self._skipped = skipped
-        weight = min(1.0, elapsed_s / _MEDIA_SMOOTHED_S)
-        self._missing_share += (missing_s / elapsed_s - self._missing_share) * weight
-        return self._missing_share
+    def _skipped_rounds(self) -> int:
+        return self._media().get("skipped_rounds", 0)
 
     def _tell(self, change: Begun | Ended) -> None:
         words = CATALOGUE[Code.LOAD_SHED]

@@ -9,7 +9,7 @@ from cti95598.events.v1 import events_pb2 as pb
 from domain.events import EventStamp
 from domain.failures import Code
 from domain.ids import NodeId, TenantId
-from node.load_watch import LoadWatch
+from node.load_watch import LoadWatch, _MissingSound
 from tests.call_control.conftest import Sink
 from tests.node.running import until
 
@@ -34,6 +34,16 @@ def watch(media: Media, sink: Sink) -> LoadWatch:
         events=EventStamp(NodeId("n"), sink),
         tenant=TenantId("t"),
     )
+
+
+def test_one_pause_of_the_engine_has_nobody_refused() -> None:
+    missing = _MissingSound(100)
+    assert max(missing.take(0.05, skipped) for skipped in [100] * 20 + [150] * 100) == 0
+    assert max(missing.take(seconds, 650) for seconds in [10.0] + [0.05] * 100) == 0
+    # A tenth of each second is too much, and a process that begins anew is not.
+    often = [missing.take(0.05, 650 + at // 20 * 5) for at in range(200)]
+    assert often[-1] > LoadLimits().media_share
+    assert [missing.take(0.05, 0) for _ in range(100)][-1] == 0
 
 
 async def test_sound_that_is_left_out_has_new_calls_refused_and_operators_told() -> None:

@@ -71,6 +71,7 @@ def test_an_invite_as_everybody_writes_it() -> None:
         (b"INVITE sip", b"OPTIONS sip"),
         (b"To: <sip:95598@127.0.0.1>", b"To: <sip:95598@127.0.0.1>;tag=1"),
         (b"Call-ID", b"Resource-Priority: ets.0\r\nCall-ID"),
+        (b"Call-ID", b"Replaces: x@y;to-tag=1;from-tag=2\r\nCall-ID"),
         (b"Call-ID", b"X-Source-Address: 192.0.2.1\r\nCall-ID"),
         (b"Call-ID", b" folded\r\nCall-ID"),
         (b"Call-ID", b"X-Ill: a\nCall-ID"),
@@ -207,6 +208,18 @@ async def test_priority_counts_from_those_who_are_trusted(make: Make, peer: Peer
     other.is_shedding = True
     peer.send(request(peer, 2, ("Resource-Priority", "ets.0")), hop)
     assert (await peer.response()).status == 503
+
+
+@pytest.mark.parametrize("trusts", [True, False])
+async def test_who_takes_the_place_of_another_in_a_call_is_no_new_caller(
+    make: Make, peer: Peer, trusts: bool
+) -> None:
+    endpoint, hop = await make()
+    accept_all(endpoint, 486)
+    busy = endpoint.shedder = Busy(trusts=trusts)
+    busy.is_shedding = True
+    peer.send(request(peer, 1, ("Replaces", "a@b;to-tag=1;from-tag=2")), hop)
+    assert (await peer.response()).status == 486
 
 
 async def test_calls_over_streams_are_refused_too(make: Make) -> None:

@@ -17,7 +17,7 @@ from cti.sip.transports.transport import Hop
 _INVITE = re.compile(rb"INVITE sips?:[^\s]+ SIP/2\.0\r\n")
 # The headers that count; all others are skipped without a look.
 _ROW = re.compile(
-    rb"\r\n(via|v|from|f|to|t|call-id|i|cseq|resource-priority|x-source-address)[ \t]*:"
+    rb"\r\n(via|v|from|f|to|t|call-id|i|cseq|resource-priority|replaces|x-source-address)[ \t]*:"
     rb"[ \t]*([^\r\n]*)",
     re.IGNORECASE,
 )
@@ -97,7 +97,8 @@ class EarlyRefusals:
     def read(self, data: bytes, source: Hop) -> NewInvite | None:
         """Read an INVITE that begins a call; None for all else, and for what is written oddly.
 
-        Who asks to be preferred, or has come through a proxy that names its sender, is odd too.
+        Who asks to be preferred, takes the place of another in a call (RFC 3891), or has come
+        through a proxy that names its sender, is odd too.
         """
         if not data.startswith(b"INVITE "):
             return None

@@ -40,8 +40,7 @@ class Shedding:
         if let_in_early == key:
             return None
         if key not in self._refused:
-            has_priority = "Resource-Priority" in request.headers and shedder.is_trusted(source)
-            if shedder.admits(now_s, has_priority=has_priority):
+            if shedder.admits(now_s, has_priority=_has_priority(request, source, shedder)):
                 return None
             self._refused.add(key, now_s)
         return shedder.retry_after_s()
@@ -69,3 +68,12 @@ class Shedding:
         refusal = self._early.refusal(invite, shedder.retry_after_s())
         self._send(refusal, Hop("udp", source.host, invite.port, source.connection))
         return True
+
+
+def _has_priority(request: Request, source: str, shedder: Shedder) -> bool:
+    # Who takes the place of another in a call (RFC 3891) ends more work than it brings, and the
+    # call was let in; a Replaces of no call is refused before anything is done for it.
+    headers = request.headers
+    return "Replaces" in headers or (
+        "Resource-Priority" in headers and shedder.is_trusted(source)
+    )
