@@ -16,14 +16,14 @@ from typing import Any
 from agents.line import AgentLine, Handling, TalkCommand
 from agents.live_agent import LiveAgent
 from agents.summary import CallSummary
-from cti.call import DialTarget, Leg, RingingLeg, TalkState
+from cti.call import DialTarget, Leg, RingingLeg, Talk, TalkState
 from domain.failures import Code, PlatformError
 from domain.ids import AgentId, CallId, LegId, NodeId, QueueId, TenantId
 from routing.acd import Acd, Offer
 
 _REPLY_S = 2.0
-_CONSULT = "consult"
-_COMMANDS = frozenset({"answer", "hang_up", _CONSULT, *TalkCommand})
+_CONSULT, _GIVE_UP = "consult", "give_up"
+_COMMANDS = frozenset({"answer", "hang_up", _CONSULT, _GIVE_UP, *TalkCommand})
 
 Message = dict[str, Any]
 
@@ -42,7 +42,8 @@ class FarLines:
         self._spawn = spawn
         self._calls: dict[str, _FarAgent] = {}
         self._agents: dict[str, _FarCall] = {}
-        self._replies: dict[str, asyncio.Future[Message]] = {}
+        self._replies: dict[tuple[str, int], asyncio.Future[Message]] = {}
+        self._asked = 0
         acd.on_post = self.take
 
     # The node of the call
@@ -96,7 +97,12 @@ class FarLines:
         """Have an expert rung; raises what it raises there."""
         within_s = timeout_ms / 1000 + _REPLY_S
         asked = {"target": asdict(target), "timeout_ms": timeout_ms}
-        _check(await self._ask(line, _CONSULT, within_s, **asked))
+        try:
+            reply = await self._ask(line, _CONSULT, within_s, **asked)
+        except asyncio.CancelledError:
+            self.post(line, _GIVE_UP)
+            raise
+        _check(reply)
 
     def _finish(self, line: _FarCall) -> None:
         self._agents.pop(line.id, None)
@@ -114,13 +120,12 @@ class FarLines:
         within_s: float | None = None,
         **more: object,
     ) -> Message:
-        """Return the reply; empty without one, or while the same is being asked."""
+        """Return the reply; empty without one. One to what was asked before comes too late."""
         future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
-        key = f"{line.id}:{step}"
-        if key in self._replies:
-            return {}
+        self._asked += 1
+        key = line.id, self._asked
         self._replies[key] = future
-        self.post(line, step, **more)
+        self.post(line, step, ask=self._asked, **more)
         try:
             return await asyncio.wait_for(future, within_s or _REPLY_S)
         except TimeoutError:
@@ -132,7 +137,7 @@ class FarLines:
         """Act on a message of another node."""
         line, step = message["line"], message["step"]
         if step == "reply":
-            future = self._replies.get(f"{line}:{message['to']}")
+            future = self._replies.get((line, message["to"]))
             if future is not None and not future.done():
                 future.set_result(message)
         elif step == "offer":
@@ -143,7 +148,9 @@ class FarLines:
             self._follow(self._agents[line], message)
 
     def _reply(self, message: Message, **more: object) -> None:
-        reply = {"line": message["line"], "step": "reply", "to": message["step"], **more}
+        if "ask" not in message:
+            return
+        reply = {"line": message["line"], "step": "reply", "to": message["ask"], **more}
         self._acd.post(NodeId(message["from"]), reply)
 
     def _offered(self, message: Message) -> None:
@@ -195,14 +202,22 @@ async def _carry_out(line: _FarAgent, message: Message) -> bool:
         return leg is not None
     if step == "answer":
         return line.rings is not None and await line.rings.answer_remotely()
+    if step == _GIVE_UP:
+        if line.consulting is not None:
+            line.consulting.cancel()
+        return line.consulting is not None
     if line.handling is None:
         raise PlatformError(Code.NO_CALL, "the conversation has not begun")
     talk = line.handling.talk
     if step == _CONSULT:
-        await talk.consult(DialTarget(**message["target"]), timeout_ms=message["timeout_ms"])
+        await line.consult(talk, DialTarget(**message["target"]), message["timeout_ms"])
     else:
         TalkCommand(step).carry_out(talk)
     return True
+
+
+async def _ring(talk: Talk, target: DialTarget, timeout_ms: int) -> None:
+    await talk.consult(target, timeout_ms=timeout_ms)
 
 
 def _check(reply: Message) -> None:
@@ -223,6 +238,18 @@ class _FarAgent:
         self.rings: RingingLeg | None = None
         self.leg: Leg | None = None
         self.handling: Handling | None = None
+        self.consulting: asyncio.Task[None] | None = None
+        """The ringing of an expert, which the agent may give up."""
+
+    async def consult(self, talk: Talk, target: DialTarget, timeout_ms: int) -> None:
+        """Ring an expert until the agent gives up."""
+        if self.consulting is not None:
+            raise PlatformError(Code.STATE_FORBIDS, "an expert is asked already")
+        self.consulting = asyncio.create_task(_ring(talk, target, timeout_ms))
+        try:
+            await self.consulting
+        finally:
+            self.consulting = None
 
     def ringing(self, leg: RingingLeg) -> None:
         """The phone rings."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -200,3 +201,60 @@ async def test_a_command_to_a_node_that_is_gone_is_refused(
     assert live.state is AgentState.TALKING
     live.hang_up()
     await until(lambda: live.state is AgentState.AFTER_CALL_WORK)
+
+
+async def test_hanging_up_twice_does_not_end_the_call_before_its_node_does(
+    centre: Centre, other: Centre
+) -> None:
+    live = await talking(centre, other)
+    take, asked = centre.acd.on_post, list[dict[str, Any]]()
+    centre.acd.on_post = asked.append
+    live.hang_up()
+    live.hang_up()
+    await until(lambda: bool(asked))
+    assert live.state is AgentState.TALKING
+    centre.acd.on_post = take
+    take(asked[0])
+    await until(lambda: live.state is AgentState.AFTER_CALL_WORK)
+    await centre.finish()
+
+
+async def test_a_consultation_that_is_given_up_rings_no_longer_at_the_other_node(
+    centre: Centre, other: Centre
+) -> None:
+    live = await talking(centre, other)
+    expert = centre.phones["1002"]
+    consulting = asyncio.create_task(other.desk.consult(live, agent="1002"))
+    await asyncio.wait_for(expert.rang.wait(), 5)
+    consulting.cancel()
+    await until(lambda: live.state is AgentState.HELD)
+    # The next one is answered by its own reply, not by that of the one given up.
+    expert.rang.clear()
+    again = asyncio.create_task(other.desk.consult(live, agent="1002"))
+    await asyncio.wait_for(expert.rang.wait(), 5)
+    expert.answer()
+    await again
+    assert live.state is AgentState.CONSULTING
+    live.hang_up()
+    await centre.finish()
+
+
+async def test_a_reply_that_comes_too_late_is_not_taken_for_the_next_one(
+    centre: Centre, other: Centre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live = await talking(centre, other)
+    take, asked = centre.acd.on_post, list[dict[str, Any]]()
+    centre.acd.on_post = asked.append
+    monkeypatch.setattr(far_line, "_REPLY_S", 0.05)
+    with refusal(Code.CALL_AT_OTHER_NODE):
+        await live.command(TalkCommand.RETRIEVE)
+    monkeypatch.setattr(far_line, "_REPLY_S", 5.0)
+    again = asyncio.create_task(live.command(TalkCommand.RETRIEVE))
+    await until(lambda: len(asked) == 2)
+    take(asked[0])  # refused, since nobody is held
+    centre.acd.on_post = take
+    await live.command(TalkCommand.HOLD)
+    take(asked[1])
+    await again
+    live.hang_up()
+    await centre.finish()
