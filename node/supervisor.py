@@ -71,6 +71,8 @@ class Supervisor:
         self._command = command
         self._stack = AsyncExitStack()
         self._work: set[asyncio.Task[None]] = set()
+        self._returning: set[str] = set()
+        self._is_draining = False
         self.workers = [
             RunningWorker(
                 worker,
@@ -99,6 +101,8 @@ class Supervisor:
         self._ensure_credentials(self._config)
         environment = {**os.environ, "REDIS_URL": redis_url, "DATABASE_URL": database_url}
         for one in self.workers:
+            # What a killed one has left would be taken for the new one with the same number.
+            one.directory.instance_file.unlink(missing_ok=True)
             one.process = self._child(one, lock, environment)
         self._stack.push_async_callback(self._stop_workers)
         first, *others = self.workers
@@ -134,11 +138,15 @@ class Supervisor:
 
     def _restarted(self, name: str) -> None:
         for one in self.workers:
-            if one.name == name:
+            if one.name == name and name not in self._returning:
+                self._returning.add(name)
                 self._spawn(self._note_return(one))
 
     async def _note_return(self, one: RunningWorker) -> None:
         await self._ready(one)
+        self._returning.discard(one.name)
+        if self._is_draining:
+            one.process.send_signal(signal.SIGUSR1)
         log.warning("worker is back", worker=one.name, restarts=one.process.restarts)
         self._write_files()
 
@@ -160,6 +168,13 @@ class Supervisor:
         check_workers(config, [one.worker for one in self.workers])
         await asyncio.to_thread(self._ensure_credentials, config)
         self.forward(signal.SIGHUP)
+
+    def drain(self) -> None:
+        """Have no worker take new calls, nor one that comes back."""
+        self._is_draining = True
+        for one in self.workers:
+            if one.is_ready:
+                one.process.send_signal(signal.SIGUSR1)
 
     def forward(self, number: signal.Signals) -> None:
         """Send a signal to all workers; to one that is starting once it is there."""

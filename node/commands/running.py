@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import sys
+from collections.abc import Callable
 
 import typer
 from rich.console import Console
@@ -35,7 +36,7 @@ def complain(*lines: str) -> None:
 
 
 class Signals:
-    """SIGINT and SIGTERM stop in order, the second one at once; SIGHUP reloads."""
+    """SIGINT and SIGTERM stop in order, the second one at once; SIGHUP reloads, SIGUSR1 drains."""
 
     def __init__(self) -> None:
         self.stop = asyncio.Event()
@@ -44,6 +45,20 @@ class Signals:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._stop)
         loop.add_signal_handler(signal.SIGHUP, self._news.set)
+        self.drains = False
+        """Whether no new calls are wanted; until `drain_by` that is only noted."""
+        self._drain: Callable[[], None] = _nothing
+        loop.add_signal_handler(signal.SIGUSR1, self._begin_to_drain)
+
+    def drain_by(self, drain: Callable[[], None]) -> None:
+        """Have this done at the signal, and at once where it has come before."""
+        self._drain = drain
+        if self.drains:
+            drain()
+
+    def _begin_to_drain(self) -> None:
+        self.drains = True
+        self._drain()
 
     def _stop(self) -> None:
         if self.stop.is_set():
@@ -71,3 +86,7 @@ async def unless_stopped(work: object, signals: Signals) -> None:
             await starting
         return
     starting.result()
+
+
+def _nothing() -> None:
+    """Nothing can drain yet."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import resource
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -146,8 +146,9 @@ async def _serve(
     if signals.stop.is_set():
         await node.stop()
         return 0
+    # First: whoever reads the file that announces us may send the signal at once.
+    signals.drain_by(partial(_drain, node))
     _announce(node, directory, is_alone=is_alone)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, _drain, node)
     try:
         while not await signals.stop_or_reload():
             await _reload(node, load)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import Callable
 
 import structlog
@@ -31,9 +30,7 @@ async def supervise(
     if signals.stop.is_set():
         await supervisor.stop()
         return 0
-    asyncio.get_running_loop().add_signal_handler(
-        signal.SIGUSR1, supervisor.forward, signal.SIGUSR1
-    )
+    signals.drain_by(supervisor.drain)
     _announce(supervisor, directory)
     try:
         while not await signals.stop_or_reload():

@@ -135,6 +135,8 @@ class ChildServer:
         finally:
             if not exited.done():
                 exited.cancel()
+        if self._stopping:
+            return
         self._watcher = asyncio.create_task(self._watch(), name=f"watch {self._settings.name}")
 
     def send_signal(self, number: signal.Signals) -> None:
