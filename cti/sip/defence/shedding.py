@@ -74,6 +74,4 @@ def _has_priority(request: Request, source: str, shedder: Shedder) -> bool:
     # Who takes the place of another in a call (RFC 3891) ends more work than it brings, and the
     # call was let in; a Replaces of no call is refused before anything is done for it.
     headers = request.headers
-    return "Replaces" in headers or (
-        "Resource-Priority" in headers and shedder.is_trusted(source)
-    )
+    return "Replaces" in headers or ("Resource-Priority" in headers and shedder.is_trusted(source))
