@@ -246,9 +246,9 @@ class Caller:
         self._call = None
         self._finish("" if is_answered else "bye_unanswered")
 
-    def give_up(self) -> None:
+    def give_up(self, cause: str) -> None:
         """End it with the run."""
-        self._fail("not_hung_up")
+        self._fail(cause)
 
     # Inside
 
@@ -302,7 +302,7 @@ class Member(Protocol):
     def begin(self) -> None:
         """Dial."""
 
-    def give_up(self) -> None:
+    def give_up(self, cause: str) -> None:
         """End it with the run."""
 
 
@@ -353,18 +353,24 @@ class CallerGroup:
         """Wait until all calls were begun, and are over."""
         await asyncio.shield(self._quiet)
 
-    def give_up(self) -> None:
-        """End all calls that are still up."""
+    def give_up(self, cause: str) -> None:
+        """Begin no more calls, and end all that are still up."""
+        self._next_s = None
         self._held.clear()
         for caller in list(self._live):
-            caller.give_up()
+            caller.give_up(cause)
 
     def ended(self, caller: Member) -> None:
         """Take note that a call is over."""
         self._live.discard(caller)
+        if self._held:
+            # Not within the end of this one: where each fails at once, they would go ever deeper.
+            self.loop.call_soon(self._start_held)
+        self._tell_quiet()
+
+    def _start_held(self) -> None:
         if self._held and len(self._live) < self._plan.max_at_once:
             self._start(self._held.popleft())
-        self._tell_quiet()
 
     def _start_due(self) -> None:
         now_s = self._clock_s() - self._began_s

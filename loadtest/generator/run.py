@@ -164,15 +164,18 @@ class _Run:
         gc.freeze()
         for group in groups:
             group.begin()
-        await asyncio.sleep(scenario.duration_s)
-        tally.stop_offering()
         try:
+            await asyncio.sleep(scenario.duration_s)
+            tally.stop_offering()
             async with asyncio.timeout(_GRACE_S + max(map(longest_s, scenario.callers))):
                 await asyncio.gather(*(group.wait_quiet() for group in groups))
         except TimeoutError:
             for group in groups:
-                group.give_up()
+                group.give_up("not_hung_up")
         finally:
+            # Of a run that was ended early: no call is begun any more, none is left behind.
+            for group in groups:
+                group.give_up("interrupted")
             warm.cancel()
             gc.unfreeze()
 

@@ -97,9 +97,9 @@ class SippCall:
             self._state.media_port = self._leg.number
         self._go()
 
-    def give_up(self) -> None:
+    def give_up(self, cause: str) -> None:
         """End it with the run."""
-        self._fail("not_hung_up")
+        self._fail(cause)
 
     # ── Steps ─────────────────────────────────────────────────────────────────────────────────────
     def _go(self) -> None:

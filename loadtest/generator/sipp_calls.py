@@ -97,7 +97,7 @@ class SippCalls:
     async def aclose(self) -> None:
         """Give up all calls, and close the socket."""
         for call in list(self._live.values()):
-            call.give_up()
+            call.give_up("not_hung_up")
         if self._rotation is not None:
             self._rotation.cancel()
         own, self._socket = self._socket, None

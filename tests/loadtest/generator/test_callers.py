@@ -5,21 +5,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
+from typing import cast
 
 import pytest
 
 import loadtest
+from domain.failures import Code, PlatformError
 from loadtest.figures.tally import Tally
 from loadtest.generator.callers import AnsweredCallers, CallerGroup, Equipment
 from loadtest.generator.dialogs import IncomingCall
 from loadtest.generator.media import Leg, Media
+from loadtest.generator.platform import UnderTest
 from loadtest.generator.prompts import Prompts
+from loadtest.generator.run import play
 from loadtest.generator.sip_line import SipLine
 from loadtest.generator.sip_text import Address, Message, response, user_of
-from loadtest.scenario.model import Callers
+from loadtest.scenario.model import Callers, Scenario
+from tests.node.running import until
 
 _PROMPT = Path(loadtest.__file__).parent / "flows" / "prompts" / "zh" / "load-menu.wav"
 _HEAR_PROMPT = {"do": "expect_prompt", "file": str(_PROMPT), "within_s": 10}
@@ -226,3 +231,49 @@ async def test_callers_beyond_the_bound_wait_for_a_place() -> None:
             equipment, _DIAL, {"do": "hold", "s": 0.02}, {"do": "hang_up"}, calls=4, max_at_once=2
         )
     assert (tally.completed, tally.held_back, tally.peak) == (4, 2, 2)
+
+
+async def test_a_run_that_is_ended_early_hangs_up_its_calls_and_begins_no_more() -> None:
+    async with _equipment(_answer) as (_, far):
+        tally = Tally(asyncio.get_running_loop().time)
+        scenario = Scenario.model_validate({
+            "name": "early", "duration_s": 60,
+            "callers": [
+                {"arrival": {"kind": "steady", "per_s": 50},
+                 "steps": [_DIAL, {"do": "expect_hang_up", "within_s": 30}]},
+            ],
+        })  # fmt: skip
+        under_test = UnderTest(("127.0.0.1", far.line.port), "127.0.0.1")
+        playing = asyncio.create_task(play(scenario, under_test, tally))
+        await until(lambda: tally.answered >= 3)
+        playing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await playing
+        offered = tally.offered
+        await until(lambda: all(call.is_over for call in far.calls))
+        assert (tally.offered, tally.live) == (offered, 0)
+        assert set(tally.failed) == {"interrupted"}
+
+
+class _NoMorePorts:
+    """Media with ports for so many legs."""
+
+    def __init__(self, media: Media, legs: int) -> None:
+        self._media, self._left = media, legs
+
+    def open(self, tally: Tally) -> Leg:
+        if not self._left:
+            raise PlatformError(Code.MEDIA_PORTS_EXHAUSTED)
+        self._left -= 1
+        return self._media.open(tally)
+
+    async def wait_for_legs(self, timeout_s: float) -> None:
+        await self._media.wait_for_legs(timeout_s)
+
+
+async def test_many_callers_who_wait_in_vain_for_a_port_all_fail_by_that_cause() -> None:
+    async with _equipment(_answer) as (equipment, _):
+        media = cast("Media", _NoMorePorts(equipment.media, 1))
+        few = replace(equipment, media=media)
+        tally = await _called(few, _DIAL, {"do": "hang_up"}, calls=1000, max_at_once=1)
+    assert (tally.completed, dict(tally.failed)) == (1, {"generator_ports": 999})
