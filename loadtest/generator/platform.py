@@ -28,6 +28,7 @@ _FIRST_AGENT = 10_001
 _PORT_STEP = 10
 """Between the ports of workers, as `serve --workers` has it."""
 _FIRST_PHONE = 200_000
+_NO_SUCH_NUMBER = 404
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +154,12 @@ def _queues(part: object) -> Iterator[str]:
 
 def _dialled(scenario: Scenario) -> set[str]:
     steps = [step for callers in scenario.callers for step in callers.steps]
-    numbers = {step.number for step in steps if isinstance(step, Dial)}
+    # Who expects to hear that there is no such number dials one that shall not be there.
+    numbers = {
+        step.number
+        for step in steps
+        if isinstance(step, Dial) and step.expect_status != _NO_SUCH_NUMBER
+    }
     return numbers | {one.sipp.service for one in scenario.callers if one.sipp is not None}
 
 
