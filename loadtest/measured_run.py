@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -104,8 +103,8 @@ class _Run:
                 self.tally.stop_counting()
             for task in (playing, reading):
                 task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
+            # What went wrong in them has been raised; all of the rest is ended nevertheless.
+            await asyncio.wait({playing, reading})
             self.readings.append(read(self.tally))
             await asyncio.to_thread(self.watch.stop)
             if self._profiler is not None and self._profiling is not None:

@@ -1,0 +1,29 @@
+"""A run that breaks off leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from loadtest import measured_run
+from loadtest.generator.platform import UnderTest, running_one
+from loadtest.scenario.model import Scenario
+
+
+async def test_a_generator_that_fails_ends_the_watch_and_tells_why(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def fail(_scenario: Scenario, _under_test: UnderTest, _tally: object) -> None:
+        raise ValueError("no such sound")
+
+    monkeypatch.setattr(measured_run, "play", fail)
+    scenario = Scenario.model_validate({
+        "name": "broken", "duration_s": 1, "registrations": {"phones": 1, "per_s": 1},
+    })  # fmt: skip
+    with pytest.raises(ValueError, match="no such sound"):
+        await measured_run.measured_run(scenario, running_one(("127.0.0.1", 9)))
+    assert "watch" not in {thread.name for thread in threading.enumerate()}
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    assert all(task.cancelling() for task in others)
