@@ -224,11 +224,7 @@ class Caller:
 
     def on_media(self, body: bytes) -> bytes:
         """The platform moves its media."""
-        if self._leg is None:
-            return b""
-        if body:
-            self._leg.connect(body)
-        return self._leg.description()
+        return b"" if self._leg is None else self._leg.take_offer(body)
 
     def on_far_hang_up(self) -> None:
         """The platform has hung up."""

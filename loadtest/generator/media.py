@@ -124,6 +124,12 @@ class Leg:
         """Offer or answer with this port."""
         return self._media.description(self.number, self.payload_type)
 
+    def take_offer(self, sdp: bytes) -> bytes:
+        """Follow the far end's offer, if it makes one, and return the answer or an offer."""
+        if sdp:
+            self.connect(sdp)
+        return self.description()
+
     def connect(self, sdp: bytes) -> bool:
         """Let RTP flow as the far end describes; False where there is no way."""
         found = _audio(sdp)
