@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import resource
 import sys
 from collections.abc import Callable, Iterator
@@ -130,6 +131,15 @@ def serve_command(
     raise typer.Exit(status)
 
 
+def _leave_to_the_collector_what_comes() -> None:
+    """Spare each full collection the modules, settings and flows, which stay for ever.
+
+    It holds up everybody: with them it took up to 0.3 s in the middle of calls.
+    """
+    gc.collect()
+    gc.freeze()
+
+
 async def _serve(
     config: Config,
     directory: DataDirectory,
@@ -146,6 +156,7 @@ async def _serve(
     if signals.stop.is_set():
         await node.stop()
         return 0
+    _leave_to_the_collector_what_comes()
     # First: whoever reads the file that announces us may send the signal at once.
     signals.drain_by(partial(_drain, node))
     _announce(node, directory, is_alone=is_alone)
