@@ -12,9 +12,8 @@ import aiohttp
 
 from agents.toolbar_client import ToolbarClient
 from demo.platform import RunningPlatform
-from loadtest.rtp_capture import write_capture
-from loadtest.runs import free_udp_port, load_configuration, load_ports, remote
-from loadtest.sipp import CallFigures, SippRun
+from loadtest.runs import callers_run, load_configuration, load_ports
+from loadtest.sipp import CallFigures
 
 _TENANT = "demo"
 _PROBE_EVERY_S = 0.1
@@ -82,15 +81,10 @@ async def overload_run(data: Path, *, rate: int, times: float, seconds: int) -> 
 async def _callers(
     platform: RunningPlatform, data: Path, name: str, rate: int, seconds: int
 ) -> CallFigures:
-    run = SippRun(
-        data / name, "ivr_caller", local_port=free_udp_port(), media_port=next(_MEDIA_PORTS)
-    )
-    write_capture(data / name / "key.pcap", frequency_hz=0, duration_ms=200, keys={20: "1"})
-    await run.start(
-        remote(platform), "-s", "95598", "-d", "1000",
-        "-m", str(rate * seconds), "-r", str(rate), "-l", "20000",
+    return await callers_run(
+        platform, data / name, "ivr_caller", rate * seconds, rate,
+        pause_ms=1000, media_port=next(_MEDIA_PORTS),
     )  # fmt: skip
-    return await run.wait(seconds)
 
 
 async def _probe(platform: RunningPlatform, probes: Probes) -> None:

@@ -66,22 +66,37 @@ async def measured(
 ) -> Result:
     """Run callers of a scenario after a warm-up, and tell what they cost."""
 
-    async def load(name: str, calls: int, calls_per_s: int) -> CallFigures:
-        run = SippRun(
-            data / name, scenario, local_port=free_udp_port(), media_port=_SIPP_MEDIA_PORT
-        )
-        write_capture(data / name / "key.pcap", frequency_hz=0, duration_ms=200, keys={20: "1"})
-        await run.start(
-            remote(platform), "-s", "95598", "-d", str(pause_ms),
-            "-m", str(calls), "-r", str(calls_per_s), "-l", "20000",
-        )  # fmt: skip
-        return await run.wait(calls / calls_per_s)
+    async def load(name: str, calls: int, per_s: int) -> CallFigures:
+        return await callers_run(platform, data / name, scenario, calls, per_s, pause_ms=pause_ms)
 
     await load("warm-up", _WARM_UP_CALLS, _WARM_UP_CALLS)
     before = usage_of(platform.pid)
     calls = await load("load", rate * seconds, rate)
     after = usage_of(platform.pid)
     return Result(scenario, calls, after.since(before), _mib(after))
+
+
+async def callers_run(
+    platform: RunningPlatform,
+    directory: Path,
+    scenario: str,
+    calls: int,
+    per_s: int,
+    *,
+    pause_ms: int,
+    media_port: int = _SIPP_MEDIA_PORT,
+) -> CallFigures:
+    """Let sipp's callers come at a rate, and wait until the last has gone.
+
+    Runs side by side need media ports of their own. Callers who press a key press 1.
+    """
+    run = SippRun(directory, scenario, local_port=free_udp_port(), media_port=media_port)
+    write_capture(directory / "key.pcap", frequency_hz=0, duration_ms=200, keys={20: "1"})
+    await run.start(
+        remote(platform), "-s", "95598", "-d", str(pause_ms),
+        "-m", str(calls), "-r", str(per_s), "-l", "20000",
+    )  # fmt: skip
+    return await run.wait(calls / per_s)
 
 
 def phone_table(platform: RunningPlatform, directory: Path) -> tuple[Path, int]:

@@ -18,6 +18,7 @@ from demo.platform import Ports, RunningPlatform
 from loadtest.generator.sip_text import Address
 from loadtest.runs import load_configuration, load_ports
 from loadtest.scenario.model import Dial, Scenario
+from node.workers import Worker, workers_of
 
 _UNCALLED = "95598"
 _UNCALLED_FLOW = Path(__file__).parents[1] / "flows" / "load-queue.yaml"
@@ -25,8 +26,6 @@ _UNCALLED_FLOW = Path(__file__).parents[1] / "flows" / "load-queue.yaml"
 _TENANT = "demo"
 _QUEUE = "load"
 _FIRST_AGENT = 10_001
-_PORT_STEP = 10
-"""Between the ports of workers, as `serve --workers` has it."""
 _FIRST_PHONE = 200_000
 _NO_SUCH_NUMBER = 404
 
@@ -180,17 +179,17 @@ def _under_test(platform: RunningPlatform, scenario: Scenario) -> UnderTest:
         phones={user: word for user, word in phones.items() if has_phones and user not in agents},
         data=platform.directory.root,
         others=tuple(
-            _entrance(platform.ports, step * _PORT_STEP)
-            for step in range(1, scenario.platform.workers)
+            _entrance(platform.ports, worker)
+            for worker in workers_of(scenario.platform.workers)[1:]
         ),
     )
 
 
-def _entrance(ports: Ports, above: int) -> Entrance:
+def _entrance(ports: Ports, worker: Worker) -> Entrance:
     return Entrance(
-        ("127.0.0.1", ports.sip + above),
-        f"127.0.0.1:{ports.grpc + above}",
-        f"http://127.0.0.1:{ports.http + above}",
+        ("127.0.0.1", worker.port(ports.sip)),
+        f"127.0.0.1:{worker.port(ports.grpc)}",
+        f"http://127.0.0.1:{worker.port(ports.http)}",
     )
 
 
