@@ -6,10 +6,8 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ import yaml
 
 from cti.sip.transports.transport import Hop
 from demo.business import running_business
+from demo.ports import Ports
 from node.config import DEMO_CONFIG
 from node.credentials import PlainPasswords, read_plain_passwords
 from node.data_directory import DataDirectory, InstanceLock
@@ -32,40 +31,6 @@ _LOCALHOST = "127.0.0.1"
 
 class StartError(Exception):
     """A child did not start, or ended by itself."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ports:
-    """Where everything listens on loopback."""
-
-    sip: int
-    grpc: int
-    http: int
-    business: int
-    rtp_min: int
-    rtp_max: int
-
-    def taken(self) -> list[int]:
-        """Return those that someone else has."""
-        return [port for port in (self.sip, self.grpc, self.http, self.business) if _is_taken(port)]
-
-
-STANDARD_PORTS = Ports(5060, 50051, 8095, 8096, 20000, 29999)
-
-
-def free_ports() -> Ports:
-    """Return ports that are free now."""
-    with contextlib.ExitStack() as held:
-        numbers = []
-        for _ in range(4):
-            probe = held.enter_context(socket.socket())
-            probe.bind((_LOCALHOST, 0))
-            numbers.append(probe.getsockname()[1])
-    sip, grpc, http, business = numbers
-    # Several instances that start at once begin their search at different places.
-    starts = [10_000 + (sip + step) % 20 * 1000 for step in range(20)]
-    rtp_min = next(first for first in starts if not any(map(_is_taken, range(first, first + 40))))
-    return Ports(sip, grpc, http, business, rtp_min, rtp_min + 999)
 
 
 def configuration(ports: Ports) -> dict[str, Any]:
@@ -273,14 +238,3 @@ class Child:
             self._ready.set_exception(
                 StartError(f"the {self._name} ended: {last}; see {self._log}")
             )
-
-
-def _is_taken(port: int) -> bool:
-    with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
-        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            tcp.bind((_LOCALHOST, port))
-            udp.bind((_LOCALHOST, port))
-        except OSError:
-            return True
-    return False

@@ -18,7 +18,8 @@ import grpc
 
 from cti.phone import phone_media
 from demo.performance import DemoStoppedError, Performance
-from demo.platform import STANDARD_PORTS, Ports, RunningPlatform, StartError, free_ports
+from demo.platform import RunningPlatform, StartError
+from demo.ports import STANDARD_PORTS, Ports, free_ports
 from demo.prompts import ExpectedPrompts
 from demo.story import Story, console
 from demo.verdict import report

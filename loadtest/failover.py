@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from demo.platform import RunningPlatform
-from loadtest.runs import free_udp_port, load_configuration, load_ports, phone_table, remote
+from demo.ports import free_port
+from loadtest.runs import load_configuration, load_ports, phone_table, remote
 from loadtest.sipp import CallFigures, SippRun
 
 _CARRIERS = ("127.0.0.2", "127.0.0.3")
@@ -32,7 +33,7 @@ async def failover_run(data: Path, *, rate: int, seconds: int, freeze: bool) -> 
     """
     ports = load_ports()
     config = load_configuration(ports, "load-ivr", agents=50)
-    servers = {host: f"{host}:{free_udp_port()}" for host in _CARRIERS}
+    servers = {host: f"{host}:{free_port()}" for host in _CARRIERS}
     config["tenants"][0]["trunks"] = [
         {"name": f"carrier{at}", "addresses": [host], "server": server, "probe": _PROBE}
         for at, (host, server) in enumerate(servers.items(), 1)
@@ -58,7 +59,7 @@ async def failover_run(data: Path, *, rate: int, seconds: int, freeze: bool) -> 
         await asyncio.sleep(_PROBED_S)
         table, _ = phone_table(platform, data / "phones")
         callers = SippRun(
-            data / "callers", "outside_caller", local_port=free_udp_port(), media_port=_MEDIA_PORT
+            data / "callers", "outside_caller", local_port=free_port(), media_port=_MEDIA_PORT
         )
         await callers.start(
             remote(platform), "-inf", str(table), "-d", str(_TALK_MS),

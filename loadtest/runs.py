@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from demo.platform import Ports, RunningPlatform, configuration, free_ports
+from demo.platform import RunningPlatform, configuration
+from demo.ports import Ports, free_port, free_ports, wide_rtp
 from loadtest.cpu import Usage, usage_of
 from loadtest.rtp_capture import write_capture
 from loadtest.sipp import CallFigures, SippRun
@@ -33,9 +33,10 @@ class Result:
         return 1000 * total / self.calls.successful if self.calls.successful else 0.0
 
 
-def load_ports() -> Ports:
+def load_ports(workers: int = 1) -> Ports:
     """Return free ports with an RTP range for thousands of legs."""
-    return replace(free_ports(), rtp_min=20_000, rtp_max=44_999)
+    rtp_min, rtp_max = wide_rtp()
+    return replace(free_ports(workers=workers), rtp_min=rtp_min, rtp_max=rtp_max)
 
 
 def load_configuration(ports: Ports, flow: str, agents: int) -> dict[str, Any]:
@@ -90,7 +91,7 @@ async def callers_run(
 
     Runs side by side need media ports of their own. Callers who press a key press 1.
     """
-    run = SippRun(directory, scenario, local_port=free_udp_port(), media_port=media_port)
+    run = SippRun(directory, scenario, local_port=free_port(), media_port=media_port)
     write_capture(directory / "key.pcap", frequency_hz=0, duration_ms=200, keys={20: "1"})
     await run.start(
         remote(platform), "-s", "95598", "-d", str(pause_ms),
@@ -115,13 +116,6 @@ def phone_table(platform: RunningPlatform, directory: Path) -> tuple[Path, int]:
 def remote(platform: RunningPlatform) -> str:
     """Return where sipp sends to."""
     return f"{platform.sip.host}:{platform.sip.port}"
-
-
-def free_udp_port() -> int:
-    """Return a port that is free now."""
-    with socket.socket(type=socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _mib(usage: Usage) -> float:

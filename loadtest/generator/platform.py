@@ -14,7 +14,8 @@ from typing import Any
 
 import yaml
 
-from demo.platform import Ports, RunningPlatform
+from demo.platform import RunningPlatform
+from demo.ports import Ports
 from loadtest.generator.sip_text import Address
 from loadtest.runs import load_configuration, load_ports
 from loadtest.scenario.model import Dial, Scenario
@@ -84,7 +85,7 @@ async def own_platform(scenario: Scenario, data: Path | None = None) -> AsyncIte
     with contextlib.ExitStack() as stack:
         if data is None:
             data = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cti95598-load-")))
-        ports = load_ports()
+        ports = load_ports(scenario.platform.workers)
         workers = scenario.platform.workers
         arguments = ("--workers", str(workers)) if workers > 1 else ()
         configuration = _configuration(scenario, ports, data)

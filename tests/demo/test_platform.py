@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from demo.platform import RunningPlatform, StartError, configuration, free_ports
+from demo.platform import RunningPlatform, StartError, configuration
+from demo.ports import free_ports
 
 FLOWS = Path(__file__).parents[1] / "peers" / "flows"
 

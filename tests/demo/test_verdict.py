@@ -16,7 +16,8 @@ from cti import audio
 from cti95598.agents.v1 import agents_pb2 as pb
 from demo import verdict
 from demo.performance import AGENT_HZ, CALLER_HZ, TALK_MS, Evidence
-from demo.platform import STANDARD_PORTS, RunningPlatform
+from demo.platform import RunningPlatform
+from demo.ports import STANDARD_PORTS
 from demo.story import Story
 from reports.queries import CallReport
 

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.peers.process import PeerProcess, free_port
+from demo.ports import free_port
+from tests.peers.process import PeerProcess
 from tests.peers.waiting import wait_until
 
 DEPLOY = Path(__file__).parents[2] / "deploy" / "kamailio"

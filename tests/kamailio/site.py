@@ -17,7 +17,8 @@ from agents.toolbar_client import ToolbarClient
 from cti.phone import Phone, PhoneSettings, phone_media
 from cti.rtp_port import MediaRouter
 from cti.sip.transports.transport import Hop
-from demo.platform import Ports, RunningPlatform, configuration, free_ports
+from demo.platform import RunningPlatform, configuration
+from demo.ports import Ports, free_ports
 from domain.yaml_source import YamlSource
 from node.config import PlatformSettings
 from node.credentials import ensure_credentials

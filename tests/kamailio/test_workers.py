@@ -21,7 +21,8 @@ from cti.phone import Phone, PhoneSettings, phone_media
 from cti.rtp_port import MediaRouter
 from cti.sip.transports.transport import Hop
 from cti95598.agents.v1 import agents_pb2 as pb
-from demo.platform import Child, configuration, free_ports
+from demo.platform import Child, configuration
+from demo.ports import free_ports
 from node.credentials import read_plain_passwords
 from node.data_directory import DataDirectory
 from tests.kamailio.proxy import INNER, OUTER, Kamailio
@@ -41,7 +42,7 @@ class Workers:
     def __init__(self, root: Path) -> None:
         self.directory = DataDirectory.at(root / "data")
         self.root = root
-        self.ports = free_ports()
+        self.ports = free_ports(workers=2, step=STEP)
         self.child = Child("platform", root / "serve.log")
         self.media: MediaRouter
         self.proxy: Kamailio

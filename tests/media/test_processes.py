@@ -19,11 +19,11 @@ import pytest_asyncio
 from agents.toolbar_client import ToolbarClient
 from cti import audio
 from cti.phone import PhoneCall, phone_media
-from demo.platform import Child, RunningPlatform, configuration, free_ports
+from demo.platform import Child, RunningPlatform, configuration
+from demo.ports import free_port, free_ports
 from domain.failures import PlatformError
 from tests.node.test_serve import options
 from tests.peers.bench import TENANT, Bench, dual_channel
-from tests.peers.process import free_port
 from tests.peers.waiting import wait_until
 
 pytestmark = [pytest.mark.stores, pytest.mark.asyncio(loop_scope="module")]

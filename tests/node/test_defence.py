@@ -8,7 +8,8 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
-from demo.platform import RunningPlatform, configuration, free_ports
+from demo.platform import RunningPlatform, configuration
+from demo.ports import free_ports
 from node.cli import app
 from tests.node.running import until
 from tests.peers.conftest import FLOWS

@@ -17,6 +17,7 @@ import yaml
 from cti.phone import Phone, PhoneSettings
 from cti.rtp_port import MediaRouter
 from cti.sip.transports.transport import Hop
+from demo.ports import free_port
 from node.config import DEMO_CONFIG
 from node.credentials import read_plain_passwords
 from node.stores.child import wrapped
@@ -106,11 +107,7 @@ class Serve:
 
 
 def _free_ports() -> tuple[int, int, int]:
-    with socket.socket() as one, socket.socket() as two, socket.socket() as three:
-        for each in (one, two, three):
-            each.bind(("127.0.0.1", 0))
-        ports = [each.getsockname()[1] for each in (one, two, three)]
-    return ports[0], ports[1], ports[2]
+    return free_port(), free_port(), free_port()
 
 
 @asynccontextmanager

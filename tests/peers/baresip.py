@@ -7,7 +7,8 @@ import json
 from pathlib import Path
 
 from cti import audio
-from tests.peers.process import PeerProcess, free_port
+from demo.ports import free_port
+from tests.peers.process import PeerProcess
 
 _CONFIG = """\
 poll_method epoll

@@ -11,9 +11,9 @@ import pytest_asyncio
 
 from cti import audio
 from cti.phone import phone_media
-from demo.platform import RunningPlatform, configuration, free_ports
+from demo.platform import RunningPlatform, configuration
+from demo.ports import free_port, free_ports
 from tests.peers.bench import Bench
-from tests.peers.process import free_port
 from tests.sip_core.certificates import Authority
 
 FLOWS = Path(__file__).parent / "flows"

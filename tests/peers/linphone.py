@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from cti import audio
-from tests.peers.process import PeerProcess, free_port
+from demo.ports import free_port
+from tests.peers.process import PeerProcess
 from tests.peers.waiting import wait_until
 
 # use_ipv6 counts only where the migration to IPv6 is said to be done; without the addresses in

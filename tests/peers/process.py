@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import random
 import re
 import signal
-import socket
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -111,24 +109,3 @@ class PeerProcess:
         finally:
             async with self._news:
                 self._news.notify_all()
-
-
-def free_port() -> int:
-    """A port of loopback that is free now for UDP and TCP, and so is the next one.
-
-    It lies below the ports that the system hands out: those may be taken again at any moment.
-    """
-    while True:
-        port = random.randrange(6000, 9900, 2)
-        if _is_free(port) and _is_free(port + 1):
-            return port
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
-        try:
-            tcp.bind(("127.0.0.1", port))
-            udp.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.peers.process import PeerProcess, free_port
+from demo.ports import free_port
+from tests.peers.process import PeerProcess
 
 SCENARIOS = Path(__file__).parent / "sipp"
 

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from cti95598.agents.v1 import agents_pb2 as pb
+from demo.ports import free_port
 from tests.peers.baresip import Baresip
 from tests.peers.bench import Bench, hears
 from tests.peers.linphone import Linphone
-from tests.peers.process import PeerProcess, free_port
+from tests.peers.process import PeerProcess
 from tests.peers.sipp import Sipp
 from tests.peers.test_talk import (
     AGENT_HZ,

@@ -1,7 +1,6 @@
 """The endpoint on real loopback sockets."""
 
 import asyncio
-import socket
 
 import pytest
 import uvloop
@@ -9,6 +8,7 @@ import uvloop
 from cti.sip.endpoint import ServerTransaction, SipEndpoint
 from cti.sip.messages.message import Request, Response
 from cti.sip.transports.transport import Hop, TransportName
+from demo.ports import free_port
 from domain.failures import Code, PlatformError
 from tests.sip_core.messages import ack, answer, request
 from tests.sip_core.network import QUICK, WAIT_S, Make, Outcome, Peer, accept_all, counted
@@ -299,12 +299,8 @@ async def test_nobody_takes_requests_by_default(make: Make, peer: Peer) -> None:
 
 async def test_what_cannot_be_sent_fails_later_and_never_raises(make: Make) -> None:
     client, _ = await make("udp")
-    free = socket.socket()
-    free.bind(("127.0.0.1", 0))
-    refused = free.getsockname()[1]
-    free.close()
     for hop in (
-        Hop("tcp", "127.0.0.1", refused),
+        Hop("tcp", "127.0.0.1", free_port()),
         Hop("udp", "a.name.example", 5060),
         Hop("udp", "::1", 5060),
         Hop("tcp", "a.name.example", 5060),

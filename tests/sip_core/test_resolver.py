@@ -1,7 +1,6 @@
 """From URIs to servers: the selection by itself, and with a real name server."""
 
 import asyncio
-import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
@@ -24,6 +23,7 @@ from cti.sip.location.server_location import (
 )
 from cti.sip.messages.uri import SipUri
 from cti.sip.transports.transport import Hop
+from demo.ports import free_port
 from domain.failures import Code, PlatformError
 from tests.sip_core.network import WAIT_S
 
@@ -177,9 +177,7 @@ RECORDS = (
 
 class NameServer:
     def __init__(self) -> None:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = free_port()
         self.queries: list[str] = []
         self.process: asyncio.subprocess.Process | None = None
 

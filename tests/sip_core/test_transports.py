@@ -17,6 +17,7 @@ from cti.sip.transports.pool import ConnectionPool
 from cti.sip.transports.tls_files import Tls
 from cti.sip.transports.transport import ConnectionLimits, Hop, TransportName
 from cti.sip.via_stamps import quoted_request, stamp_via
+from demo.ports import free_port
 from domain.failures import Code
 from tests.sip_core.messages import ack, answer, request
 from tests.sip_core.network import QUICK, WAIT_S, Make, Outcome, Peer, accept_all
@@ -59,13 +60,6 @@ def test_a_call_and_a_question_both_ways(
 # Peers that are not there
 
 
-def free_port(host: str, kind: socket.SocketKind) -> int:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, kind) as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.mark.parametrize("run", LOOPS, ids=["asyncio", "uvloop"])
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_a_udp_peer_that_is_gone_fails_at_once_and_others_are_still_heard(
@@ -77,7 +71,7 @@ def test_a_udp_peer_that_is_gone_fails_at_once_and_others_are_still_heard(
         server = SipEndpoint(user_agent="b")
         alive = Hop("udp", *await server.listen("udp", host, 0))
         accept_all(server)
-        dead = Hop("udp", host, free_port(host, socket.SOCK_DGRAM))
+        dead = Hop("udp", host, free_port())
         for _ in range(3):
             outcomes = [Outcome() for _ in range(5)]
             for outcome in outcomes:
@@ -113,7 +107,7 @@ async def test_a_report_about_somebody_elses_branch_is_ignored(make: Make, peer:
 async def test_a_refused_connection_is_told_at_once(make: Make, transport: TransportName) -> None:
     client, _ = await make(transport)
     outcome = Outcome()
-    hop = Hop(transport, "127.0.0.1", free_port("127.0.0.1", socket.SOCK_STREAM))
+    hop = Hop(transport, "127.0.0.1", free_port())
     outcome.start(client, request(via=False), hop)
     assert await asyncio.wait_for(outcome.next(), 1.0) is Code.SIP_TRANSPORT
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from cti.sip.endpoint import SipEndpoint
 from cti.sip.sessions.session import InviteSession
 from cti.sip.transports.transport import Hop
 from cti.sip.user_agent import UserAgent
+from demo.ports import free_port
 from domain.failures import Code
 from tests.fakes.descriptions import answer, build_offer
 from tests.peers.process import PeerProcess
@@ -25,12 +25,6 @@ pytestmark = pytest.mark.peer
 
 SCENARIOS = Path(__file__).parent / "sipp"
 CALLS = 20
-
-
-def free_port() -> int:
-    with socket.socket(type=socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Answerer(Recorder):

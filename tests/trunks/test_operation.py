@@ -16,9 +16,9 @@ from cti.sip.sessions.session import Referral, SessionEnd, SessionObserverBase
 from cti.sip.transports.transport import Hop
 from cti.trunks.outbound import TrunkAttempt
 from cti.trunks.registration import RegistrationState
+from demo.ports import free_port
 from domain.failures import Code
 from tests.peers.process import PeerProcess
-from tests.sip_session.test_sipp import free_port
 from tests.trunks.conftest import (
     TENANT,
     Carrier,

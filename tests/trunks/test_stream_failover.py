@@ -17,11 +17,11 @@ from cti.sip.messages.message import Request, parse_message, response_to
 from cti.sip.transactions.timers import Timers
 from cti.sip.transports.tls_files import Tls
 from cti.sip.user_agent import UserAgent
+from demo.ports import free_port
 from domain.failures import Code
 from tests.sip_core.certificates import Authority
 from tests.sip_core.jumping import play
 from tests.sip_session.peer import FAST
-from tests.sip_session.test_sipp import free_port
 from tests.trunks.conftest import Carrier, Platform, trunk
 from tests.trunks.test_operation import call
 

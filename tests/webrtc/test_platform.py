@@ -13,10 +13,10 @@ import pytest_asyncio
 from cti import audio
 from cti.phone import phone_media
 from cti95598.agents.v1 import agents_pb2 as pb
-from demo.platform import RunningPlatform, configuration, free_ports
+from demo.platform import RunningPlatform, configuration
+from demo.ports import free_port, free_ports
 from tests.peers.bench import Bench, dual_channel, hears
 from tests.peers.conftest import FLOWS
-from tests.peers.process import free_port
 from tests.peers.waiting import wait_until
 from tests.webrtc.browser import Browser, Page, find_chromium
 from tests.webrtc.pages import serve_pages
