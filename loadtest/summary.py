@@ -9,7 +9,8 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from loadtest.figures.names import FAILED_BY_CAUSE, SECTIONS, Figure, Section, figure
+from loadtest.figures.causes import FAILED_BY_CAUSE
+from loadtest.figures.names import SECTIONS, Figure, Section, figure
 from loadtest.figures.report import Report
 
 

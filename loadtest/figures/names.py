@@ -13,11 +13,16 @@ from typing import Any
 
 import yaml
 
+from loadtest.figures.causes import (
+    CAUSES,
+    FAILED_BY_CAUSE,
+    cause_words,
+    is_cause,
+    markdown_table,
+)
+
 PARTS = ("python", "media", "redis", "postgres", "other")
 """What the platform's CPU time is counted by; `media` are the threads of its engine."""
-
-FAILED_BY_CAUSE = "failed_by_cause."
-"""How the names of failures by cause begin, such as `failed_by_cause.503`."""
 
 _FILE = Path(__file__).with_name("names.yaml")
 
@@ -90,18 +95,21 @@ _BY_NAME = {figure.name: figure for figure in FIGURES}
 
 
 class _Names(Collection[str]):
-    """The names above, and those of failures by any cause, which are not counted up."""
+    """The names above, and those of failures by a cause; statuses are not counted up."""
 
     def __contains__(self, name: object) -> bool:
         if name in _BY_NAME:
             return True
-        return isinstance(name, str) and name.startswith(FAILED_BY_CAUSE) and name[-1] != "."
+        if not isinstance(name, str) or not name.startswith(FAILED_BY_CAUSE):
+            return False
+        return is_cause(name.removeprefix(FAILED_BY_CAUSE))
 
     def __iter__(self) -> Iterator[str]:
-        return iter(_BY_NAME)
+        yield from _BY_NAME
+        yield from (FAILED_BY_CAUSE + cause for cause in CAUSES)
 
     def __len__(self) -> int:
-        return len(_BY_NAME)
+        return len(_BY_NAME) + len(CAUSES)
 
 
 NAMES: Collection[str] = _Names()
@@ -111,8 +119,8 @@ NAMES: Collection[str] = _Names()
 def figure(name: str) -> Figure:
     """Return what a figure of NAMES is; KeyError of another."""
     if name.startswith(FAILED_BY_CAUSE):
-        cause = name.removeprefix(FAILED_BY_CAUSE)
-        return Figure(name, "", f"失败:{cause}", f"calls that failed: {cause}", "calls")
+        zh, en = cause_words(name.removeprefix(FAILED_BY_CAUSE))
+        return Figure(name, "", f"失败:{zh}", f"calls that failed: {en}", "calls")
     return _BY_NAME[name]
 
 
@@ -124,4 +132,5 @@ def markdown_tables() -> str:
         lines += ["| figure | unit | meaning | 含义 |", "|---|---|---|---|"]
         lines += [f"| `{one.name}` | {one.unit} | {one.en} | {one.zh} |" for one in section.figures]
         lines.append("")
+    lines += ["**Causes of failures · 失败原因**", "", markdown_table()]
     return "\n".join(lines)

@@ -7,9 +7,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from loadtest.figures.causes import FAILED_BY_CAUSE
 from loadtest.figures.durations import Durations
 from loadtest.figures.machine import Machine
-from loadtest.figures.names import DURATIONS, FAILED_BY_CAUSE
+from loadtest.figures.names import DURATIONS
 from loadtest.figures.platform_figures import platform_figures
 from loadtest.figures.process_watch import Look
 from loadtest.figures.series import Columns, Reading, call_columns, platform_columns

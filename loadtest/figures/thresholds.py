@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from pydantic import BaseModel, ConfigDict
 
-from loadtest.figures.names import FAILED_BY_CAUSE
+from loadtest.figures.causes import FAILED_BY_CAUSE
 from loadtest.scenario.model import Threshold
 
 

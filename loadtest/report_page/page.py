@@ -8,7 +8,8 @@ from zoneinfo import ZoneInfo
 
 import yaml
 
-from loadtest.figures.names import FAILED_BY_CAUSE, PARTS, SECTIONS, Section, figure
+from loadtest.figures.causes import FAILED_BY_CAUSE
+from loadtest.figures.names import PARTS, SECTIONS, Section, figure
 from loadtest.figures.report import Report
 from loadtest.figures.thresholds import Judgement
 from loadtest.report_page.plots import Line, Plot, histogram_svg

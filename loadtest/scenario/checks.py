@@ -12,6 +12,7 @@ from domain.document_problems import Problem, instead, place_text
 from domain.words import Words
 from domain.yaml_source import Place, YamlSource
 from ivr.loader import load_file
+from loadtest.figures.causes import FAILED_BY_CAUSE
 from loadtest.scenario.arrival import expected_calls, peak_per_s
 from loadtest.scenario.files import Kind, named_files
 from loadtest.scenario.model import (
@@ -215,10 +216,7 @@ class Check:
             where = (*place, at)
             low, high = threshold.at_least, threshold.at_most
             if self._figures is not None and threshold.figure not in self._figures:
-                reason = Words(
-                    f"报告里没有“{threshold.figure}”", f"the report has no {threshold.figure!r}"
-                )
-                yield self._at((*where, "figure"), reason, instead(threshold.figure, self._figures))
+                yield self._at((*where, "figure"), *_unknown(threshold.figure, self._figures))
             if low is None and high is None:
                 yield self._at(
                     where,
@@ -309,6 +307,22 @@ def _deaf(path: Path) -> Words | None:
     if sounds and sounds[0].duration_ms:
         return None
     return Words(f"{path} 里没有声音", f"there is no sound in {path}")
+
+
+def _unknown(figure: str, figures: Collection[str]) -> tuple[Words, Words]:
+    """Say that no report has this figure, and what to write."""
+    if not figure.startswith(FAILED_BY_CAUSE):
+        reason = Words(f"报告里没有“{figure}”", f"the report has no {figure!r}")
+        return reason, instead(figure, figures)
+    cause = figure.removeprefix(FAILED_BY_CAUSE)
+    known = [
+        one.removeprefix(FAILED_BY_CAUSE) for one in figures if one.startswith(FAILED_BY_CAUSE)
+    ]
+    hint = instead(cause, known)
+    return (
+        Words(f"呼叫不会因“{cause}”失败", f"no call fails by {cause!r}"),
+        Words(f"{hint.zh},或 503 这样的状态码", f"{hint.en}, or a status such as 503"),
+    )
 
 
 def _siblings(path: Path) -> list[Path]:

@@ -81,7 +81,12 @@ def run_command(
     Ends with status 0 when all thresholds hold, 1 when one does not, 2 when the scenario is wrong
     or cannot be played, 130 when Ctrl-C ended it early; the report is written then, too.
     """
-    plan = _load(scenario, smoke=smoke)
+    from loadtest.scenario.loader import ScenarioError  # noqa: PLC0415
+
+    try:
+        plan = _load(scenario, smoke=smoke)
+    except ScenarioError as error:
+        _refuse(*map(str, error.problems))
     for file in (json, html, profile):
         if file is not None and not file.parent.is_dir():
             _refuse(f"{file.parent}:没有此目录 · there is no such directory")
@@ -100,13 +105,34 @@ def run_command(
 
 
 @app.command("check")
-def check_command(scenario: ScenarioFile, smoke: Smoke = False) -> None:
-    """检查场景文件,一次列出全部问题 · Check a scenario and list all that is wrong with it.
+def check_command(
+    scenarios: Annotated[
+        list[Path], typer.Argument(metavar="SCENARIO...", help="场景文件 · scenario files (YAML).")
+    ],
+    smoke: Smoke = False,
+) -> None:
+    """检查场景文件,一次列出全部问题 · Check scenarios and list all that is wrong with them.
 
-    以 0 结束表示可以执行,以 2 结束表示有误。 · Ends with status 0 when it can be played, else 2.
+    以 0 结束表示都可以执行,以 2 结束表示有误。
+    · Ends with status 0 when all can be played, else 2.
     """
-    plan = _load(scenario, smoke=smoke)
-    _console.print(f"✓ {scenario}:场景 {plan.name} 可以执行 · can be played", markup=False)
+    from loadtest.scenario.loader import ScenarioError  # noqa: PLC0415
+
+    wrong = []
+    for file in scenarios:
+        try:
+            plan = _load(file, smoke=smoke)
+        except ScenarioError as error:
+            typer.echo("\n".join(map(str, error.problems)), err=True)
+            wrong.append(str(file))
+        else:
+            _console.print(
+                f"✓ {file}:场景 {plan.name} 可以执行 · can be played",
+                markup=False,
+                soft_wrap=True,
+            )
+    if wrong:
+        _refuse(f"✗ 不能执行 · cannot be played: {', '.join(wrong)}")
 
 
 @app.command("figures")
@@ -116,6 +142,7 @@ def figures_command(
     ] = False,
 ) -> None:
     """报告中各项数据的名称、单位和含义 · What the figures of a report are called and mean."""
+    from loadtest.figures.causes import all_causes  # noqa: PLC0415
     from loadtest.figures.names import SECTIONS, markdown_tables  # noqa: PLC0415
 
     if markdown:
@@ -126,16 +153,18 @@ def figures_command(
         for one in section.figures:
             table.add_row(escape(one.name), one.unit, one.zh, one.en)
         _console.print(table)
+    causes = Table("failed_by_cause.", "含义", "meaning", title="失败原因 · Causes of failures")
+    for name, zh, en in all_causes():
+        causes.add_row(name, zh, en)
+    _console.print(causes)
 
 
 def _load(file: Path, *, smoke: bool) -> Scenario:
+    """Raise ScenarioError."""
     from loadtest.figures.names import NAMES  # noqa: PLC0415
-    from loadtest.scenario.loader import ScenarioError, load_scenario  # noqa: PLC0415
+    from loadtest.scenario.loader import load_scenario  # noqa: PLC0415
 
-    try:
-        return load_scenario(file, smoke=smoke, figures=NAMES)
-    except ScenarioError as error:
-        _refuse(*map(str, error.problems))
+    return load_scenario(file, smoke=smoke, figures=NAMES)
 
 
 def _play(

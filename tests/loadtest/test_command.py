@@ -142,6 +142,40 @@ def test_a_scenario_that_can_be_played_is_status_0(tmp_path: Path) -> None:
     assert "can be played" in output
 
 
+@pytest.mark.parametrize(
+    ("cause", "remedy"),
+    [("no_anser", "did you mean no_answer"), ("xyzzy", "use one of 200, bye_unanswered")],
+)
+def test_a_cause_that_no_call_fails_by_is_a_fault(tmp_path: Path, cause: str, remedy: str) -> None:
+    status, output = _invoke("check", _scenario(tmp_path, figure=f"failed_by_cause.{cause}"))
+    assert status == 2
+    assert f"scenario.yaml:10: 错误 [thresholds[0].figure] 呼叫不会因“{cause}”失败" in output
+    assert f"no call fails by '{cause}'. Remedy: {remedy}" in output
+    assert "or a status such as 503" in output
+
+
+def test_of_several_scenarios_each_wrong_one_is_named(tmp_path: Path) -> None:
+    files = []
+    for name, figure in (
+        ("good", "failed"),
+        ("one", "faled"),
+        ("fine", "failed"),
+        ("two", "ofered"),
+    ):
+        (tmp_path / name).mkdir()
+        files.append(_scenario(tmp_path / name, figure=figure))
+    status, output = _invoke("check", *files)
+    assert status == 2
+    for right in ("good", "fine"):
+        assert f"✓ {tmp_path / right}" in output
+    for wrong in ("one", "two"):
+        assert f"{tmp_path / wrong}/scenario.yaml:10" in output
+        assert f"✓ {tmp_path / wrong}" not in output
+    assert f"cannot be played: {files[1]}, {files[3]}" in output
+    status, output = _invoke("check", files[0], files[2])
+    assert (status, "cannot be played" in output) == (0, False), output
+
+
 def test_all_figures_are_listed_in_the_command_and_in_the_documentation() -> None:
     status, tables = _invoke("figures", "--markdown")
     assert status == 0

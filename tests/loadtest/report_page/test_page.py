@@ -7,7 +7,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from loadtest.figures.names import FAILED_BY_CAUSE, SECTIONS
+from loadtest.figures.causes import FAILED_BY_CAUSE
+from loadtest.figures.names import SECTIONS
 from loadtest.figures.report import Report
 from loadtest.report_page.page import page
 from loadtest.scenario.model import Threshold
