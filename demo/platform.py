@@ -202,6 +202,7 @@ class Child:
     async def stop(self) -> None:
         """End it: first asked (SIGINT), then forced."""
         process = self._process
+        self._ready.cancel()
         if process is None:
             return
         for number in (signal.SIGINT, signal.SIGKILL):

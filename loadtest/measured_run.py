@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -20,6 +20,10 @@ from loadtest.profiler import Profiler
 from loadtest.scenario.model import Scenario
 
 _EVERY_S = 1.0
+
+
+class StoppedBeforeError(Exception):
+    """The run was ended by hand before its platform was ready: there is nothing to report."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +50,13 @@ async def measured_run(
     """Play a scenario and report; `stop` ends it early, in order, and the report says so.
 
     `profiler` samples the platform's process while calls are counted; CPU figures are higher then.
-    Raises what starting the platform or the generator raises.
+    Raises what starting the platform or the generator raises, and StoppedBeforeError.
     """
     began_at = datetime.now(UTC)
     stopping = asyncio.create_task((stop or asyncio.Event()).wait())
     try:
-        async with platform as under_test:
+        async with AsyncExitStack() as stack:
+            under_test = await _entered(stack, platform, stopping)
             run = _Run(scenario, under_test, on_second, profiler)
             interrupted = await run.play(stopping)
             # What the machine is made of is asked last: it takes a child process.
@@ -68,6 +73,25 @@ async def measured_run(
         smoke=smoke,
         interrupted=interrupted,
     )
+
+
+async def _entered(
+    stack: AsyncExitStack,
+    platform: AbstractAsyncContextManager[UnderTest],
+    stopping: asyncio.Task[bool],
+) -> UnderTest:
+    """Start the platform, which `stack` ends; give it up when `stopping` is done first."""
+    entering = asyncio.create_task(stack.enter_async_context(platform))
+    try:
+        await asyncio.wait({entering, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        if not entering.done():
+            entering.cancel()
+            with suppress(asyncio.CancelledError):
+                await entering
+    if entering.cancelled():
+        raise StoppedBeforeError
+    return entering.result()
 
 
 class _Run:

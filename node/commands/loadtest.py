@@ -76,11 +76,13 @@ def run_command(
     """执行一个场景并给出报告 · Play a scenario and report.
 
     以 0 结束表示全部指标达标,1 有指标未达标,2 场景有误或无法执行,
-    130 被 Ctrl-C 提前结束(报告照常写出)。
+    130 被 Ctrl-C 提前结束(报告照常写出;平台尚未就绪时没有报告)。
 
     Ends with status 0 when all thresholds hold, 1 when one does not, 2 when the scenario is wrong
-    or cannot be played, 130 when Ctrl-C ended it early; the report is written then, too.
+    or cannot be played, 130 when Ctrl-C ended it early; the report is written then, too,
+    unless the platform was still starting.
     """
+    from loadtest.measured_run import StoppedBeforeError  # noqa: PLC0415
     from loadtest.scenario.loader import ScenarioError  # noqa: PLC0415
 
     try:
@@ -97,6 +99,12 @@ def run_command(
         _refuse(error.detail or str(error))
     except StartError as error:
         _refuse(str(error))
+    except StoppedBeforeError:
+        typer.echo(
+            "平台启动时被中断,没有报告 · stopped while the platform was starting: no report",
+            err=True,
+        )
+        raise typer.Exit(_INTERRUPTED) from None
     _write(report, json, html)
     _show(report, quiet=quiet)
     if report.interrupted:

@@ -8,7 +8,9 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,7 @@ from loadtest import profiler
 from loadtest.figures.names import FIGURES
 from loadtest.figures.report import Report
 from node.cli import app
+from tests.demo.test_platform import processes_about
 
 _ROOT = Path(__file__).parents[2]
 _TARGETS = _ROOT / "loadtest/targets"
@@ -43,12 +46,24 @@ def nobody() -> Iterator[str]:
         yield f"127.0.0.1:{silent.getsockname()[1]}"
 
 
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """One whose name leaves room for those of PostgreSQL's sockets."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
 def _scenario(
     folder: Path, *, figure: str = "failed", duration_s: float = 0.5, more: str = ""
 ) -> Path:
     file = folder / "scenario.yaml"
     file.write_text(_CALLS.format(figure=figure, duration_s=duration_s) + more)
     return file
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    while not condition():
+        threading.Event().wait(0.01)
 
 
 def _invoke(*arguments: object) -> tuple[int, str]:
@@ -99,6 +114,33 @@ def test_a_run_ended_by_hand_still_reports(tmp_path: Path, nobody: str) -> None:
         assert run.wait() == 130, rest
     assert "ended early" in rest
     assert Report.model_validate_json(json.read_text()).interrupted
+
+
+@pytest.mark.stores
+def test_a_run_ended_by_hand_while_its_platform_starts_leaves_nothing(
+    tmp_path: Path, short_folder: Path
+) -> None:
+    folder, json = short_folder, tmp_path / "report.json"
+    scenario = _scenario(tmp_path)
+    command = [sys.executable, "-m", "node.cli", "loadtest", "run", str(scenario)]
+    with subprocess.Popen(
+        [*command, "--json", str(json)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        cwd=_ROOT,
+        env=os.environ | {"TMPDIR": str(folder)},
+        text=True,
+    ) as run:
+        wait_for(lambda: any(folder.glob("cti95598-load-*/log/serve.log")))
+        run.send_signal(signal.SIGINT)
+        assert run.stdout is not None
+        output = run.stdout.read()
+        assert run.wait() == 130, output
+    assert "stopped while the platform was starting" in output
+    assert "Traceback" not in output
+    assert not json.exists()
+    assert not processes_about(folder)
+    assert not any(folder.iterdir())
 
 
 def test_a_wrong_scenario_is_status_2_with_its_faults(tmp_path: Path) -> None:
