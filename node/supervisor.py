@@ -15,6 +15,7 @@ import structlog
 from node.config import Config
 from node.credentials import ensure_credentials
 from node.data_directory import DataDirectory, InstanceLock, write_private
+from node.heartbeat import Pulse
 from node.services import Service, check_ports
 from node.stores.child import ChildServer, ChildSettings, wrapped
 from node.stores.embedded import start_stores
@@ -26,6 +27,10 @@ _READY_WITHIN_S = 600.0  # a first start makes all prompts
 _STOP_WITHIN_S = 30.0
 _LONGEST_PAUSE_S = 30.0
 _READY_POLL_S = 0.05
+HUNG_AFTER_S = 30
+"""A healthy loop is never silent for a second; this is for a machine that has no time at all."""
+_LOOKS = 10  # in that time
+_RENEW_WITHIN_S = 5.0
 
 
 @dataclass(slots=True)
@@ -36,6 +41,10 @@ class RunningWorker:
     config: Config
     directory: DataDirectory
     process: ChildServer = field(init=False)
+    pulse: Pulse = field(default_factory=Pulse)
+    environment: dict[str, str] = field(default_factory=dict)
+    is_hung: bool = False
+    """Whether its process is ended because it hangs."""
 
     @property
     def name(self) -> str:
@@ -62,13 +71,18 @@ class Supervisor:
         *,
         services: Collection[Service],
         command: Callable[[Worker], Sequence[str]],
+        hung_after_s: float = HUNG_AFTER_S,
     ) -> None:
-        """`command` starts a worker. Raises ConfigError where the configuration is too narrow."""
+        """`command` starts a worker; one that gives no sign for `hung_after_s` is begun again.
+
+        Raises ConfigError where the configuration is too narrow.
+        """
         check_workers(config, list(workers))
         self._config = config
         self._directory = directory
         self._services = frozenset(services)
         self._command = command
+        self._hung_after_s = hung_after_s
         self._stack = AsyncExitStack()
         self._work: set[asyncio.Task[None]] = set()
         self._returning: set[str] = set()
@@ -81,6 +95,8 @@ class Supervisor:
             )
             for worker in workers
         ]
+        for one in self.workers:
+            self._stack.callback(one.pulse.close)
 
     async def start(self) -> None:
         """Start stores and workers; raises PlatformError, and then nothing is left running."""
@@ -112,6 +128,8 @@ class Supervisor:
             await asyncio.to_thread(_share_prompts, first.directory, one.directory)
         await asyncio.gather(*(one.process.start() for one in others))
         self._write_files()
+        looking = asyncio.create_task(self._look(), name="look at workers")
+        self._stack.callback(looking.cancel)
 
     def _child(
         self, one: RunningWorker, lock: InstanceLock, environment: dict[str, str]
@@ -119,6 +137,8 @@ class Supervisor:
         async def is_ready() -> bool:
             return one.is_ready
 
+        # Read again for each process, with what `_restarted` has changed.
+        one.environment = {**environment, **one.pulse.environment()}
         return ChildServer(
             ChildSettings(
                 name=one.name,
@@ -129,18 +149,45 @@ class Supervisor:
                 ready_within_s=_READY_WITHIN_S,
                 stop_within_s=_STOP_WITHIN_S,
                 longest_pause_s=_LONGEST_PAUSE_S,
-                inherited=(lock.handle,),
-                environment=environment,
+                inherited=(lock.handle, one.pulse.writing),
+                environment=one.environment,
             ),
             is_ready,
             on_restart=self._restarted,
         )
 
     def _restarted(self, name: str) -> None:
-        for one in self.workers:
-            if one.name == name and name not in self._returning:
-                self._returning.add(name)
-                self._spawn(self._note_return(one))
+        one = next(each for each in self.workers if each.name == name)
+        one.pulse.begin_again("hung" if one.is_hung else "died")
+        one.is_hung = False
+        one.environment |= one.pulse.environment()
+        if name not in self._returning:
+            self._returning.add(name)
+            self._spawn(self._note_return(one))
+
+    async def _look(self) -> None:
+        """Begin again, for ever, whichever worker gives no sign of life."""
+        every_s = self._hung_after_s / _LOOKS
+        while True:
+            await asyncio.sleep(every_s)
+            for one in self.workers:
+                one.pulse.look()
+                # One that is still starting has as long as at the first start.
+                patience_s = self._hung_after_s if one.pulse.has_beaten else _READY_WITHIN_S
+                silent_s = one.pulse.silent_looks * every_s
+                if silent_s >= patience_s and one.process.is_running and not one.is_hung:
+                    one.is_hung = True
+                    self._spawn(self._renew(one, silent_s))
+
+    async def _renew(self, one: RunningWorker, silent_s: float) -> None:
+        log.error(
+            "worker hangs, ending it",
+            worker=one.name,
+            silent_s=round(silent_s, 1),
+            text=f"工作进程 {one.name} 已 {silent_s:.0f} 秒没有反应,结束后重启 "
+            f"{one.name} has given no sign for {silent_s:.0f} s: it is ended and begun again",
+        )
+        await one.process.renew(within_s=_RENEW_WITHIN_S)
 
     async def _note_return(self, one: RunningWorker) -> None:
         await self._ready(one)

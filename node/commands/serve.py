@@ -22,10 +22,11 @@ from node.commands.running import Signals, complain, say_name, tell, unless_stop
 from node.commands.supervise import supervise
 from node.config import DEMO_CONFIG, Config, ConfigError, load_config
 from node.data_directory import DataDirectory
+from node.heartbeat import Heartbeat
 from node.how_to_call import how_to_call
 from node.logs import configure_logs
 from node.services import ALL_SERVICES, Service
-from node.supervisor import Supervisor
+from node.supervisor import HUNG_AFTER_S, Supervisor
 from node.workers import MOST_WORKERS, PORT_STEP, Worker, worker_config, workers_of
 
 if TYPE_CHECKING:
@@ -82,6 +83,15 @@ def serve_command(
     port_step: Annotated[
         int, typer.Option(min=1, max=1000, help="From the ports of a worker to the next one's.")
     ] = PORT_STEP,
+    hung_after: Annotated[
+        int,
+        typer.Option(
+            min=3,
+            max=3600,
+            metavar="SECONDS",
+            help="End a worker that does nothing for so long, and begin it again.",
+        ),
+    ] = HUNG_AFTER_S,
     worker: Annotated[str, typer.Option(hidden=True)] = "",
 ) -> None:
     """启动平台 · Start the platform and stay until Ctrl-C.
@@ -117,7 +127,12 @@ def serve_command(
         if workers > 1:
             all_workers = workers_of(workers, port_step)
             supervisor = Supervisor(
-                loaded, directory, all_workers, services=wanted, command=command
+                loaded,
+                directory,
+                all_workers,
+                services=wanted,
+                command=command,
+                hung_after_s=hung_after,
             )
             status = uvloop.run(supervise(supervisor, directory, load))
         else:
@@ -157,6 +172,18 @@ async def _serve(
         await node.stop()
         return 0
     _leave_to_the_collector_what_comes()
+    with Heartbeat():
+        return await _stay(node, directory, load, signals, is_alone=is_alone)
+
+
+async def _stay(
+    node: Node,
+    directory: DataDirectory,
+    load: Callable[[], Config],
+    signals: Signals,
+    *,
+    is_alone: bool,
+) -> int:
     # First: whoever reads the file that announces us may send the signal at once.
     signals.drain_by(partial(_drain, node))
     _announce(node, directory, is_alone=is_alone)

@@ -106,7 +106,7 @@ class ChildServer:
         *,
         on_restart: Callable[[str], None] = _count_restart,
     ) -> None:
-        """`on_restart` hears the server's name each time that it has died and was begun again."""
+        """`on_restart` hears the server's name each time before it is begun again."""
         self.restarts = 0
         self._on_restart = on_restart
         self._settings = settings
@@ -143,6 +143,24 @@ class ChildServer:
         """Send a signal, if there is a process to take it."""
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(number)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether there is a process, whatever it does."""
+        return self._process is not None and self._process.poll() is None
+
+    async def renew(self, *, within_s: float) -> None:
+        """End the process, by force when it takes longer, so that another one is begun."""
+        process = self._process
+        if process is None or process.poll() is not None:
+            return
+        process.send_signal(self._settings.stop_signal)
+        try:
+            async with asyncio.timeout(within_s):
+                await _exit_of(process)
+        except TimeoutError:
+            process.kill()
+            await _exit_of(process)
 
     async def stop(self) -> None:
         """End the server in order, by force when it does not end."""
@@ -192,12 +210,12 @@ class ChildServer:
             pause_s = min(pause_s * 2, self._settings.longest_pause_s)
             started_at = loop.time()
             self.restarts += 1
+            self._on_restart(self._settings.name)
             try:
                 self._spawn()
             except OSError as error:
                 self._log(logging.WARNING, "cannot be started", error=str(error))
                 self._process = None
-            self._on_restart(self._settings.name)
 
     def _log(self, level: int, what: str, **more: object) -> None:
         kind = self._settings.kind

@@ -63,6 +63,7 @@ class Workers:
             [
                 "-m", "node.cli", "serve", "--config", str(path),
                 "--data", str(self.directory.root), "--workers", "2", "--port-step", str(STEP),
+                "--hung-after", "5",
             ],
             {},
         )  # fmt: skip
@@ -201,6 +202,21 @@ async def test_a_worker_that_dies_comes_back_and_the_others_calls_go_on(workers:
         call.hang_up()
         await call.wait_closed(5)
         await calls_at(workers, 0, 0)
+
+
+async def test_a_worker_that_hangs_is_replaced_and_counted(workers: Workers) -> None:
+    hung = workers.pid(2)
+    os.kill(hung, signal.SIGSTOP)
+
+    async def is_back() -> bool:
+        return workers.pid(2) != hung and await workers.live(2) == 0
+
+    await wait_until(is_back, 60, "the second worker is back")
+    assert "工作进程 node1-2 已" in workers.log()
+    assert "given no sign" in workers.log()
+    url = f"http://127.0.0.1:{workers.ports.http + STEP}/metrics"
+    async with aiohttp.ClientSession() as client, client.get(url) as response:
+        assert 'worker_restarts_total{cause="hung"} 1.0' in await response.text()
 
 
 async def test_too_few_ports_end_the_start_with_a_remedy(workers: Workers) -> None:

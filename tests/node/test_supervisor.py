@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from node.commands.running import Signals
 from node.config import DEMO_CONFIG, load_config
@@ -22,6 +23,10 @@ from tests.node.running import until
 
 PROGRAM = """
 import json, os, pathlib, signal, sys
+
+beats = int(os.environ["CTI95598_HEARTBEAT_FD"])
+signal.signal(signal.SIGALRM, lambda *_: os.write(beats, b"."))
+signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
 
 folder = pathlib.Path(sys.argv[1])
 instance, said = folder / "instance.json", folder / "said"
@@ -42,7 +47,9 @@ while True:
 
 
 @asynccontextmanager
-async def supervised(root: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Supervisor]:
+async def supervised(
+    root: Path, monkeypatch: pytest.MonkeyPatch, *, hung_after_s: float = 30
+) -> AsyncIterator[Supervisor]:
     for store in ("REDIS_URL", "DATABASE_URL"):
         monkeypatch.setenv(store, "unix:///nowhere")
     directory = DataDirectory.at(root)
@@ -52,7 +59,12 @@ async def supervised(root: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
         return [sys.executable, "-S", "-E", "-c", PROGRAM, str(folder)]
 
     supervisor = Supervisor(
-        load_config(DEMO_CONFIG), directory, workers_of(2), services=(), command=command
+        load_config(DEMO_CONFIG),
+        directory,
+        workers_of(2),
+        services=(),
+        command=command,
+        hung_after_s=hung_after_s,
     )
     for one in supervisor.workers:
         one.directory.instance_file.write_text("{}")  # the last one was killed
@@ -67,6 +79,10 @@ def said(supervisor: Supervisor, at: int) -> list[tuple[int, str]]:
     """What a worker's processes have said, with their numbers."""
     text = (supervisor.workers[at].directory.root / "said").read_text()
     return [(int(line.split()[0]), line.split()[1]) for line in text.splitlines()]
+
+
+def process_folder(pid: int) -> Path:
+    return Path(f"/proc/{pid}")
 
 
 async def test_what_a_killed_worker_left_is_not_taken_for_the_new_one(
@@ -103,6 +119,42 @@ async def test_a_worker_that_cannot_begin_leaves_no_work_behind(
         (one.directory.root / "broken").unlink()
         await until(lambda: not supervisor._work)
         assert one.is_ready
+
+
+async def test_a_worker_that_hangs_is_ended_and_begun_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.supervisor._RENEW_WITHIN_S", 0.2)
+    async with supervised(tmp_path, monkeypatch, hung_after_s=1.0) as supervisor:
+        one = supervisor.workers[0]
+        hung = one.process.pid
+        assert hung is not None
+        await until(lambda: one.pulse.has_beaten)
+        with capture_logs() as logs:
+            os.kill(hung, signal.SIGSTOP)  # it cannot even take a SIGTERM
+            await until(lambda: one.process.pid != hung and one.is_ready and one.pulse.has_beaten)
+        assert not process_folder(hung).exists()
+        # Where the machine has no time for anybody, it may happen again.
+        assert one.pulse.restarts["hung"] >= 1
+        told = next(each for each in logs if each["event"] == "worker hangs, ending it")
+        assert told["worker"] == "node1-1"
+        assert "没有反应" in told["text"]
+        assert "no sign" in told["text"]
+        environment = (process_folder(one.process.pid or 0) / "environ").read_text()
+        assert "CTI95598_WORKER_RESTARTS=hung=" in environment
+
+
+async def test_a_worker_that_hangs_in_its_start_has_the_time_of_a_first_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with supervised(tmp_path, monkeypatch, hung_after_s=1.0) as supervisor:
+        one = supervisor.workers[0]
+        os.kill(one.process.pid or 0, signal.SIGSTOP)
+        one.pulse.begin_again("died")  # whatever it had written before
+        await until(lambda: one.pulse.silent_looks > 20)
+        assert not one.is_hung
+        os.kill(one.process.pid or 0, signal.SIGCONT)
+        await until(lambda: one.pulse.has_beaten)
 
 
 async def test_a_child_that_is_stopped_while_it_starts_is_not_begun_again(tmp_path: Path) -> None:
