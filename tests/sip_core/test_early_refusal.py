@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cti.sip.defence.early_refusal import EarlyRefusals
+from cti.sip.defence.early_refusal import EarlyRefusals, RefusedKeys
 from cti.sip.messages.message import Request, Response, parse_message, response_to
 from cti.sip.transactions.transaction import server_key
 from cti.sip.transports.transport import Hop
@@ -237,3 +238,37 @@ def test_the_wire_messages_of_the_torture_tests_too() -> None:
     for path in sorted(WIRE.glob("*.sip")):
         answer = refused(path.read_bytes())
         assert answer is None or parse_message(path.read_bytes()).call_id == answer[0].call_id
+
+
+def test_a_flood_of_refusals_is_remembered_in_bounds() -> None:
+    refused = RefusedKeys(most=10)
+    for count in range(1, 1000):
+        refused.add((f"z9hG4bK{count}", "192.0.2.1:5060", "INVITE"), now_s=50.0)
+        assert len(refused) <= 20
+        for latest in range(max(1, count - 9), count + 1):
+            assert (f"z9hG4bK{latest}", "192.0.2.1:5060", "INVITE") in refused
+    assert ("z9hG4bK1", "192.0.2.1:5060", "INVITE") not in refused
+
+
+def test_a_refusal_is_remembered_for_seconds_and_not_for_ever() -> None:
+    refused = RefusedKeys()
+    one, two, three = ("a", "b", "INVITE"), ("c", "d", "INVITE"), ("e", "f", "INVITE")
+    refused.add(one, now_s=100.0)
+    refused.add(two, now_s=109.0)
+    assert one in refused
+    refused.add(three, now_s=118.0)
+    assert one not in refused
+    assert two in refused
+    refused.add(one, now_s=200.0)
+    assert three not in refused
+    assert one in refused
+
+
+def test_what_strangers_write_is_not_kept_with_a_refusal() -> None:
+    refused = RefusedKeys()
+    branch = "z9hG4bK" + 60_000 * "x"
+    key = (branch, "192.0.2.1:5060", "INVITE")
+    before = sys.getrefcount(branch)
+    refused.add(key, now_s=1.0)
+    assert key in refused
+    assert sys.getrefcount(branch) == before

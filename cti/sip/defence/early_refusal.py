@@ -44,25 +44,35 @@ class RefusedKeys:
 
     A copy of an INVITE that was refused gets the same answer (RFC 3261 8.2.7): were it let in, its
     caller would not know of the call any more.
+
+    In a flood the oldest are forgotten sooner, so that it takes no more than some 15 MB; nothing
+    that strangers write is kept.
     """
 
-    def __init__(self) -> None:
-        self._young: set[Key] = set()
-        self._old: set[Key] = set()
+    def __init__(self, most: int = 100_000) -> None:
+        """Remember `most` of the latest at least, and twice as many at most."""
+        self._most = most
+        self._young: set[int] = set()
+        self._old: set[int] = set()
         self._since_s = 0.0
+
+    def __len__(self) -> int:
+        return len(self._young) + len(self._old)
 
     def add(self, key: Key, now_s: float) -> None:
         """Remember a transaction; RFC 3261 17.1.1.2 repeats its INVITE for 32 s, at ever longer
         intervals, of which the first ones count: the answer has come before the others.
         """
-        if now_s - self._since_s > _REMEMBERED_S:
-            self._old = self._young if now_s - self._since_s < 2 * _REMEMBERED_S else set()
+        age_s = now_s - self._since_s
+        if age_s > _REMEMBERED_S or len(self._young) >= self._most:
+            self._old = self._young if age_s < 2 * _REMEMBERED_S else set()
             self._young = set()
             self._since_s = now_s
-        self._young.add(key)
+        # Python's hash of text is secret (siphash): nobody can write a key like another one's.
+        self._young.add(hash(key))
 
     def __contains__(self, key: Key) -> bool:
-        return key in self._young or key in self._old
+        return hash(key) in self._young or hash(key) in self._old
 
 
 class NewInvite(NamedTuple):
