@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from loadtest.figures.causes import FAILED_BY_CAUSE
-from loadtest.figures.names import SECTIONS, Figure, Section, figure
+from loadtest.figures.names import Figure, Section, figure, with_timers
 from loadtest.figures.report import Report
 
 
@@ -18,7 +18,7 @@ def summary(report: Report) -> RenderableType:
     """Return tables of all figures that the run has."""
     tables = [
         _matrix(section, report.figures) if section.families else _list(section, report.figures)
-        for section in SECTIONS
+        for section in with_timers(report.figures)
     ]
     return Group(*(table for table in tables if table.row_count))
 
@@ -48,7 +48,7 @@ def _matrix(section: Section, figures: Mapping[str, float]) -> Table:
             values = [
                 shown(figure(name), figures[name]) if name in figures else "–" for name in names
             ]
-            table.add_row(family.name, *values)
+            table.add_row(escape(family.name), *values)
     return table
 
 

@@ -1,13 +1,15 @@
 """The figures of a run: their names in the JSON file and in thresholds, units and meanings.
 
-`Report` holds no figure that does not stand here. A figure without a value in a run, such as the
-set-up time where no call was answered, is not in its report.
+`Report` holds no figure that does not stand here, but those of timers that sipp's scenarios name. A
+figure without a value in a run, such as the set-up time where no call was answered, is not in its
+report.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -91,18 +93,27 @@ DURATIONS = tuple(_CONTENT["times"]["families"])
 """Names of the kinds of durations; a `Tally` has each as `NAME_s`."""
 GAUGES = tuple(_CONTENT["held"]["families"])
 """Names of what the platform holds, and must not hold ever more of."""
+TIMER = "rtd_"
+"""How the names of what timers of sipp's scenarios measured begin, such as `rtd_answer_p99_ms`."""
+_TIMER_MEMBERS: dict[str, list[str]] = _CONTENT["times"]["members"]
+_TIMER_FIGURE = re.compile(rf"{TIMER}(.+)_({'|'.join(_TIMER_MEMBERS)})")
 _BY_NAME = {figure.name: figure for figure in FIGURES}
 
 
 class _Names(Collection[str]):
-    """The names above, and those of failures by a cause; statuses are not counted up."""
+    """The names above, those of failures by a cause, and those of timers in sipp's scenarios.
+
+    Statuses and timers are not counted up.
+    """
 
     def __contains__(self, name: object) -> bool:
         if name in _BY_NAME:
             return True
-        if not isinstance(name, str) or not name.startswith(FAILED_BY_CAUSE):
+        if not isinstance(name, str):
             return False
-        return is_cause(name.removeprefix(FAILED_BY_CAUSE))
+        if name.startswith(FAILED_BY_CAUSE):
+            return is_cause(name.removeprefix(FAILED_BY_CAUSE))
+        return timer_of(name) is not None
 
     def __iter__(self) -> Iterator[str]:
         yield from _BY_NAME
@@ -116,8 +127,32 @@ NAMES: Collection[str] = _Names()
 """What thresholds may name."""
 
 
+def timer_of(name: str) -> str | None:
+    """Return the timer of a sipp scenario that a figure tells of, None for other figures."""
+    found = _TIMER_FIGURE.fullmatch(name)
+    return found[1] if found else None
+
+
+def with_timers(figures: Iterable[str]) -> tuple[Section, ...]:
+    """Return all sections, with the timers of sipp's scenarios that are among these figures."""
+    timers = sorted({timer for timer in map(timer_of, figures) if timer is not None})
+    rows = tuple(Words(TIMER + one, *_timer_words(one)) for one in timers)
+    return tuple(
+        replace(section, families=section.families + rows) if section.name == "times" else section
+        for section in SECTIONS
+    )
+
+
+def _timer_words(timer: str) -> tuple[str, str]:
+    return f"sipp 场景计时 {timer}", f"timer {timer} of the sipp scenario"
+
+
 def figure(name: str) -> Figure:
     """Return what a figure of NAMES is; KeyError of another."""
+    if found := _TIMER_FIGURE.fullmatch(name):
+        zh, en = _timer_words(found[1])
+        unit, member_zh, member_en = _TIMER_MEMBERS[found[2]]
+        return Figure(name, unit, f"{zh}:{member_zh}", f"{en}: {member_en}", "times")
     if name.startswith(FAILED_BY_CAUSE):
         zh, en = cause_words(name.removeprefix(FAILED_BY_CAUSE))
         return Figure(name, "", f"失败:{zh}", f"calls that failed: {en}", "calls")

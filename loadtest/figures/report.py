@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -10,14 +11,15 @@ from pydantic import BaseModel, ConfigDict
 from loadtest.figures.causes import FAILED_BY_CAUSE
 from loadtest.figures.durations import Durations
 from loadtest.figures.machine import Machine
-from loadtest.figures.names import DURATIONS
+from loadtest.figures.names import DURATIONS, TIMER
 from loadtest.figures.platform_figures import platform_figures
 from loadtest.figures.process_watch import Look
 from loadtest.figures.series import Columns, Reading, call_columns, platform_columns
 from loadtest.figures.tally import Tally
 from loadtest.figures.thresholds import Judgement, judge
-from loadtest.scenario.model import Scenario
+from loadtest.scenario.model import Callers, Scenario
 
+MASK = "***"
 _SHARES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 
 
@@ -82,7 +84,7 @@ def make_report(
         began_at=began_at or datetime.now(UTC),
         smoke=smoke,
         interrupted=interrupted,
-        scenario=scenario,
+        scenario=_without_keys(scenario),
         machine=machine,
         figures={name: round(value, 6) for name, value in figures.items()},
         thresholds=judge(scenario.thresholds, figures),
@@ -92,8 +94,8 @@ def make_report(
         platform_each_s=_rounded(platform_columns(seen, zero_s)),
         histograms={
             name: _histogram(durations)
-            for name in DURATIONS
-            if (durations := _durations(tally, name)).count
+            for name, durations in _all_durations(tally)
+            if durations.count
         },
     )
 
@@ -106,8 +108,8 @@ def call_figures(tally: Tally, readings: list[Reading]) -> dict[str, float]:
         figures["counted_s"] = counted_s
     if tally.offered:
         figures |= _calls(tally, counted_s, readings)
-    for name in DURATIONS:
-        figures |= _shares(name, _durations(tally, name))
+    for name, durations in _all_durations(tally):
+        figures |= _shares(name, durations)
     if tally.prompts_expected:
         figures["prompts_expected"] = tally.prompts_expected
         figures["prompts_recognised"] = tally.prompts_recognised
@@ -202,9 +204,25 @@ def _sign_ins(tally: Tally) -> dict[str, float]:
     return figures
 
 
-def _durations(tally: Tally, name: str) -> Durations:
-    durations: Durations = getattr(tally, f"{name}_s")
-    return durations
+def _all_durations(tally: Tally) -> Iterator[tuple[str, Durations]]:
+    for name in DURATIONS:
+        yield name, getattr(tally, f"{name}_s")
+    for timer, durations in tally.timers_s.items():
+        yield TIMER + timer, durations
+
+
+def _without_keys(scenario: Scenario) -> Scenario:
+    """Hide what keywords of sipp's scenarios stand for: they are where passwords are written."""
+    return scenario.model_copy(
+        update={"callers": tuple(map(_callers_without_keys, scenario.callers))}
+    )
+
+
+def _callers_without_keys(callers: Callers) -> Callers:
+    if callers.sipp is None or not callers.sipp.keys:
+        return callers
+    keys = dict.fromkeys(callers.sipp.keys, MASK)
+    return callers.model_copy(update={"sipp": callers.sipp.model_copy(update={"keys": keys})})
 
 
 def _histogram(durations: Durations) -> Histogram:

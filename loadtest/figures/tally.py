@@ -79,6 +79,8 @@ class Tally:
     """The caller's answer to the agent's voice, or to the agent's answer."""
     refusal_s: Durations = field(default_factory=Durations)
     """INVITE to a final status of 4xx to 6xx: a platform under overload must say no at once."""
+    timers_s: dict[str, Durations] = field(default_factory=dict)
+    """What `start_rtd` and `rtd` of sipp's scenarios have measured, by their names."""
     prompts_expected: int = 0
     prompts_recognised: int = 0
     registered: int = 0
@@ -132,6 +134,10 @@ class Tally:
         self.rtp_received += leg.received
         self.rtp_lost += leg.lost
         self.worst_jitter_ms = max(self.worst_jitter_ms, leg.jitter_ms)
+
+    def end_timer(self, name: str, seconds: float) -> None:
+        """Take what a timer of a sipp scenario has measured."""
+        self.timers_s.setdefault(name, Durations()).add(seconds)
 
     def end_registration(self, begun_s: float, cause: str = "") -> None:
         """Count a registration, which a cause says failed."""

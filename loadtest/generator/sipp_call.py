@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import structlog
 
 from domain.failures import PlatformError
-from loadtest.figures.durations import Durations
 from loadtest.figures.tally import Tally
 from loadtest.generator.media import Leg
 from loadtest.generator.sip_text import Address
@@ -148,8 +147,7 @@ class SippCall:
             self._timers[onward.starts_timer] = now_s
         begun_s = self._timers.get(onward.stops_timer)
         if begun_s is not None:
-            timers = self._calls.timers
-            timers.setdefault(onward.stops_timer, Durations()).add(now_s - begun_s)
+            self._tally.end_timer(onward.stops_timer, now_s - begun_s)
 
     def _wait(self, step: Wait) -> None:
         if self._waits_in == self._at:

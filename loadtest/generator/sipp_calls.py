@@ -12,7 +12,6 @@ from pathlib import Path
 from random import Random
 
 from cti import audio
-from loadtest.figures.durations import Durations
 from loadtest.figures.tally import Tally
 from loadtest.generator.media import Media
 from loadtest.generator.sip_text import Address
@@ -49,8 +48,6 @@ class SippCalls:
         self.pause_s = plan.pause_s
         self.service = plan.service
         self.has_media = self.scenario.needs_media
-        self.timers: dict[str, Durations] = {}
-        """What `start_rtd` and `rtd` have measured, by their names."""
         self.host, self.port = media.host, 0
         self.messages: dict[int, MessageText] = {}
         """Of each step that sends: its text with all that is the same in every call."""

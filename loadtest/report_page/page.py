@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import yaml
 
 from loadtest.figures.causes import FAILED_BY_CAUSE
-from loadtest.figures.names import PARTS, SECTIONS, Section, figure
+from loadtest.figures.names import PARTS, TIMER, Section, figure, with_timers
 from loadtest.figures.report import Report
 from loadtest.figures.thresholds import Judgement
 from loadtest.report_page.plots import Line, Plot, histogram_svg
@@ -114,7 +114,9 @@ def _tiles(report: Report) -> str:
 
 def _plots(report: Report) -> str:
     drawn = [plot.svg() for plot in _plots_of(report)]
-    for name, title in _HISTOGRAMS.items():
+    timers = [name for name in report.histograms if name.startswith(TIMER)]
+    titles = {name: f"sipp 计时 · timer {name.removeprefix(TIMER)}" for name in timers}
+    for name, title in (_HISTOGRAMS | titles).items():
         if name in report.histograms:
             marks = [
                 (report.figures[f"{name}_{share}_ms"], share)
@@ -215,7 +217,7 @@ def _failures(report: Report) -> str:
 def _figures(report: Report) -> str:
     return "".join(
         _matrix(section, report.figures) if section.families else _list(section, report.figures)
-        for section in SECTIONS
+        for section in with_timers(report.figures)
     )
 
 

@@ -13,6 +13,7 @@ from domain.words import Words
 from domain.yaml_source import Place, YamlSource
 from ivr.loader import load_file
 from loadtest.figures.causes import FAILED_BY_CAUSE
+from loadtest.figures.names import timer_of
 from loadtest.scenario.arrival import expected_calls, peak_per_s
 from loadtest.scenario.files import Kind, named_files
 from loadtest.scenario.model import (
@@ -217,6 +218,10 @@ class Check:
             low, high = threshold.at_least, threshold.at_most
             if self._figures is not None and threshold.figure not in self._figures:
                 yield self._at((*where, "figure"), *_unknown(threshold.figure, self._figures))
+            timer = timer_of(threshold.figure)
+            known = self._timers() if timer is not None else None
+            if timer is not None and known is not None and timer not in known:
+                yield self._at((*where, "figure"), *_unknown_timer(timer, known))
             if low is None and high is None:
                 yield self._at(
                     where,
@@ -236,6 +241,19 @@ class Check:
                     Words("没有数能同时满足两个界限", "no number keeps both bounds"),
                     Words("让 at_least 不大于 at_most", "let at_least be at most at_most"),
                 )
+
+    def _timers(self) -> set[str] | None:
+        """Return the timers of all sipp scenarios, None where one of these has faults itself."""
+        timers: set[str] = set()
+        for callers in self._scenario.callers:
+            if callers.sipp is None:
+                continue
+            try:
+                sipp = load_sipp(self._path.parent / callers.sipp.file, keys=callers.sipp.keys)
+            except (SippError, OSError):
+                return None
+            timers |= {step.onward.stops_timer for step in sipp.steps}
+        return timers - {""}
 
     def _file(
         self, place: Place, kind: Kind, name: str, keys: Collection[str]
@@ -323,6 +341,13 @@ def _unknown(figure: str, figures: Collection[str]) -> tuple[Words, Words]:
         Words(f"呼叫不会因“{cause}”失败", f"no call fails by {cause!r}"),
         Words(f"{hint.zh},或 503 这样的状态码", f"{hint.en}, or a status such as 503"),
     )
+
+
+def _unknown_timer(timer: str, known: Collection[str]) -> tuple[Words, Words]:
+    reason = Words(f"没有 sipp 场景用 rtd 记录计时“{timer}”", f"no sipp scenario has rtd={timer!r}")
+    if known:
+        return reason, instead(timer, sorted(known))
+    return reason, Words("在 sipp 场景的某一步写 rtd", "write rtd at a step of the sipp scenario")
 
 
 def _siblings(path: Path) -> list[Path]:

@@ -8,6 +8,8 @@ from textwrap import dedent
 import pytest
 
 from cti import audio
+from loadtest import measured_run
+from loadtest.figures.names import NAMES
 from loadtest.scenario.loader import ScenarioError, load_scenario
 from loadtest.scenario.model import Dial, Poisson, Profile, Ramp, Scenario, Speak, Stay
 
@@ -51,6 +53,7 @@ nodes:
 """
 DIALS = "[{{arrival: {{kind: steady, per_s: {}}}, steps: [{{do: dial, number: 1}}]}}]"
 FIGURES = ("failed", "completed")
+CALLER = Path(measured_run.__file__).parent / "scenarios" / "queue_caller.xml"
 
 
 @pytest.fixture
@@ -212,3 +215,34 @@ def test_a_file_that_cannot_be_read_says_why(place: Path) -> None:
 def test_figures_that_are_not_known_here_are_not_judged(place: Path) -> None:
     place.write_text(GOOD.replace("figure: failed", "figure: anything"))
     assert load_scenario(place).thresholds[0].figure == "anything"
+
+
+@pytest.mark.parametrize(
+    ("timer", "words"),
+    [
+        ("answer", []),
+        ("anser", ["no sipp scenario has rtd='anser'", "did you mean answer"]),
+        ("agent", ["没有 sipp 场景用 rtd 记录计时“agent”", "use one of answer"]),
+    ],
+)
+def test_a_threshold_on_a_timer_names_one_that_there_is(
+    place: Path, timer: str, words: list[str]
+) -> None:
+    place.write_text(
+        "name: n\nduration_s: 1\n"
+        f"callers: [{{arrival: {{kind: steady, per_s: 1}}, sipp: {{file: {CALLER}}}}}]\n"
+        f"thresholds: [{{figure: rtd_{timer}_p99_ms, at_most: 1}}]\n"
+    )
+    found = []
+    try:
+        load_scenario(place, figures=NAMES)
+    except ScenarioError as error:
+        found = [str(problem) for problem in error.problems]
+    assert len(found) == bool(words), found
+    assert all(word in found[0] for word in words)
+
+
+def test_a_threshold_on_a_timer_without_a_sipp_scenario_says_what_to_do(place: Path) -> None:
+    place.write_text(GOOD.replace("figure: failed", "figure: rtd_answer_p99_ms"))
+    with pytest.raises(ScenarioError, match="write rtd at a step"):
+        load_scenario(place, figures=NAMES)

@@ -37,6 +37,8 @@ def test_every_figure_is_told_in_both_languages() -> None:
         "failed_by_cause.no_answer",
         "failed_by_cause.unexpected_181",
         "failed_by_cause.unexpected_UPDATE",
+        "rtd_1_mean_ms",
+        "rtd_to_agent_p99_ms",
     ],
 )
 def test_a_threshold_may_name_a_figure(name: str) -> None:
@@ -55,6 +57,9 @@ def test_a_threshold_may_name_a_figure(name: str) -> None:
         "failed_by_cause.703",
         "failed_by_cause.5030",
         "failed_by_cause.unexpected_UPDAET",
+        "rtd_answer",
+        "rtd__p99_ms",
+        "rtd_answer_p98_ms",
     ],
 )
 def test_a_threshold_may_not_name_what_no_report_has(name: str) -> None:

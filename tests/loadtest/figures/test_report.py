@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from io import StringIO
 
 import pytest
+from rich.console import Console
 
 from loadtest.figures.names import NAMES
 from loadtest.figures.platform_figures import platform_figures, slope
 from loadtest.figures.report import Report, call_figures, make_report
 from loadtest.figures.tally import Tally
-from loadtest.scenario.model import Scenario, Threshold
+from loadtest.report_page.page import page
+from loadtest.scenario.model import Callers, Scenario, Sipp, Steady, Threshold
+from loadtest.summary import summary
 from tests.loadtest.figures.known import (
     MACHINE,
     Clock,
@@ -141,3 +145,40 @@ def test_the_series_have_a_row_for_each_second() -> None:
     assert platform["t_s"][-1] == pytest.approx(13)  # a second after the end
     assert platform["cpu_python_cores"][0] == pytest.approx(0.06)
     assert platform["paced_within_5_ms_share"][0] == pytest.approx(0.95)
+
+
+def test_timers_of_sipp_scenarios_are_figures_and_histograms() -> None:
+    tally, readings = known_tally(Clock())
+    for ms in (10, 20, 400):
+        tally.end_timer("agent_p50", ms / 1000)
+    scenario = Scenario(
+        name="timers",
+        duration_s=10,
+        thresholds=(Threshold(figure="rtd_agent_p50_max_ms", at_most=400),),
+    )
+    report = make_report(scenario, tally, readings, [], machine=MACHINE)
+    assert report.holds
+    assert report.figures["rtd_agent_p50_p50_ms"] == pytest.approx(20, rel=0.03)
+    assert report.figures["rtd_agent_p50_max_ms"] == pytest.approx(400)
+    assert sum(report.histograms["rtd_agent_p50"].counts) == 3
+    assert all(name in NAMES for name in report.figures)
+    told = StringIO()
+    Console(file=told, width=200).print(summary(report))
+    assert "rtd_agent_p50" in told.getvalue()
+
+
+def test_what_keywords_stand_for_is_not_in_the_report() -> None:
+    sipp = Sipp(file="call.xml", keys={"password": "geheim", "user": "1001"})
+    scenario = Scenario(
+        name="keys",
+        duration_s=10,
+        callers=(Callers(arrival=Steady(per_s=1), sipp=sipp), Callers(arrival=Steady(per_s=1))),
+    )
+    tally, readings = known_tally(Clock())
+    report = make_report(scenario, tally, readings, [], machine=MACHINE)
+    for text in (report.model_dump_json(), page(report), repr(report)):
+        assert "geheim" not in text
+        assert "1001" not in text
+        assert "password" in text
+    assert report.scenario.callers[1] == scenario.callers[1]
+    assert sipp.keys["password"] == "geheim"

@@ -64,11 +64,14 @@ def test_the_page_is_whole_and_loads_nothing() -> None:
 def test_what_others_wrote_is_shown_and_not_obeyed() -> None:
     report = known_report(_HOLDS, name="</title><img src=x>")
     report.figures[f"{FAILED_BY_CAUSE}<script>x</script>"] = 3
+    report.figures["rtd_<script>y</script>_p50_ms"] = 3
+    report.histograms["rtd_<script>y</script>"] = report.histograms["setup"]
     text = page(report)
     assert "<script" not in text
     assert "<img" not in text
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
     assert "&lt;b&gt;cpu&lt;/b&gt;" in text
+    assert text.count("&lt;script&gt;y&lt;/script&gt;") >= 3
     _checked(text)
 
 
