@@ -87,6 +87,7 @@ class Supervisor:
         self._work: set[asyncio.Task[None]] = set()
         self._returning: set[str] = set()
         self._is_draining = False
+        self._addresses: dict[str, str] = {}
         self.workers = [
             RunningWorker(
                 worker,
@@ -253,11 +254,14 @@ class Supervisor:
 
     def _write_files(self) -> None:
         """Tell operators' commands, and Kamailio, where the workers are."""
-        first = json.loads(self.workers[0].directory.instance_file.read_text(encoding="utf-8"))
+        # One that has ended in order has taken its file away; it will say the same again.
+        with suppress(FileNotFoundError, ValueError):
+            first = json.loads(self.workers[0].directory.instance_file.read_text(encoding="utf-8"))
+            self._addresses = first["addresses"]
         self._directory.write_instance(
             {
                 "node": self._config.settings.node,
-                "addresses": first["addresses"],
+                "addresses": self._addresses,
                 "workers": {one.name: str(one.directory.root) for one in self.workers},
             }
         )

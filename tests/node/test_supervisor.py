@@ -121,6 +121,25 @@ async def test_a_worker_that_cannot_begin_leaves_no_work_behind(
         assert one.is_ready
 
 
+async def test_a_worker_comes_back_while_the_first_one_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with supervised(tmp_path, monkeypatch) as supervisor:
+        first, second = supervisor.workers
+        directory = DataDirectory.at(tmp_path)
+        announced, dispatchers = directory.instance_file, directory.dispatcher_list
+        (first.directory.root / "broken").touch()
+        os.kill(first.process.pid or 0, signal.SIGKILL)
+        await until(lambda: first.process.restarts >= 1)
+        first.directory.instance_file.unlink()  # as one that ends in order does
+        before = (announced.read_text(), dispatchers.read_text())
+        for path in (announced, dispatchers):
+            path.unlink()
+        os.kill(second.process.pid or 0, signal.SIGKILL)
+        await until(lambda: announced.exists() and dispatchers.exists())
+        assert (announced.read_text(), dispatchers.read_text()) == before
+
+
 async def test_a_worker_that_hangs_is_ended_and_begun_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
