@@ -162,6 +162,9 @@ class _Busy:
     def admits(self, _now_s: float, *, has_priority: bool = False) -> bool:
         return has_priority
 
+    def is_phone(self, _source: str) -> bool:
+        return False
+
     def retry_after_s(self) -> int:
         return 5
 

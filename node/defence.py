@@ -68,6 +68,7 @@ class SourceDefence:
         self._allowed = TrustedProxies(settings.allow)
         self._tellable = TokenBucket(_BANS_TOLD_PER_S)
         self._defence = Defence(_limits(settings), is_trusted=self._is_trusted, on_ban=self._on_ban)
+        self.is_phone = self._defence.is_vouched
         self.is_banned = self._defence.is_banned  # no step between: asked for each datagram
 
     def start(self) -> None:

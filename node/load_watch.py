@@ -64,6 +64,7 @@ class LoadWatch:
         limits: LoadLimits,
         *,
         is_trusted: Callable[[str], bool],
+        is_phone: Callable[[str], bool],
         media: Callable[[], Mapping[str, int]],
         events: EventStamp,
         tenant: TenantId,
@@ -80,6 +81,7 @@ class LoadWatch:
         self._missing = _MissingSound(0)
         self._signal = Signal.LOOP
         self.is_trusted = is_trusted
+        self.is_phone = is_phone
 
     def start(self) -> None:
         """Measure from now on."""

@@ -535,6 +535,7 @@ class Node:
         self._load_watch = endpoint.shedder = LoadWatch(
             self.settings.limits.load,
             is_trusted=self._is_trusted,
+            is_phone=self._defence.is_phone,
             media=media,
             events=self._events,
             tenant=self.settings.tenants[0].tenant_id,

@@ -30,6 +30,7 @@ def watch(media: Media, sink: Sink) -> LoadWatch:
     return LoadWatch(
         LoadLimits(wait_s=60.0),
         is_trusted=lambda _: True,
+        is_phone=lambda _: False,
         media=media.figures,
         events=EventStamp(NodeId("n"), sink),
         tenant=TenantId("t"),

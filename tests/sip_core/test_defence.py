@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from cti.sip.defence.offences import BAN_POINTS, Ban, Defence, DefenceLimits, Offence, Rate
 from cti.sip.messages.message import Request
 
+ROUNDING_S = 1e-6
 GOOD, BAD, CARRIER = "127.0.0.2", "127.0.0.66", "127.0.0.9"
 LIMITS = DefenceLimits(
     register=Rate(10, 20), invite=Rate(5, 10), other=Rate(10, 10), ban_s=60, longest_ban_s=200
@@ -128,8 +129,19 @@ def test_only_sources_whose_points_add_up_are_banned_and_every_ban_ends(
         guard.strike(source, offence, now_s)
         for ban in guard.bans(now_s):
             assert ban.since_s <= now_s < ban.until_s
-            assert ban.until_s - ban.since_s <= LIMITS.longest_ban_s
+            assert ban.until_s - ban.since_s <= LIMITS.longest_ban_s + ROUNDING_S
     assert all(ban.source != CARRIER for ban in told)
     assert BAN_POINTS > 0
     guard.expire(now_s + LIMITS.longest_ban_s)
     assert guard.bans(now_s + LIMITS.longest_ban_s) == []
+
+
+def test_an_address_that_a_password_was_proved_from_is_a_phones_for_two_hours() -> None:
+    guard = defence()
+    assert not guard.is_vouched(GOOD)
+    guard.vouch(GOOD, 10.0)
+    guard.expire(7209.0)
+    assert guard.is_vouched(GOOD)
+    assert not guard.is_vouched(BAD)
+    guard.expire(7211.0)
+    assert not guard.is_vouched(GOOD)

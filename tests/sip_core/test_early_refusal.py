@@ -129,14 +129,18 @@ def test_spoilt_messages_are_answered_alike_or_left_alone(chance: random.Random)
 class Busy:
     """A shedder that has no time at all, or all of it."""
 
-    def __init__(self, *, trusts: bool = True) -> None:
+    def __init__(self, *, trusts: bool = True, is_phone: bool = False) -> None:
         self.is_shedding = False
         self.asked = 0
         self.waits: list[float] = []
         self._trusts = trusts
+        self._is_phone = is_phone
 
     def is_trusted(self, source: str) -> bool:
         return self._trusts and source == "127.0.0.1"
+
+    def is_phone(self, source: str) -> bool:
+        return self._is_phone and source == "127.0.0.1"
 
     def admits(self, _now_s: float, *, has_priority: bool = False) -> bool:
         self.asked += 1
@@ -221,6 +225,19 @@ async def test_who_takes_the_place_of_another_in_a_call_is_no_new_caller(
     busy.is_shedding = True
     peer.send(request(peer, 1, ("Replaces", "a@b;to-tag=1;from-tag=2")), hop)
     assert (await peer.response()).status == 486
+
+
+@pytest.mark.parametrize(("trusts", "status"), [(False, 486), (True, 503)])
+async def test_phones_of_ours_are_served_before_strangers_and_trunks(
+    make: Make, peer: Peer, trusts: bool, status: int
+) -> None:
+    """At an address that is a trunk's too, nobody knows a phone's calls from the trunk's."""
+    endpoint, hop = await make()
+    accept_all(endpoint, 486)
+    busy = endpoint.shedder = Busy(trusts=trusts, is_phone=True)
+    busy.is_shedding = True
+    peer.send(request(peer, 1), hop)
+    assert (await peer.response()).status == status
 
 
 async def test_calls_over_streams_are_refused_too(make: Make) -> None:

@@ -21,6 +21,9 @@ class Shedder(Protocol):
     def is_trusted(self, source: str) -> bool:
         """Whether an address is a trunk's or a proxy's of ours: then its word counts."""
 
+    def is_phone(self, source: str) -> bool:
+        """Whether a phone of ours has proved its password from an address lately."""
+
     def admits(self, now_s: float, *, has_priority: bool = False) -> bool:
         """Decide on a new call."""
 

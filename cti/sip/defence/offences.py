@@ -160,6 +160,10 @@ class Defence:
         if len(self._vouched) > self._limits.max_sources:
             self._vouched.popitem(last=False)
 
+    def is_vouched(self, source: str) -> bool:
+        """Whether a phone has proved its password from an address in the last two hours."""
+        return source in self._vouched
+
     @property
     def ban_count(self) -> int:
         """How many bans are in force."""

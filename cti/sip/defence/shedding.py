@@ -74,4 +74,8 @@ def _has_priority(request: Request, source: str, shedder: Shedder) -> bool:
     # Who takes the place of another in a call (RFC 3891) ends more work than it brings, and the
     # call was let in; a Replaces of no call is refused before anything is done for it.
     headers = request.headers
-    return "Replaces" in headers or ("Resource-Priority" in headers and shedder.is_trusted(source))
+    if shedder.is_trusted(source):
+        return "Replaces" in headers or "Resource-Priority" in headers
+    # An agent calls for somebody who has been let in, or back. The guard bounds each such address,
+    # and the call is challenged: whoever only writes a phone's address gets no further.
+    return "Replaces" in headers or shedder.is_phone(source)
