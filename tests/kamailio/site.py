@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -104,15 +104,9 @@ class Site:
     def password(self, user: str) -> str:
         return self.nodes[0].platform.passwords().phones[TENANT][user]
 
-    @asynccontextmanager
-    async def phone(self, user: str) -> AsyncIterator[Phone]:
+    def phone(self, user: str) -> AbstractAsyncContextManager[Phone]:
         """A caller of ours on UDP."""
-        phone = Phone(PhoneSettings(user=user), self.media)
-        await phone.open()
-        try:
-            yield phone
-        finally:
-            await phone.aclose()
+        return open_phone(self.media, PhoneSettings(user=user))
 
     @asynccontextmanager
     async def toolbar(self, agent: str) -> AsyncIterator[Toolbar]:
@@ -142,6 +136,16 @@ class Site:
     def secrets_outside(self) -> list[str]:
         """What nobody outside may read in a message: addresses of nodes and of our inner side."""
         return [*(node.host for node in self.nodes), INNER]
+
+
+@asynccontextmanager
+async def open_phone(media: MediaRouter, settings: PhoneSettings) -> AsyncIterator[Phone]:
+    phone = Phone(settings, media)
+    await phone.open()
+    try:
+        yield phone
+    finally:
+        await phone.aclose()
 
 
 @asynccontextmanager

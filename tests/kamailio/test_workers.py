@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import aiohttp
@@ -26,7 +26,7 @@ from demo.ports import free_ports
 from node.credentials import read_plain_passwords
 from node.data_directory import DataDirectory
 from tests.kamailio.proxy import INNER, OUTER, Kamailio
-from tests.kamailio.site import FLOWS, QUEUE
+from tests.kamailio.site import FLOWS, QUEUE, open_phone
 from tests.peers.bench import TENANT, Toolbar
 from tests.peers.waiting import wait_until
 
@@ -90,14 +90,8 @@ class Workers:
     def log(self) -> str:
         return (self.root / "serve.log").read_text(errors="replace")
 
-    @asynccontextmanager
-    async def phone(self, user: str) -> AsyncIterator[Phone]:
-        phone = Phone(PhoneSettings(user=user, auto_answer=True), self.media)
-        await phone.open()
-        try:
-            yield phone
-        finally:
-            await phone.aclose()
+    def phone(self, user: str) -> AbstractAsyncContextManager[Phone]:
+        return open_phone(self.media, PhoneSettings(user=user, auto_answer=True))
 
     @asynccontextmanager
     async def agent(self, number: int) -> AsyncIterator[Toolbar]:

@@ -25,7 +25,9 @@ from loadtest.scenario.sipp_steps import (
 )
 from loadtest.scenario.sipp_xml import SippError, load_fields, load_sipp
 
-OURS = Path(__file__).parents[2] / "loadtest" / "scenarios"
+FOLDERS = (Path(__file__).parents[2] / "loadtest" / "scenarios", Path(__file__).parent / "sipp")
+OURS = sorted(file for folder in FOLDERS for file in folder.glob("*.xml"))
+"""Of load runs, and further ones that sipp itself plays."""
 GOOD = """\
 <?xml version="1.0" encoding="UTF-8"?>
 <scenario name="good">
@@ -136,7 +138,7 @@ def test_steps_and_what_they_say_are_read(place: Path) -> None:
     assert scenario.needs_media
 
 
-@pytest.mark.parametrize("file", sorted(OURS.glob("*.xml")), ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", OURS, ids=lambda file: file.stem)
 def test_our_own_scenarios_for_sipp_are_understood(file: Path, place: Path) -> None:
     scenario = load_sipp(file, keys=["phones_port"], folders=[place.parent])
     assert scenario.dials == (file.stem not in {"carrier", "agent_phone"})
