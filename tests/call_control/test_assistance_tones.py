@@ -20,7 +20,7 @@ from tests.call_control.conftest import answered
 from tests.call_control.exchange import Exchange
 from tests.call_control.party import Party, PartyCall
 from tests.call_control.platform import until
-from tests.call_control.tone_media import ToneMedia
+from tests.call_control.tone_media import SoundClock, ToneMedia
 
 # Whole periods in 200 ms, so that none is taken for another.
 TONES_HZ = {
@@ -32,6 +32,7 @@ TONES_HZ = {
     "music": 800,
 }
 SETTLING_MS, HEARD_MS = 160, 200
+_MORE_LOOKS = 20
 EXPERT = DialTarget("1002", "1001", purpose="consult")
 SUPERVISOR = DialTarget("1009", "1001", purpose="supervisor")
 
@@ -42,6 +43,7 @@ class Floor:
     def __init__(self, exchange: Exchange, far_ends: MediaRouter, place: Path) -> None:
         self.exchange = exchange
         self.far_ends = far_ends
+        self.clock = SoundClock(far_ends, place)
         self.place = place
         self.talk: Talk | None = None
         self.states: list[TalkState] = []
@@ -103,10 +105,11 @@ class Floor:
 
     async def all_hear(self, expected: dict[str, set[str]]) -> None:
         """Listen until each party hears these; buffers of a busy machine may lag behind."""
-        for _ in range(3):
-            heard = await self._heard()
+        heard = await self._heard()
+        for _ in range(_MORE_LOOKS):
             if heard == expected:
                 return
+            heard = await self._heard()
         assert heard == expected
 
     async def _heard(self) -> dict[str, set[str]]:
@@ -120,7 +123,7 @@ class Floor:
             recording = engine.start_recording(str(files[name]), [media.port.port_id], None)
             router.recordings[recording] = lambda event: done.append(event.path)
             recordings.append(recording)
-        await asyncio.sleep((SETTLING_MS + HEARD_MS + 60) / 1000)
+        await self.clock.passes(SETTLING_MS + HEARD_MS + 60)
         for recording in recordings:
             engine.stop_recording(recording)
         await until(lambda: len(done) == len(files))
@@ -129,6 +132,7 @@ class Floor:
     async def end(self) -> list[Sound]:
         """Wait until nothing is left; return the sides of the recording."""
         await until(lambda: self.exchange.control.calls == 0)
+        self.clock.close()
         for media in self.medias:
             await media.close()
         assert self.exchange.media.figures()["ports"] == 0  # type: ignore[union-attr]
@@ -243,7 +247,7 @@ async def test_listen_whisper_barge_and_intercept(floor: tuple[Floor, Talk]) -> 
     talk.change(scene.leg, Supervision.LISTEN)
     await scene.all_hear({**TALKING, "supervisor": {"caller", "agent"}})
     scene.says("supervisor", "supervisor")
-    await asyncio.sleep(0.2)  # what was whispered is still under way
+    await scene.clock.passes(200)  # what was whispered is still under way
     talk.change(scene.leg, Supervision.BARGE)
     await scene.all_hear(
         {

@@ -208,7 +208,7 @@ async def test_sipp_answers_early(platform: Platform, sipp: Sipp, transport: str
     hold = build_offer("127.0.0.1", 20000, session_id=1, version=2, direction=Direction.SENDONLY)
     session.reinvite(hold)
     kind, held = await told.next()
-    assert kind == "early_answer"
+    assert kind == "early_answer", held
     assert not negotiated(parse_sdp(hold), parse_sdp(held)).receive
     await told.expect("answered", b"")
     session.end(Code.FLOW_ENDED)
