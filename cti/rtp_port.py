@@ -339,6 +339,7 @@ class RtpPort:
 
     def close(self) -> None:
         """Close the port; PortClosed follows."""
+        self.send_key = None
         self.close_relays()
         self._engine.close_port(self.port_id)
 

@@ -202,6 +202,7 @@ class Assistance:
         for leg, on_ended in supervisors.items():
             leg.hang_up(Code.FLOW_ENDED)
             on_ended()
+        self._on_changed = _nobody_watches  # who watches knows the conversation
 
     # Inside
 

@@ -14,7 +14,7 @@ from cti.rtp_port import RtpPort
 from cti.sdp import Protection
 from cti.sdp.passing import NOTHING_PASSED, Passing
 from cti.sip.sessions.session import InviteSession, Referral, SessionEnd, SessionObserverBase
-from cti.sip.sessions.session_events import PendingAnswer
+from cti.sip.sessions.session_events import NOBODY, PendingAnswer
 from domain.failures import Code, PlatformError
 
 
@@ -43,6 +43,35 @@ class CallerOwner(Protocol):
         """The session is over, other than by `end`."""
 
 
+class _NoCall:
+    """Stands for a call that is settled."""
+
+    def caller_answered(self) -> None:
+        """Ignore."""
+
+    def caller_changes(self, sdp: bytes) -> PendingAnswer | None:
+        """Carry it to nobody."""
+
+    def caller_changed(self) -> None:
+        """Ignore."""
+
+    def caller_key(self, key: str, duration_ms: int) -> None:
+        """Ignore."""
+
+    def caller_media(self, event: MediaEvent) -> None:
+        """Ignore."""
+
+    def caller_referred(self, referral: Referral) -> None:
+        """Refuse: nobody is there to be sent elsewhere."""
+        referral.refuse(Code.NO_CALL)
+
+    def caller_left(self, code: Code, sip_status: int, *, by_caller: bool) -> None:
+        """Ignore."""
+
+
+_NO_CALL = _NoCall()
+
+
 class CallerLine(SessionObserverBase):
     """Observes the caller's session."""
 
@@ -50,7 +79,7 @@ class CallerLine(SessionObserverBase):
         self, owner: CallerOwner, session: InviteSession, port: RtpPort, local_sdp: bytes
     ) -> None:
         """Take over session and port; `local_sdp` answers the INVITE."""
-        self.owner = owner
+        self.owner: CallerOwner = owner
         self.port = port
         self.is_answered = False
         self._session = session
@@ -121,7 +150,7 @@ class CallerLine(SessionObserverBase):
         """Let a phone take an answered caller's place; PlatformError for an offer of no use."""
         local_sdp = self.port.answer(session.offer) if session.offer else self.port.offer()
         former, self._session = self._session, session
-        former.observer = SessionObserverBase()
+        former.observer = NOBODY
         session.observer = self
         self._local_sdp = local_sdp
         session.accept(local_sdp)
@@ -137,6 +166,10 @@ class CallerLine(SessionObserverBase):
         self._is_over = True
         end_session(self._session, code)
         self.port.close()
+
+    def release(self) -> None:
+        """Know the call no more: it is settled."""
+        self.owner = _NO_CALL
 
     def fail(self, error: PlatformError) -> None:
         """Wake who waits for the ACK."""

@@ -589,6 +589,13 @@ class InboundCall:
             ending.code,
         )
         self._on_settled(self)
+        self._release()
+
+    def _release(self) -> None:
+        """Let go of what knows the call: its memory must not wait for the garbage collector."""
+        self._caller.release()
+        self._assistance = self._on_transferred = self.transfer = None
+        self._task = None  # a cancelled one keeps the traceback of where it was
 
     def _publish(
         self, body: CallAnswered | CallEnded | LegEnded | LegStarted, cause: Code | None = None

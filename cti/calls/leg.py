@@ -472,6 +472,8 @@ class OutgoingLeg:
             ),
             self._code,
         )
+        self._forks.clear()  # they know the leg: no circle is left for the garbage collector
+        self._winner = None
         self.owner.leg_closed(self)
 
     @property

@@ -20,6 +20,7 @@ from cti.sip.sessions.offer_answer import Exchange, InviteUsage
 from cti.sip.sessions.outgoing_invite import OutgoingInvite
 from cti.sip.sessions.session_changes import SessionChanges, retry_soon
 from cti.sip.sessions.session_events import (
+    NOBODY,
     Referral,
     SessionEnd,
     SessionObserver,
@@ -408,7 +409,9 @@ class InviteSession:
             if part is not None:
                 part.stop()
         last_act()  # first: the observer may do anything
-        self.observer.on_ended(end)
+        # Its transactions keep the session for 64*T1 (17.1.3 of RFC 6026), not the call above it.
+        observer, self.observer = self.observer, NOBODY
+        observer.on_ended(end)
 
     def release(self) -> None:
         """Let go of the session: nothing more will come of it."""

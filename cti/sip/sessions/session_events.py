@@ -155,6 +155,10 @@ class SessionObserverBase:
         """Ignore."""
 
 
+NOBODY = SessionObserverBase()
+"""Observes what nobody cares for any more."""
+
+
 class Referral(Protocol):
     """A request of the far end to send it elsewhere, until it is accepted or refused."""
 
