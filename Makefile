@@ -82,9 +82,10 @@ bench: setup-tests ## Repeat the figures of docs/benchmarks.md
 	$(RUN)/python -m loadtest failover --rate 50 --seconds 20
 	$(RUN)/python -m loadtest failover --rate 50 --seconds 20 --freeze
 
-soak: setup-tests ## What takes minutes or half an hour: broken messages, calls that come and go
+soak: setup-tests ## What takes minutes or an hour: broken messages, calls that come and go
 	$(RUN)/python -m loadtest.fuzz_sip --messages 1000000 --seed 1
 	$(RUN)/python -m loadtest media_soak --calls 1000 --minutes 30
+	$(RUN)/cti95598 loadtest run loadtest/soaks/half-load.yaml
 	$(RUN)/python -m loadtest.fuzz_sdp --descriptions 300000 --seed 1
 	$(RUST_PATH) cargo run --locked --release --quiet --no-default-features \
 		--manifest-path media/Cargo.toml --example fuzz_wire -- 5000000 1

@@ -2,7 +2,7 @@
 
 Order of age: what is in flight, then the spool on disk, then memory. An event leaves one place only
 when the next has it, so that none is lost; after a failure some may be written twice, and readers
-know them by their ids. A killed process loses what is only in memory: at most the last 10 ms while
+know them by their ids. A killed process loses what is only in memory: at most the last 50 ms while
 Redis answers, half a second while it does not.
 """
 
@@ -34,7 +34,7 @@ EVENT_STORE_UP = Gauge("event_store_up", "1 while the stream takes events")
 
 BATCH_FIELD = "batch"
 _BATCH_EVENTS = 500
-_GATHER_S = 0.01
+_GATHER_S = 0.05
 _RETRY_S = 0.5
 _REDIS_TIMEOUT_S = 5.0
 _SPILL_EVENTS = 20_000

@@ -50,6 +50,8 @@ def _cpu(tally: Tally, counted: Sequence[Look], length_s: float) -> dict[str, fl
     figures["cpu_cores_max"] = max(_known(seconds.get("cpu_cores", [])), default=total / length_s)
     if tally.completed:
         figures["cpu_ms_per_call"] = 1000 * total / tally.completed
+        without_media_s = total - spent["media"]
+        figures["cpu_without_media_ms_per_call"] = 1000 * without_media_s / tally.completed
         figures |= {
             f"cpu_{part}_ms_per_call": 1000 * spent[part] / tally.completed for part in PARTS
         }

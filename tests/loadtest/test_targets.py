@@ -13,20 +13,22 @@ from loadtest.generator.platform import own_platform
 from loadtest.generator.run import play
 from loadtest.scenario.loader import load_scenario
 
-_TARGETS = Path(__file__).parents[2] / "loadtest" / "targets"
+_LOADTEST = Path(__file__).parents[2] / "loadtest"
+_FILES = sorted((*_LOADTEST.glob("targets/*.yaml"), *_LOADTEST.glob("soaks/*.yaml")))
 
 pytestmark = pytest.mark.peer
 
 
 async def _played(target: str, data: Path) -> Tally:
-    scenario = load_scenario(_TARGETS / f"{target}.yaml", smoke=True)
+    (file,) = (each for each in _FILES if each.stem == target)
+    scenario = load_scenario(file, smoke=True)
     tally = Tally(asyncio.get_running_loop().time)
     async with own_platform(scenario, data) as under_test:
         await play(scenario, under_test, tally)
     return tally
 
 
-@pytest.mark.parametrize("target", sorted(_TARGETS.glob("*.yaml")), ids=lambda file: file.stem)
+@pytest.mark.parametrize("target", _FILES, ids=lambda file: file.stem)
 def test_a_target_bounds_figures_that_there_are(target: Path) -> None:
     for smoke in (False, True):
         assert load_scenario(target, smoke=smoke, figures=NAMES).thresholds
@@ -48,6 +50,12 @@ async def test_every_caller_of_the_queue_talks_to_an_agent(tmp_path: Path) -> No
     assert tally.offered == tally.completed > 0
     assert tally.time_to_agent_s.count == tally.offered
     assert len(list((tmp_path / "recordings").rglob("*.wav"))) >= tally.offered
+
+
+async def test_callers_of_ivr_and_agents_come_mixed(tmp_path: Path) -> None:
+    tally = await _played("half-load", tmp_path)
+    assert tally.offered == tally.completed > 0
+    assert 0 < tally.time_to_agent_s.count < tally.offered
 
 
 async def test_calls_at_once_hear_every_packet(tmp_path: Path) -> None:
