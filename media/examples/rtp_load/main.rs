@@ -2,12 +2,14 @@
 //!
 //! `cargo run --release --no-default-features --example rtp_load -- PORTS SECONDS [MODE]`
 //!
-//! One engine serves PORTS calls, a second one plays their far ends; both send and receive 50
-//! packets a second and port. The modes are `ivr` (a looped prompt to each call), `ivr-recorded`
-//! (and every call is recorded), `bridged` (the calls talk in pairs) and `recorded` (and every pair
-//! is recorded); the name of an SRTP suite, such as `AEAD_AES_128_GCM`, is `ivr` protected by it.
-//! Bare system calls on as many sockets are measured every second of the run, so that both meet the
-//! same noise, and the time that a hypervisor gave to other machines is told. Everything stays on 127.0.0.1 and 127.0.0.2.
+//! One engine serves PORTS calls, and a thread plays their far ends as cheaply as it can be done;
+//! both send and receive 50 packets a second and port. The modes are `ivr` (a looped prompt to each
+//! call), `ivr-recorded` (and every call is recorded), `bridged` (the calls talk in pairs) and
+//! `recorded` (and every pair is recorded); the name of an SRTP suite, such as `AEAD_AES_128_GCM`,
+//! is `ivr` protected by it, with a second engine as far end.
+//! Bare system calls on sockets laid out alike are measured every second of the run, so that both
+//! meet the same noise, and the time that a hypervisor gave to other machines is told. Everything
+//! stays on 127.0.0.1 and 127.0.0.2.
 
 use std::error::Error;
 use std::fs;
@@ -23,18 +25,20 @@ use _media::rtp::Pt;
 use _media::secure::Security;
 use _media::secure::dtls::Keys;
 use _media::secure::srtp::{MasterKey, Suite};
-use _media::socket::RtpSocket;
 use _media::wav::{self, Form};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+mod bare;
+mod peers;
+mod wire;
+
+use bare::BareCalls;
+use peers::{Peers, Seen, Talk};
+
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-const SETTLE: Duration = Duration::from_secs(2);
-/// The bare calls have an address of their own, where every number is free.
-const BARE_HOST: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
-const FIRST_BARE_PORT: u16 = 10_000;
-/// More would take the descriptors that thousands of calls need.
-const MAX_BARE_PAIRS: u16 = 1000;
-const SETTLE_ROUNDS: usize = 2;
+/// Streams are taken for calm after up to three seconds.
+const SETTLE: Duration = Duration::from_secs(5);
+const FIRST_FAR_PORT: u16 = 30_000;
 const SECOND: Duration = Duration::from_secs(1);
 const MAX_PORTS: u16 = 8000;
 const MAX_SECONDS: u64 = 60;
@@ -85,22 +89,21 @@ fn main() -> Result<()> {
 
 fn measure(ports: u16, seconds: u64, mode: Mode, directory: &Path) -> Result<()> {
     let prompt = write_prompt(&directory.join("prompt.wav"))?;
-    let mut bare = BareCalls::open(ports)?;
-    let far_ends = start(30_000)?;
-    let far = open(&far_ends, ports)?;
+    let mut far = FarEnds::open(ports, mode.suite.is_some())?;
+    let mut bare = BareCalls::open(ports.into(), far.sharers())?;
     let engine = start(10_000)?;
     let before_kib = resident_kib()?;
     let near = open(&engine, ports)?;
-    for ((port, number), (far_port, far_number)) in near.iter().zip(&far) {
-        engine.connect(*port, connection(*far_number, mode.suite));
-        far_ends.connect(*far_port, connection(*number, mode.suite));
-        far_ends.play(*far_port, vec![prompt.clone()], true);
+    for (call, (port, _)) in near.iter().enumerate() {
+        engine.connect(*port, connection(far.number(call), mode.suite));
         if !mode.bridged {
             engine.play(*port, vec![prompt.clone()], true);
         }
     }
     route(&engine, &near, mode, directory);
     let settled = clock::now() + SETTLE;
+    let numbers = near.iter().map(|(_, number)| *number).collect();
+    far.start(numbers, mode, &prompt, settled);
     clock::sleep_until(settled);
     let before = figures(&engine);
     let stolen_before = stolen()?;
@@ -110,9 +113,11 @@ fn measure(ports: u16, seconds: u64, mode: Mode, directory: &Path) -> Result<()>
         clock::sleep_until(settled + SECOND * second as u32);
     }
     let after = figures(&engine);
+    let seen = far.stop()?;
     bare_us.sort_by(f64::total_cmp);
     let stolen_ticks = stolen()?.saturating_sub(stolen_before);
     report(&before, &after, ports, seconds, bare_us[bare_us.len() / 2]);
+    report_seen(&seen, seconds);
     println!(
         "  stolen by the hypervisor: {:.0} % of a core",
         stolen_ticks as f64 / (seconds * rustix::param::clock_ticks_per_second()) as f64 * 100.0
@@ -123,8 +128,81 @@ fn measure(ports: u16, seconds: u64, mode: Mode, directory: &Path) -> Result<()>
         grown_kib as f64 / f64::from(ports)
     );
     engine.shutdown();
-    far_ends.shutdown();
     Ok(())
+}
+
+/// Who the calls talk to.
+enum FarEnds {
+    Open(Peers),
+    Talking(Talk),
+    /// An engine, since the others speak no SRTP.
+    Engine(EngineHandle, Vec<(PortId, u16)>),
+}
+
+impl FarEnds {
+    fn open(ports: u16, is_secure: bool) -> Result<Self> {
+        if !is_secure {
+            return Ok(Self::Open(Peers::open(ports.into(), FIRST_FAR_PORT)?));
+        }
+        let engine = start(FIRST_FAR_PORT)?;
+        let ports = open(&engine, ports)?;
+        Ok(Self::Engine(engine, ports))
+    }
+
+    /// Calls on a socket.
+    fn sharers(&self) -> usize {
+        if let Self::Open(peers) = self { peers.sharers() } else { 1 }
+    }
+
+    fn number(&self, call: usize) -> u16 {
+        match self {
+            Self::Open(peers) => peers.number(call),
+            Self::Engine(_, ports) => ports[call].1,
+            Self::Talking(_) => 0,
+        }
+    }
+
+    fn start(&mut self, numbers: Vec<u16>, mode: Mode, prompt: &Path, judged_from: clock::Now) {
+        match self {
+            Self::Open(peers) => {
+                *self = Self::Talking(std::mem::take(peers).start(numbers, judged_from));
+            }
+            Self::Engine(engine, ports) => {
+                for ((port, _), number) in ports.iter().zip(numbers) {
+                    engine.connect(*port, connection(number, mode.suite));
+                    engine.play(*port, vec![prompt.to_path_buf()], true);
+                }
+            }
+            Self::Talking(_) => {}
+        }
+    }
+
+    /// Ends them; an engine tells nothing of what it has seen.
+    fn stop(self) -> Result<Seen> {
+        match self {
+            Self::Talking(talk) => Ok(talk.stop()?),
+            Self::Engine(engine, _) => {
+                engine.shutdown();
+                Ok(Seen::default())
+            }
+            Self::Open(_) => Ok(Seen::default()),
+        }
+    }
+}
+
+fn report_seen(seen: &Seen, seconds: u64) {
+    if seen.sent == 0 {
+        return;
+    }
+    println!(
+        "  seen by the far ends: {} received, {} lost; of {} with the kernel's time {:.2} % within \
+         5 ms of their call's earliest; their thread took {:.0} % of a core",
+        seen.received,
+        seen.lost,
+        seen.timed,
+        100.0 * seen.within_5_ms as f64 / seen.timed.max(1) as f64,
+        seen.cpu.as_secs_f64() * 100.0 / seconds as f64
+    );
 }
 
 /// Bridges and records as the mode says.
@@ -203,43 +281,6 @@ fn resident_kib() -> Result<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kib = line.and_then(|line| line.split_whitespace().next()).ok_or("no VmRSS")?;
     Ok(kib.parse()?)
-}
-
-/// As many pairs of sockets as there are calls, for bare `sendto` and `recvfrom`.
-struct BareCalls {
-    sockets: Vec<RtpSocket>,
-}
-
-impl BareCalls {
-    fn open(pairs: u16) -> Result<Self> {
-        let sockets = (FIRST_BARE_PORT..u16::MAX)
-            .filter_map(|port| RtpSocket::bind(SocketAddr::new(BARE_HOST, port)).ok())
-            .take(usize::from(pairs.min(MAX_BARE_PAIRS)) * 2)
-            .collect();
-        let mut calls = Self { sockets };
-        for _ in 0..SETTLE_ROUNDS {
-            calls.packet_us()?;
-        }
-        Ok(calls)
-    }
-
-    /// CPU of one packet sent or received.
-    fn packet_us(&mut self) -> Result<f64> {
-        let datagram = [0x80; 172];
-        let mut buffer = [0; 1500];
-        let mut packets = 0u32;
-        let started = clock::thread_cpu();
-        for pair in self.sockets.chunks_exact_mut(2) {
-            let to = SocketAddr::new(BARE_HOST, pair[1].port());
-            pair[0].send(&datagram, &to)?;
-        }
-        for pair in self.sockets.chunks_exact(2) {
-            pair[1].receive(&mut buffer)?;
-            packets += 2;
-        }
-        let used = clock::thread_cpu() - started;
-        Ok(used.as_secs_f64() * 1e6 / f64::from(packets))
-    }
 }
 
 fn figures(engine: &EngineHandle) -> Vec<(&'static str, u64)> {
