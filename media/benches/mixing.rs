@@ -4,9 +4,10 @@ use std::hint::black_box;
 
 use _media::codec::{Codec, Encoded, PCM_SAMPLES, Pcm};
 use _media::event::RecordingId;
+use _media::g711::Law;
 use _media::matrix::Hearing;
 use _media::mixer::{self, Sources};
-use _media::recorder::{Outlet, Recorder};
+use _media::recorder::{Chunk, Outlet, Recorder, Side};
 use _media::sound::Sound;
 use _media::wav::{Form, Layout};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
@@ -56,22 +57,37 @@ fn conferences(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// 20 ms of both sides into the chunk for the disk.
+/// 20 ms of both sides into the chunk for the disk, and from there to the octets of the file.
 fn recordings(criterion: &mut Criterion) {
     let voice: Pcm = std::array::from_fn(|index| (index * 37 % 8000) as i16);
+    let octets = voice.map(|sample| Law::A.encode(sample));
     assert_eq!(voice.len(), PCM_SAMPLES);
     for (name, form) in [("PCM16", Form::Pcm16), ("A-law", Form::ALaw)] {
         let layout = Layout { channels: 2, form };
-        let mut recorder = Recorder::new(Outlet::File(RecordingId(1)), layout, 0);
-        let mut spare = Vec::new();
-        criterion.bench_function(&format!("record two channels as {name}"), |bench| {
-            bench.iter(|| {
-                if recorder.push([Some(&voice), Some(&voice)]) {
-                    let (chunk, _) = recorder.take(std::mem::take(&mut spare));
-                    spare = chunk;
-                }
+        for (heard, side) in
+            [("G.711", Side::Law(Law::A, &octets)), ("samples", Side::Linear(&voice))]
+        {
+            let mut recorder = Recorder::new(Outlet::File(RecordingId(1)), layout, 0);
+            let (mut spare, mut file) = (Chunk::default(), Vec::new());
+            criterion.bench_function(&format!("gather two channels of {heard}, {name}"), |bench| {
+                bench.iter(|| {
+                    recorder.push(side);
+                    recorder.push(side);
+                    if recorder.end_frame() {
+                        spare = recorder.take(std::mem::take(&mut spare)).0;
+                    }
+                });
             });
-        });
+            let mut chunk = Chunk::default();
+            chunk.push(side);
+            chunk.push(side);
+            criterion.bench_function(&format!("write two channels of {heard}, {name}"), |bench| {
+                bench.iter(|| {
+                    file.clear();
+                    chunk.render(layout, &mut file);
+                });
+            });
+        }
     }
 }
 

@@ -215,6 +215,11 @@ impl Encoded {
         &mut self.octets[..usize::from(self.len)]
     }
 
+    /// Room for octets, of which `start` says how many there are.
+    pub fn room(&mut self) -> &mut [u8; MAX_FRAME_LEN] {
+        &mut self.octets
+    }
+
     /// How it is encoded.
     #[must_use]
     pub fn codec(&self) -> Codec {

@@ -17,11 +17,11 @@ use sha2::{Digest, Sha256};
 
 use crate::event::{Event, RecordingId, RecordingSummary, WakingQueue};
 use crate::g711::FRAME_MS;
-use crate::recorder::CHUNK_FRAMES;
+use crate::recorder::{CHUNK_FRAMES, Chunk};
 use crate::wav::Layout;
 
 /// Chunks that may wait to be written; beyond it they are dropped. 4 s of 2,000 recordings, then
-/// 260 MB of two linear channels.
+/// 260 MB of two linear sides, half of that of G.711.
 const MAX_WAITING_CHUNKS: usize = 16_384;
 
 /// Chunks kept to be used again: those that wait for the disk in ordinary times.
@@ -38,7 +38,7 @@ type Create = dyn Fn(&Path, Layout) -> io::Result<File> + Send;
 
 enum Job {
     Open(RecordingId, PathBuf, Layout),
-    Write(RecordingId, u32, Vec<u8>),
+    Write(RecordingId, u32, Chunk),
     Close(RecordingId, u64, Vec<(u64, u64)>),
 }
 
@@ -47,7 +47,7 @@ pub struct Disk {
     jobs: Sender<Job>,
     limit: usize,
     waiting: Arc<AtomicUsize>,
-    spare: Receiver<Vec<u8>>,
+    spare: Receiver<Chunk>,
 }
 
 impl Disk {
@@ -71,6 +71,7 @@ impl Disk {
         let waiting = Arc::new(AtomicUsize::new(0));
         let writer = Writer {
             files: HashMap::new(),
+            octets: Vec::new(),
             create: Box::new(create),
             waiting: Arc::clone(&waiting),
             spare: spare_in,
@@ -99,7 +100,7 @@ impl Disk {
     }
 
     /// Writes `silent_frames` of silence, then a chunk.
-    pub fn write(&self, id: RecordingId, silent_frames: u32, chunk: Vec<u8>) {
+    pub fn write(&self, id: RecordingId, silent_frames: u32, chunk: Chunk) {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let _sent = self.jobs.send(Job::Write(id, silent_frames, chunk));
     }
@@ -111,16 +112,18 @@ impl Disk {
 
     /// A chunk that has been written, to be used again.
     #[must_use]
-    pub fn spare_chunk(&self, capacity: usize) -> Vec<u8> {
-        self.spare.try_recv().unwrap_or_else(|_| Vec::with_capacity(capacity))
+    pub fn spare_chunk(&self, sides: usize) -> Chunk {
+        self.spare.try_recv().unwrap_or_else(|_| Chunk::with_room(sides))
     }
 }
 
 struct Writer {
     files: HashMap<RecordingId, RecordingFile>,
+    /// A chunk as its file has it; the same room for all.
+    octets: Vec<u8>,
     create: Box<Create>,
     waiting: Arc<AtomicUsize>,
-    spare: Sender<Vec<u8>>,
+    spare: Sender<Chunk>,
     finish: Sender<(RecordingId, RecordingFile)>,
 }
 
@@ -156,9 +159,11 @@ impl Writer {
     }
 
     /// A file that cannot be written is finished at once, so that the alarm is not late.
-    fn write(&mut self, id: RecordingId, silent_frames: u32, chunk: &[u8]) {
+    fn write(&mut self, id: RecordingId, silent_frames: u32, chunk: &Chunk) {
         let Some(recording) = self.files.get_mut(&id) else { return };
-        if let Err(error) = recording.write(silent_frames, chunk) {
+        self.octets.clear();
+        chunk.render(recording.layout, &mut self.octets);
+        if let Err(error) = recording.write(silent_frames, &self.octets) {
             recording.error = describe(&recording.path, &error);
             if let Some(recording) = self.files.remove(&id) {
                 let _sent = self.finish.send((id, recording));

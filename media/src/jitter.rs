@@ -161,10 +161,16 @@ impl JitterBuffer {
         self.margins.mean_ticks().max(0).unsigned_abs() * 20 / self.codec.frame_ticks()
     }
 
-    /// Whether nothing suggests another delay: packets come in time, and none waits for long.
+    /// Whether nothing suggests a longer delay: packets come in time.
     #[must_use]
     pub fn is_settled(&self) -> bool {
         self.margins.are_settled()
+    }
+
+    /// Whether audio waits for the next read, or for one after it.
+    #[must_use]
+    pub fn has_next(&self) -> bool {
+        self.level() > 0
     }
 
     /// Forgets all audio and how it came, as for a new sender.

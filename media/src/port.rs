@@ -7,6 +7,7 @@ use crate::clock::Now;
 use crate::codec::{Codec, Encoded, Pcm};
 use crate::dtmf::PressLog;
 use crate::event::{Connection, Detect, Event, PlayId, PortFigures, PortId, RecognitionId};
+use crate::g711::{Frame, Law};
 use crate::outbox::Outbox;
 use crate::player::Clips;
 use crate::recognition::Reference;
@@ -250,15 +251,15 @@ impl Port {
         self.receiving.set_prompt(is_prompt);
     }
 
-    /// Whether nothing is lost by looking once in 20 ms at what comes.
+    /// Whether nothing is lost by looking once in 20 ms at what comes from now on.
     #[must_use]
-    pub fn is_calm(&self) -> bool {
+    pub fn is_calm(&mut self) -> bool {
         self.receiving.is_calm()
     }
 
     /// Whether that is still so after such a look, in time, has found so many datagrams.
     #[must_use]
-    pub fn stays_calm(&self, found: usize) -> bool {
+    pub fn stays_calm(&mut self, found: usize) -> bool {
         self.receiving.stays_calm(found)
     }
 
@@ -332,6 +333,12 @@ impl Port {
     #[must_use]
     pub fn encoded(&self, round: u64) -> Option<&Encoded> {
         self.receiving.encoded(round)
+    }
+
+    /// The octets of G.711 heard in this round, when nothing but them need be known to decode them.
+    #[must_use]
+    pub fn plain_octets(&self, round: u64) -> Option<(Law, &Frame)> {
+        self.receiving.plain_octets(round)
     }
 
     /// What was heard in this round, decoded when it is asked for the first time.

@@ -29,7 +29,7 @@ use crate::recorder::Recorder;
 use crate::secure::dtls::Identity;
 use crate::socket::PortNumbers;
 use crate::sound::Sound;
-use crate::wheel::{SLOTS, Tick, Wheel};
+use crate::wheel::{SLOT, SLOTS, Tick, Wheel};
 
 mod control;
 mod entry;
@@ -210,8 +210,8 @@ impl Reactor {
         }
     }
 
-    /// Lets ports hear, recordings record and ports send, in this order: who hears whom sits in
-    /// the same slot, and so hears what was said in the same 20 ms.
+    /// Lets ports hear, ports send and recordings record, in this order: who hears whom sits in the
+    /// same slot, and so hears what was said in the same 20 ms. Only packets have a deadline.
     fn tick_members(
         &mut self,
         ports: &[usize],
@@ -220,16 +220,13 @@ impl Reactor {
         deadline: Option<Now>,
     ) {
         let now = clock::now();
+        let is_behind = deadline.is_some_and(|deadline| now.saturating_sub(deadline) > SLOT);
         let faulty = faults::each(ports, |key| {
             let entry = &mut self.ports[key];
-            entry.tick_receive(round, now, &mut self.events);
+            entry.tick_receive(round, now, is_behind, &mut self.events);
             entry.settle_reading(&self.epoll, key);
         });
         self.note_faulty(&faulty);
-        let faulty = faults::each(recorders, |key| self.tick_recorder(key, round));
-        for key in faulty {
-            self.note_faulty_sources(key);
-        }
         for batch in ports.chunks(SEND_BATCH) {
             let faulty = faults::each(batch, |key| self.tick_send(key, round, now));
             self.note_faulty(&faulty);
@@ -237,6 +234,10 @@ impl Reactor {
             let now = clock::now();
             let lateness = now.saturating_sub(deadline.unwrap_or(now));
             self.shared.figures.count_sent(sent, lateness);
+        }
+        let faulty = faults::each(recorders, |key| self.tick_recorder(key, round));
+        for key in faulty {
+            self.note_faulty_sources(key);
         }
     }
 

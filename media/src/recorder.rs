@@ -1,18 +1,18 @@
-//! A recording as the reactor sees it: frames of one or two sides, interleaved into chunks.
+//! A recording as the reactor sees it: frames of one or two sides, gathered into chunks.
 
-use crate::codec::{PCM_SAMPLES, Pcm};
 use crate::event::{RecordingId, TapId, TapPiece};
-use crate::g711::{FRAME_MS, Law};
-use crate::wav::{Form, Layout};
+use crate::g711::FRAME_MS;
+use crate::wav::Layout;
+
+mod chunk;
+
+pub use chunk::{Chunk, Side};
 
 /// Frames in a chunk handed to the disk thread, 0.5 s.
 pub const CHUNK_FRAMES: u32 = 25;
 
 /// Frames in a piece handed to the application, 200 ms.
 pub const PIECE_FRAMES: u32 = 10;
-
-/// What a side that is not heard says.
-static SILENCE: Pcm = [0; PCM_SAMPLES];
 
 /// Where the audio goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub struct Recorder {
     /// Frames that were dropped because they were not taken in time.
     pub dropped_frames: u64,
     layout: Layout,
-    chunk: Vec<u8>,
+    chunk: Chunk,
     frames: u32,
     total_frames: u64,
     last_round: Option<u64>,
@@ -55,7 +55,7 @@ impl Recorder {
             slot,
             dropped_frames: 0,
             layout,
-            chunk: Vec::new(),
+            chunk: Chunk::default(),
             frames: 0,
             total_frames: 0,
             last_round: None,
@@ -99,41 +99,30 @@ impl Recorder {
         self.pauses.drain(..).map(|(since, until)| (in_ms(since), in_ms(until))).collect()
     }
 
-    /// Adds 20 ms of each side, None of which is silence; true when the chunk is full.
-    pub fn push(&mut self, sides: [Option<&Pcm>; 2]) -> bool {
-        let start = self.chunk.len();
-        self.chunk.resize(start + self.layout.frame_len(), self.layout.silence());
-        let frame = &mut self.chunk[start..];
-        let [left, right] = sides.map(|side| side.unwrap_or(&SILENCE));
-        // A loop for each layout: chosen for every sample, it would cost as much as a packet.
-        match (self.layout.form, self.layout.channels) {
-            (Form::Pcm16, 1) => {
-                let (places, _) = frame.as_chunks_mut::<2>();
-                for (place, sample) in places.iter_mut().zip(left) {
-                    *place = sample.to_le_bytes();
-                }
-            }
-            (Form::Pcm16, _) => {
-                let (places, _) = frame.as_chunks_mut::<4>();
-                for (place, (left, right)) in places.iter_mut().zip(left.iter().zip(right)) {
-                    let ([a, b], [c, d]) = (left.to_le_bytes(), right.to_le_bytes());
-                    *place = [a, b, c, d];
-                }
-            }
-            (Form::ALaw, 1) => Law::A.encode_all(left, frame),
-            (Form::ALaw, _) => {
-                let [mut one, mut other] = [[0; PCM_SAMPLES]; 2];
-                Law::A.encode_all(left, &mut one);
-                Law::A.encode_all(right, &mut other);
-                let (places, _) = frame.as_chunks_mut::<2>();
-                for (place, (left, right)) in places.iter_mut().zip(one.iter().zip(&other)) {
-                    *place = [*left, *right];
-                }
-            }
-        }
+    /// Adds 20 ms of the next side of its frame.
+    pub fn push(&mut self, side: Side<'_>) {
+        self.chunk.push(side);
+    }
+
+    /// Ends a frame whose sides were all added; true when the chunk is full.
+    pub fn end_frame(&mut self) -> bool {
         self.frames += 1;
         self.total_frames += 1;
         self.frames >= self.capacity_frames()
+    }
+
+    /// Adds 20 ms of silence; true when the chunk is full.
+    pub fn push_silence(&mut self) -> bool {
+        for _ in 0..self.layout.channels {
+            self.push(Side::Silence);
+        }
+        self.end_frame()
+    }
+
+    /// Channels of its frames, each of which is a side.
+    #[must_use]
+    pub fn channels(&self) -> usize {
+        self.layout.channels.into()
     }
 
     /// Frames it has taken so far.
@@ -145,13 +134,15 @@ impl Recorder {
     /// The piece of a tap that waits, leaving nothing in its place; None when there is none.
     pub fn take_piece(&mut self) -> Option<TapPiece> {
         let frames = std::mem::take(&mut self.frames);
-        let interleaved = std::mem::take(&mut self.chunk);
+        let mut interleaved = Vec::new();
+        self.chunk.render(self.layout, &mut interleaved);
+        self.chunk.clear();
         let first_frame = self.total_frames - u64::from(frames);
         (frames > 0).then_some(TapPiece { first_frame, interleaved })
     }
 
     /// Takes the chunk, leaving `empty` in its place, and the silence owed before it.
-    pub fn take(&mut self, mut empty: Vec<u8>) -> (Vec<u8>, u32) {
+    pub fn take(&mut self, mut empty: Chunk) -> (Chunk, u32) {
         empty.clear();
         self.frames = 0;
         (std::mem::replace(&mut self.chunk, empty), std::mem::take(&mut self.owed_frames))
@@ -173,43 +164,28 @@ impl Recorder {
         }
     }
 
-    /// Octets a full chunk takes.
+    /// Sides that a full chunk has.
     #[must_use]
-    pub fn chunk_capacity(&self) -> usize {
-        self.capacity_frames() as usize * self.layout.frame_len()
+    pub fn chunk_sides(&self) -> usize {
+        self.capacity_frames() as usize * self.channels()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::PCM_SAMPLES;
+    use crate::wav::Form;
 
     fn recorder(form: Form, channels: u16) -> Recorder {
         Recorder::new(Outlet::File(RecordingId(1)), Layout { form, channels }, 0)
     }
 
-    fn samples(chunk: &[u8]) -> Vec<i16> {
-        chunk.chunks_exact(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]])).collect()
-    }
-
-    #[test]
-    fn sides_are_interleaved_and_absent_ones_are_silent() {
-        let (loud, soft) = ([8000; PCM_SAMPLES], [-400; PCM_SAMPLES]);
-        let mut recorder = recorder(Form::Pcm16, 2);
-        recorder.push([Some(&loud), Some(&soft)]);
-        recorder.push([None, Some(&soft)]);
-        let chunk = samples(&recorder.take(Vec::new()).0);
-        assert_eq!(chunk.len(), 2 * 2 * PCM_SAMPLES);
-        assert_eq!(chunk[..2], [8000, -400]);
-        assert_eq!(chunk[318..322], [8000, -400, 0, -400]);
-    }
-
-    #[test]
-    fn mono_holds_one_side() {
-        let loud = [8000; PCM_SAMPLES];
-        let mut recorder = recorder(Form::Pcm16, 1);
-        recorder.push([Some(&loud), Some(&loud)]);
-        assert_eq!(samples(&recorder.take(Vec::new()).0), loud);
+    fn push(recorder: &mut Recorder, sides: &[Side<'_>]) -> bool {
+        for side in sides {
+            recorder.push(*side);
+        }
+        recorder.end_frame()
     }
 
     #[test]
@@ -223,23 +199,14 @@ mod tests {
     fn dropped_chunks_are_owed_as_silence() {
         let mut recorder = recorder(Form::Pcm16, 1);
         for _ in 1..CHUNK_FRAMES {
-            assert!(!recorder.push([None, None]));
+            assert!(!recorder.push_silence());
         }
-        assert!(recorder.push([None, None]));
+        assert!(recorder.push_silence());
         assert_eq!(recorder.drop_chunk(), CHUNK_FRAMES);
-        recorder.push([None, None]);
-        let (chunk, owed) = recorder.take(Vec::new());
-        assert_eq!((chunk.len(), owed), (PCM_SAMPLES * 2, CHUNK_FRAMES));
-        assert_eq!(recorder.take(Vec::new()).1, 0);
-    }
-
-    #[test]
-    fn a_law_takes_an_octet_a_sample() {
-        let mut recorder = recorder(Form::ALaw, 2);
-        recorder.push([Some(&[8000; PCM_SAMPLES]), None]);
-        let chunk = recorder.take(Vec::new()).0;
-        assert_eq!(chunk[..4], [Law::A.encode(8000), 0xd5, Law::A.encode(8000), 0xd5]);
-        assert_eq!(chunk.len(), 2 * PCM_SAMPLES);
+        push(&mut recorder, &[Side::Linear(&[1; PCM_SAMPLES])]);
+        let (chunk, owed) = recorder.take(Chunk::default());
+        assert_eq!((chunk.sides(), owed), (1, CHUNK_FRAMES));
+        assert_eq!(recorder.take(Chunk::default()).1, 0);
     }
 
     #[test]
@@ -247,7 +214,7 @@ mod tests {
         let mut recorder = recorder(Form::Pcm16, 1);
         for frame in 0..10 {
             recorder.set_paused((2..5).contains(&frame) || frame >= 8);
-            recorder.push([None, None]);
+            recorder.push_silence();
         }
         assert!(recorder.is_paused());
         assert_eq!(recorder.take_pauses_ms(), [(40, 100), (160, 200)]);
@@ -259,11 +226,12 @@ mod tests {
         let mut tap = Recorder::new(Outlet::Tap(TapId(1)), layout, 0);
         for _ in 0..3 {
             for frame in 1..=PIECE_FRAMES {
-                assert_eq!(tap.push([None, Some(&[1; PCM_SAMPLES])]), frame == PIECE_FRAMES);
+                let sides = [Side::Silence, Side::Linear(&[1; PCM_SAMPLES])];
+                assert_eq!(push(&mut tap, &sides), frame == PIECE_FRAMES);
             }
             let piece = tap.take_piece().unwrap();
             assert_eq!(piece.first_frame + u64::from(PIECE_FRAMES), tap.total_frames());
-            assert_eq!(piece.interleaved.len(), tap.chunk_capacity());
+            assert_eq!(piece.interleaved.len(), PIECE_FRAMES as usize * layout.frame_len());
             assert_eq!(piece.interleaved[..4], [0, 0, 1, 0]);
         }
         assert_eq!(tap.take_piece(), None);

@@ -1,6 +1,6 @@
 //! 20 ms of audio inside the engine, in the forms in which it is known.
 
-use crate::codec::{Codec, Encoded, PCM_SAMPLES, Pcm};
+use crate::codec::{Codec, Encoded, MAX_FRAME_LEN, PCM_SAMPLES, Pcm};
 
 /// What was said or is to be heard in 20 ms: nothing, as on the wire, linear, or both.
 ///
@@ -57,11 +57,16 @@ impl Sound {
         self.encoded.set(codec, payload);
     }
 
-    /// Makes it a payload of `len` octets, which the caller writes.
+    /// Makes it a payload of `len` octets, which the caller writes or has written to its room.
     pub fn start_encoded(&mut self, codec: Codec, len: usize) -> &mut [u8] {
         self.is_linear = false;
         self.is_encoded = true;
         self.encoded.start(codec, len)
+    }
+
+    /// Room for octets of any length, before it is known what they make of it.
+    pub fn room(&mut self) -> &mut [u8; MAX_FRAME_LEN] {
+        self.encoded.room()
     }
 
     /// Makes it linear; the caller writes the samples.

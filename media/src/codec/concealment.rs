@@ -71,6 +71,11 @@ impl Concealer {
         self.lost - out.len() < SILENT_FROM
     }
 
+    /// Whether the last it knows of the stream is a loss.
+    pub fn is_covering(&self) -> bool {
+        self.lost > 0
+    }
+
     fn remember(&mut self, pcm: &[i16]) {
         let newest = &pcm[pcm.len().saturating_sub(HISTORY)..];
         self.history.copy_within(newest.len().., 0);

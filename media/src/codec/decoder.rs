@@ -10,7 +10,7 @@ const QUEUE_SAMPLES: usize = 7 * PCM_SAMPLES;
 /// After this much of concealment a stream has ended rather than lost packets, 100 ms.
 const MAX_CONCEALED_SAMPLES: usize = 5 * PCM_SAMPLES;
 
-/// Octets of G.711 that were passed on undecoded and are kept to cover a loss after them, 60 ms.
+/// Octets of G.711 that are kept to cover a loss after them, 60 ms.
 const MAX_SKIPPED: usize = 3 * PCM_SAMPLES;
 
 /// What 20 ms of decoded audio are made of.
@@ -96,6 +96,14 @@ impl Decoder {
         self.noise = None;
     }
 
+    /// Whether the next 20 ms are what G.711 says octet by octet: nothing waits, and nothing before
+    /// them was lost.
+    #[must_use]
+    pub fn is_unbroken(&self) -> bool {
+        let Coder::Law(_, concealer, _) = &self.coder else { return false };
+        self.queue.len == 0 && !concealer.is_covering()
+    }
+
     fn reset_coder(&mut self) {
         self.stale = false;
         match &mut self.coder {
@@ -149,8 +157,29 @@ impl Decoder {
 
     /// Decodes 20 ms, or the first 20 ms of more.
     pub fn decode(&mut self, payload: &[u8], out: &mut Pcm) -> Heard {
+        if self.decode_unbroken(payload, out) {
+            return Heard::Audio;
+        }
         self.push(payload);
         self.pull(out)
+    }
+
+    /// Decodes 20 ms of G.711 that follow what was given out before; false when there is more to do.
+    /// They are kept as octets: the past of a stream, which few losses ask for, is four times that.
+    fn decode_unbroken(&mut self, payload: &[u8], out: &mut Pcm) -> bool {
+        if payload.len() != out.len() || !self.is_unbroken() {
+            return false;
+        }
+        let Coder::Law(law, _, skipped) = &mut self.coder else { return false };
+        let table = law.decoder();
+        for (sample, octet) in out.iter_mut().zip(payload) {
+            *sample = table[usize::from(*octet)];
+        }
+        skipped.push(payload);
+        self.concealed = 0;
+        self.silent = false;
+        self.noise = None;
+        true
     }
 
     /// Covers 20 ms of which nothing was received.
@@ -253,35 +282,39 @@ fn decode_g729(decoder: &mut g729::Decoder, payload: &[u8], pcm: &mut [i16]) -> 
     count * g729::FRAME
 }
 
-/// The last octets of G.711 that were not decoded.
+/// The last octets of G.711, of which the concealer knows nothing yet.
 #[derive(Debug)]
 struct Skipped {
     octets: [u8; MAX_SKIPPED],
+    /// Where the next one goes.
+    end: usize,
     len: usize,
 }
 
 impl Default for Skipped {
     fn default() -> Self {
-        Self { octets: [0; MAX_SKIPPED], len: 0 }
+        Self { octets: [0; MAX_SKIPPED], end: 0, len: 0 }
     }
 }
 
 impl Skipped {
-    /// Appends octets; what does not fit is dropped at the front.
+    /// Appends octets over the oldest ones.
     fn push(&mut self, payload: &[u8]) {
         let payload = &payload[payload.len().saturating_sub(MAX_SKIPPED)..];
-        let surplus = (self.len + payload.len()).saturating_sub(MAX_SKIPPED);
-        self.octets.copy_within(surplus..self.len, 0);
-        self.len -= surplus;
-        self.octets[self.len..self.len + payload.len()].copy_from_slice(payload);
-        self.len += payload.len();
+        let (first, rest) = payload.split_at(payload.len().min(MAX_SKIPPED - self.end));
+        self.octets[self.end..self.end + first.len()].copy_from_slice(first);
+        self.octets[..rest.len()].copy_from_slice(rest);
+        self.end = (self.end + payload.len()) % MAX_SKIPPED;
+        self.len = (self.len + payload.len()).min(MAX_SKIPPED);
     }
 
     /// Decodes and forgets them; returns how many there were.
     fn take(&mut self, law: Law, pcm: &mut [i16; MAX_SKIPPED]) -> usize {
         let table = law.decoder();
         let len = std::mem::take(&mut self.len);
-        for (sample, octet) in pcm.iter_mut().zip(&self.octets[..len]) {
+        let start = (self.end + MAX_SKIPPED - len) % MAX_SKIPPED;
+        let octets = self.octets[start..].iter().chain(&self.octets[..start]);
+        for (sample, octet) in pcm.iter_mut().zip(octets.take(len)) {
             *sample = table[usize::from(*octet)];
         }
         len

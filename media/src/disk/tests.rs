@@ -3,6 +3,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, poll};
 
 use super::*;
+use crate::codec::PCM_SAMPLES;
+use crate::recorder::Side;
 use crate::wav::{self, Form};
 
 const MONO: Layout = Layout { form: Form::Pcm16, channels: 1 };
@@ -25,6 +27,13 @@ fn ended(events: &WakingQueue<Event>) -> RecordingSummary {
     panic!("no recording ended");
 }
 
+/// A chunk of 20 ms.
+fn frame(level: i16) -> Chunk {
+    let mut chunk = Chunk::default();
+    chunk.push(Side::Linear(&[level; PCM_SAMPLES]));
+    chunk
+}
+
 fn finish(disk: Disk, threads: [JoinHandle<()>; 2]) {
     drop(disk);
     for thread in threads {
@@ -39,8 +48,8 @@ fn a_recording_is_complete_hashed_and_keeps_its_time() {
     let events = WakingQueue::new().unwrap();
     let (disk, threads) = Disk::start(events.clone()).unwrap();
     disk.open(RecordingId(1), path.clone(), MONO);
-    disk.write(RecordingId(1), 0, vec![1; MONO.frame_len()]);
-    disk.write(RecordingId(1), 2, vec![2; MONO.frame_len()]);
+    disk.write(RecordingId(1), 0, frame(1));
+    disk.write(RecordingId(1), 2, frame(2));
     disk.close(RecordingId(1), 2, vec![(20, 40)]);
     let summary = ended(&events);
     let file = fs::read(&path).unwrap();

@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::clock::Now;
-use crate::codec::{Codec, Decoder, Encoded, MAX_FRAME_LEN, Pcm, is_silence};
+use crate::codec::{Codec, Decoder, Encoded, Pcm, is_silence};
 use crate::dtmf::{self, Press, PressLog};
 use crate::event::{Connection, DigitSource, Event, PortId};
+use crate::g711::{Frame, Law};
 use crate::jitter::{JitterBuffer, Order, Read};
 use crate::reception::{Arrival, Reception};
 use crate::rtp::{Packet, Pt, Ssrc};
@@ -112,6 +113,8 @@ pub struct Receiving {
     codec: Codec,
     /// Datagrams are handed in as they come, not some time in the 20 ms that follow.
     is_prompt: bool,
+    /// Datagrams that looks in time have found beyond one each, while the stream was calm.
+    surplus: i32,
     /// Present while somebody listens.
     audio: Option<Box<Audio>>,
     /// Late packets of buffers that are gone.
@@ -138,6 +141,7 @@ impl Default for Receiving {
             digits: dtmf::Receiver::default(),
             codec: Codec::Pcma,
             is_prompt: true,
+            surplus: 0,
             audio: None,
             discarded_before: 0,
             listeners: 0,
@@ -188,17 +192,21 @@ impl Receiving {
         self.is_prompt = is_prompt;
     }
 
-    /// Whether nothing is lost by looking at the stream once in 20 ms.
+    /// Whether nothing is lost by looking at the stream once in 20 ms from now on.
     #[must_use]
-    pub fn is_calm(&self) -> bool {
+    pub fn is_calm(&mut self) -> bool {
+        self.surplus = 0;
         self.audio.as_ref().is_none_or(|audio| audio.jitter.is_settled())
     }
 
     /// Whether that is still so after such a look, in time, has found so many datagrams. If not, the
-    /// buffer has to learn when they come.
+    /// buffer has to learn when they come. A packet near the tick may fall on either side of it: that
+    /// tells nothing as long as there was another one to play.
     #[must_use]
-    pub fn stays_calm(&self, found: usize) -> bool {
-        self.audio.is_none() || found == 1
+    pub fn stays_calm(&mut self, found: usize) -> bool {
+        let Some(audio) = &self.audio else { return true };
+        self.surplus += found as i32 - 1;
+        self.surplus.abs() <= 1 && (found > 0 || audio.jitter.has_next())
     }
 
     /// Takes over what was negotiated.
@@ -403,11 +411,10 @@ impl Receiving {
             audio.decoder.skip(encoded.payload());
         }
         let codec = audio.jitter.codec();
-        let mut octets = [0; MAX_FRAME_LEN];
-        match audio.jitter.read(&mut octets, now) {
+        match audio.jitter.read(self.heard.room(), now) {
             Read::Audio(len) => {
-                audio.is_discontinuous = codec == Codec::Opus && is_silence(codec, &octets[..len]);
-                self.heard.set_encoded(codec, &octets[..len]);
+                let octets = self.heard.start_encoded(codec, len);
+                audio.is_discontinuous = codec == Codec::Opus && is_silence(codec, octets);
             }
             // An empty frame: whoever needs it decoded hears what the packet before it held, or
             // what covers the loss, and whoever is passed it on sends nothing, so that the far end
@@ -423,6 +430,17 @@ impl Receiving {
     #[must_use]
     pub fn encoded(&self, round: u64) -> Option<&Encoded> {
         self.heard.encoded().filter(|_| self.heard_round == Some(round))
+    }
+
+    /// The octets of G.711 heard in this round, when nothing but them need be known to decode them.
+    #[must_use]
+    pub fn plain_octets(&self, round: u64) -> Option<(Law, &Frame)> {
+        // Samples that are known may begin with what covers a loss before them.
+        if self.heard.pcm().is_some() || !self.audio.as_ref()?.decoder.is_unbroken() {
+            return None;
+        }
+        let encoded = self.encoded(round)?;
+        Some((encoded.codec().law()?, encoded.payload().try_into().ok()?))
     }
 
     /// What was heard in this round, decoded when it is asked for the first time.

@@ -153,8 +153,15 @@ impl Entry {
         }
     }
 
-    /// The receiving half of a tick.
-    pub(super) fn tick_receive(&mut self, round: u64, now: Now, events: &mut Vec<Event>) {
+    /// The receiving half of a tick. Once the thread is behind its slots, `is_behind`, to be told of
+    /// packets says no more of when they come than the ticks do, and takes more time.
+    pub(super) fn tick_receive(
+        &mut self,
+        round: u64,
+        now: Now,
+        is_behind: bool,
+        events: &mut Vec<Event>,
+    ) {
         if let Some(secure) = &mut self.secure {
             let socket = &mut self.sockets.media;
             secure.poll(now, &mut |octets, to| {
@@ -166,13 +173,13 @@ impl Entry {
             events.push(Event::MediaTimedOut(self.port.id()));
         }
         self.port.tick_receive(round, now, events);
-        self.settle_socket(round, now);
+        self.settle_socket(round, now, is_behind);
     }
 
     /// Ties the socket to the far end while it is heard: every other source would be refused all
     /// the same. Once it is quiet, all are heard again, so that a new source can be believed. A
     /// tied socket whose stream is calm is left to its ticks.
-    fn settle_socket(&mut self, round: u64, now: Now) {
+    fn settle_socket(&mut self, round: u64, now: Now, is_behind: bool) {
         // Checks of ICE come from any address at any time; a relay has a latch of its own.
         let routed = self.secure.as_ref().is_some_and(|secure| secure.is_routed());
         let many = routed || self.relay.is_some();
@@ -186,7 +193,8 @@ impl Entry {
             self.is_calm = false;
         } else if is_look {
             let is_watched_on = (turn / LOOK_EVERY_ROUNDS).is_multiple_of(WATCHED_ONE_LOOK_IN);
-            self.is_calm = tied_to.is_some() && !is_watched_on && self.port.is_calm();
+            let can_wait = is_behind || !is_watched_on;
+            self.is_calm = tied_to.is_some() && can_wait && (self.port.is_calm() || is_behind);
         }
     }
 

@@ -4,8 +4,8 @@
 //! Epoll costs a packet as much as it costs to enter the kernel, and more: a watched socket calls
 //! back for each packet it sends as well. A stream that nobody listens to, or that brings one packet
 //! every 20 ms, need not be watched. It is for a second now and then, since only then jitter can be
-//! measured; and one that is listened to is again as soon as a tick in time finds anything but one
-//! datagram.
+//! measured; and one that is listened to is again as soon as ticks in time find more or less than one
+//! datagram each, but for one that falls on the other side of a tick.
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;

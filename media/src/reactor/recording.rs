@@ -8,7 +8,7 @@ use crate::codec::{PCM_SAMPLES, Pcm};
 use crate::event::{Event, PortId, RecordingId, TapId};
 use crate::matrix::Sink;
 use crate::mixer;
-use crate::recorder::{Outlet, Recorder};
+use crate::recorder::{Chunk, Outlet, Recorder, Side};
 use crate::wav::{Form, Layout};
 
 /// Pieces of all taps that may wait for the application, 6 MB; what comes then is dropped.
@@ -83,7 +83,7 @@ impl Reactor {
         let Some(key) = self.recording_keys.remove(&id) else { return };
         let mut recorder = self.remove_recorder(key);
         // What was dropped last is owed as well: the file keeps the clock's time to its end.
-        let (rest, owed_frames) = recorder.take(Vec::new());
+        let (rest, owed_frames) = recorder.take(Chunk::default());
         if owed_frames > 0 {
             self.disk.write(id, owed_frames, rest);
         }
@@ -116,29 +116,41 @@ impl Reactor {
         let Some(missed) = self.recorders[key].advance(round) else { return };
         // Time that the thread has missed is silence: a recording keeps the clock's time.
         for _ in 0..missed {
-            if self.recorders[key].push([None, None]) {
+            if self.recorders[key].push_silence() {
                 self.flush_recorder(key);
             }
         }
-        let mut mixed: [Pcm; 2] = [[0; PCM_SAMPLES]; 2];
-        let mut is_audible = [false; 2];
-        let recorder = &mut self.recorders[key];
-        if !recorder.is_paused() {
-            for (side, ports) in recorder.sides.iter().enumerate() {
-                is_audible[side] = mixer::mix(ports, round, &mut self.ports, &mut mixed[side]);
-            }
+        for side in 0..self.recorders[key].channels() {
+            self.push_side(key, side, round);
         }
-        let [left, right] = &mixed;
-        if recorder.push([is_audible[0].then_some(left), is_audible[1].then_some(right)]) {
+        if self.recorders[key].end_frame() {
             self.flush_recorder(key);
         }
+    }
+
+    /// Adds what one side of a recording says in a round.
+    fn push_side(&mut self, key: usize, side: usize, round: u64) {
+        let recorder = &mut self.recorders[key];
+        if recorder.is_paused() {
+            return recorder.push(Side::Silence);
+        }
+        let sources = &recorder.sides[side];
+        if let [only] = sources[..]
+            && let Some((law, octets)) =
+                self.ports.get(only).and_then(|e| e.port.plain_octets(round))
+        {
+            return recorder.push(Side::Law(law, octets));
+        }
+        let mut mixed: Pcm = [0; PCM_SAMPLES];
+        let is_audible = mixer::mix(sources, round, &mut self.ports, &mut mixed);
+        recorder.push(if is_audible { Side::Linear(&mixed) } else { Side::Silence });
     }
 
     fn flush_recorder(&mut self, key: usize) {
         let recorder = &mut self.recorders[key];
         match recorder.outlet {
             Outlet::File(id) if self.disk.has_room() => {
-                let empty = self.disk.spare_chunk(recorder.chunk_capacity());
+                let empty = self.disk.spare_chunk(recorder.chunk_sides());
                 let (chunk, owed_frames) = recorder.take(empty);
                 self.disk.write(id, owed_frames, chunk);
             }

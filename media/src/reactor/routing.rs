@@ -1,5 +1,7 @@
 //! Routes in the reactor: who hears whom, and the slots of the wheel in which they sit.
 
+use std::cmp::Reverse;
+
 use slab::Slab;
 
 use super::{Entry, Reactor};
@@ -74,7 +76,8 @@ impl Reactor {
     }
 
     /// Brings all that is connected with a sink into one slot: that in which most of it sits, so
-    /// that a newcomer moves and those who talk already are left alone.
+    /// that a newcomer moves and those who talk already are left alone. Between slots of as many it
+    /// is the emptier one: pairs would else gather in every other slot, whose last packets leave late.
     pub(super) fn gather(&mut self, start: Sink) {
         let group = self.matrix.group(start);
         let mut members = [0; SLOTS];
@@ -85,7 +88,10 @@ impl Reactor {
                 members[slot] += weight;
             }
         }
-        let Some(slot) = (0..members.len()).max_by_key(|slot| members[*slot]) else { return };
+        let room = |slot: usize| Reverse(self.slots[slot].ports.len());
+        let Some(slot) = (0..members.len()).max_by_key(|slot| (members[*slot], room(*slot))) else {
+            return;
+        };
         let (mut ports, mut recorders) = (Vec::new(), Vec::new());
         for sink in group {
             if self.slot(sink).is_some_and(|former| former != slot) && self.settle(sink, slot) {

@@ -23,6 +23,8 @@ struct Bench {
     identity: Identity,
     round: u64,
     sent: u16,
+    /// The thread is behind its slots.
+    is_behind: bool,
 }
 
 /// A socket on a number that it keeps when it is tied and freed.
@@ -46,7 +48,8 @@ impl Bench {
         assert!(watch(&epoll, &sockets.media, 0));
         let entry = Entry::new(port, sockets, 0, true);
         let identity = Identity::generate().unwrap();
-        let mut bench = Self { entry, far: bound(), epoll, identity, round: 0, sent: 0 };
+        let mut bench =
+            Self { entry, far: bound(), epoll, identity, round: 0, sent: 0, is_behind: false };
         let connection = Connection {
             remote: address(&bench.far),
             codec: Codec::Pcma,
@@ -96,7 +99,7 @@ impl Bench {
         if !self.entry.is_watched() {
             self.entry.found_at_tick(found);
         }
-        self.entry.tick_receive(self.round, now, &mut Vec::new());
+        self.entry.tick_receive(self.round, now, self.is_behind, &mut Vec::new());
         self.entry.settle_reading(&self.epoll, 0);
     }
 
@@ -145,20 +148,62 @@ fn an_even_stream_is_left_to_the_ticks_and_watched_now_and_then() {
 
 #[test]
 fn a_stream_that_is_listened_to_is_watched_when_it_becomes_uneven() {
-    for (listeners, counts) in [(1, [0, 2]), (1, [2, 0])] {
+    for counts in [&[0, 0][..], &[2, 2], &[3], &[0, 1, 0], &[0, 2, 2, 2]] {
         let mut bench = Bench::new();
-        bench.entry.port.set_listeners(listeners);
+        bench.entry.port.set_listeners(1);
         bench.calm_down();
-        bench.round(counts[0]);
-        assert!(bench.entry.is_watched(), "after {}", counts[0]);
+        let (last, first) = counts.split_last().unwrap();
+        for count in first {
+            bench.round(*count);
+            assert!(!bench.entry.is_watched(), "too early in {counts:?}");
+        }
+        bench.round(*last);
+        assert!(bench.entry.is_watched(), "after {counts:?}");
         assert!(bench.is_told());
     }
+}
+
+#[test]
+fn a_packet_may_fall_on_either_side_of_a_tick() {
+    for counts in [[0, 2], [2, 0]] {
+        let mut bench = Bench::new();
+        bench.entry.port.set_listeners(1);
+        bench.calm_down();
+        for count in counts.repeat(20) {
+            bench.round(count);
+            assert!(!bench.entry.is_watched(), "{counts:?}");
+            assert!(bench.entry.port.encoded(bench.round).is_some(), "a frame was lost");
+        }
+    }
+    // Nobody would hear more than that.
     let mut bench = Bench::new();
     bench.calm_down();
-    for count in [0, 2, 0, 2, 1] {
+    for count in [0, 2, 0, 0, 3, 1] {
         bench.round(count);
-        assert!(!bench.entry.is_watched(), "nobody would hear the difference");
+        assert!(!bench.entry.is_watched(), "without a listener");
     }
+}
+
+#[test]
+fn nothing_is_watched_while_the_thread_is_behind() {
+    let mut bench = Bench::new();
+    bench.entry.port.set_listeners(1);
+    bench.is_behind = true;
+    bench.calm_down();
+    let rounds = LOOK_EVERY_ROUNDS * WATCHED_ONE_LOOK_IN;
+    for _ in 0..rounds {
+        bench.round(1);
+        assert!(!bench.entry.is_watched());
+    }
+    bench.is_behind = false;
+    for _ in 0..rounds {
+        bench.round(1);
+    }
+    let is_watched = |bench: &mut Bench| {
+        bench.round(1);
+        bench.entry.is_watched()
+    };
+    assert!((0..rounds).any(|_| is_watched(&mut bench)), "looked at again");
 }
 
 #[test]
