@@ -25,28 +25,21 @@ logged() {
 
 have() { command -v "$1" >/dev/null 2>&1; }
 
-# The first Python of 3.11 or later, or nothing.
+# The first Python of 3.11 or later that can import the named modules, or nothing. The system's own
+# comes before others on the PATH: Debian builds it with PGO and LTO, a sixth faster than without.
 find_python() {
-  local candidate
-  for candidate in "${PYTHON:-python3.11}" python3 /usr/bin/python3 python3.12 python3.13; do
-    if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+  local candidate imports
+  imports=$(printf 'import %s\n' sys "$@")
+  for candidate in "${PYTHON:-/usr/bin/python3}" python3.11 python3 python3.12 python3.13; do
+    if "$candidate" -c "$imports"$'\nsys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
       command -v "$candidate"
       return
     fi
   done
 }
 
-# The first Python of 3.11 or later that can also make virtual environments, or nothing.
-find_venv_python() {
-  local candidate
-  for candidate in "$(find_python)" /usr/bin/python3; do
-    if "$candidate" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' \
-      2>/dev/null; then
-      printf '%s\n' "$candidate"
-      return
-    fi
-  done
-}
+# The same, which can also make virtual environments.
+find_venv_python() { find_python ensurepip venv; }
 
 # The directory of the first cargo whose rustc is 1.89 or later, or nothing.
 find_rust() {
