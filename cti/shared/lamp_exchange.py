@@ -11,6 +11,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any, Protocol, cast
 
 import structlog
@@ -28,6 +29,7 @@ _GATHER_S = 0.05
 _RETRY_S = 1.0
 _SWEEP_S = 10.0
 _REDIS_PATIENCE_S = 3.0
+_NO_CALLS = "[]"
 
 _User = tuple[TenantId, str]
 _Calls = dict[str, PhoneDialog]
@@ -115,14 +117,16 @@ class LampExchange:
         telling, self._untold = self._untold, {}
         try:
             async with self._redis.pipeline(transaction=False) as pipeline:
-                for tenant, user in telling:
-                    text = _to_json(self._own.get((tenant, user), {}))
-                    field = f"{self._node} {user}"
-                    if text == "[]":
-                        pipeline.hdel(_key(tenant), field)
-                    else:
-                        pipeline.hset(_key(tenant), field, text)
-                    pipeline.publish(_key(tenant), f"{field} {text}")
+                for tenant, users in _by_tenant(telling).items():
+                    key = _key(tenant)
+                    told = {user: _to_json(self._own.get((tenant, user), {})) for user in users}
+                    fields = {f"{self._node} {user}": text for user, text in told.items()}
+                    kept = [each for each in fields.items() if each[1] != _NO_CALLS]
+                    if kept:
+                        pipeline.hset(key, items=[*chain.from_iterable(kept)])
+                    if gone := fields.keys() - dict(kept).keys():
+                        pipeline.hdel(key, *gone)
+                    pipeline.publish(key, f"{self._node} {json.dumps(told)}")
                 await pipeline.execute()
         except BaseException:
             self._untold = telling | self._untold
@@ -142,12 +146,20 @@ class LampExchange:
                     ignore_subscribe_messages=True, timeout=max(0.0, sweep_at_s - loop.time())
                 )
                 if message is not None:
-                    node, user, text = message["data"].decode().split(" ", 2)
-                    tenant = self._channels[message["channel"].decode()]
-                    self._take(NodeId(node), (tenant, user), text)
+                    self._hear(self._channels[message["channel"].decode()], message["data"])
                 if loop.time() >= sweep_at_s:
                     sweep_at_s = loop.time() + _SWEEP_S
                     await self._sweep()
+
+    def _hear(self, tenant: TenantId, message: bytes) -> None:
+        """Take what a node tells; ValueError for what none of ours has sent."""
+        name, _, told = message.decode().partition(" ")
+        if name != self._node:
+            users = json.loads(told)
+            if not isinstance(users, dict):
+                raise ValueError(told)
+            for user, text in users.items():
+                self._take(NodeId(name), (tenant, user), text)
 
     async def _load(self) -> None:
         """Take over what the others have, and write again what a Redis may have forgotten."""
@@ -164,7 +176,7 @@ class LampExchange:
                     known.discard((NodeId(node), user))
                     self._take(NodeId(node), user, text.decode())
         for node, user in known:
-            self._take(node, user, "[]")
+            self._take(node, user, _NO_CALLS)
         self._untold |= dict.fromkeys(self._own)
         self._wake.set()
 
@@ -191,7 +203,7 @@ class LampExchange:
         gone = frozenset(each for each in self._others if not self._is_alive(each))
         for node in gone & self._suspects:
             for tenant, user in list(self._others[node]):
-                self._take(node, (tenant, user), "[]")
+                self._take(node, (tenant, user), _NO_CALLS)
                 await self._redis.hdel(_key(tenant), f"{node} {user}")
             del self._others[node]
         self._suspects = gone
@@ -199,6 +211,13 @@ class LampExchange:
 
 def _key(tenant: TenantId) -> str:
     return f"{{{tenant}}}:lamps"
+
+
+def _by_tenant(users: Iterable[_User]) -> dict[TenantId, list[str]]:
+    found: defaultdict[TenantId, list[str]] = defaultdict(list)
+    for tenant, user in users:
+        found[tenant].append(user)
+    return found
 
 
 def _to_json(calls: Mapping[str, PhoneDialog]) -> str:

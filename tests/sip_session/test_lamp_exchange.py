@@ -135,6 +135,6 @@ async def test_nonsense_does_not_stop_it(redis: Redis, pool: Pool) -> None:  # n
     other, _ = pool.node(redis, "node-1")
     other.tell(TENANT, "1001", TALKING)
     await shows(phones, TALKING)
-    await redis.publish("{demo}:lamps", "node-3 1001 nonsense")
+    await redis.publish("{demo}:lamps", "node-3 nonsense")
     other.tell(TENANT, "1001", ENDED)
     await shows(phones)
