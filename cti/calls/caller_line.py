@@ -171,6 +171,11 @@ class CallerLine(SessionObserverBase):
         """Know the call no more: it is settled."""
         self.owner = _NO_CALL
 
+    @property
+    def is_released(self) -> bool:
+        """Whether its call is settled; the session may say its last words yet."""
+        return self.owner is _NO_CALL
+
     def fail(self, error: PlatformError) -> None:
         """Wake who waits for the ACK."""
         if self._acknowledged is not None and not self._acknowledged.done():

@@ -53,7 +53,7 @@ def transfer(call: InboundCall, referral: Referral, by: Side) -> None:
 def party_of(session: InviteSession | None) -> tuple[InboundCall, Side] | None:
     """Return the call that a session belongs to, and whose it is."""
     observer = session.observer if session is not None else None
-    if isinstance(observer, CallerLine):
+    if isinstance(observer, CallerLine) and not observer.is_released:
         return cast("InboundCall", observer.owner), None
     if isinstance(observer, Fork):
         leg = cast("OutgoingLeg", observer.owner)
