@@ -22,7 +22,7 @@ _BEGINS_AFTER = 2  # intervals in a row: a hiccup of a few hundred milliseconds 
 _FIRST_CUT = 0.8  # of what was let in while work piled up
 _LARGEST_CUT, _SMALLEST_CUT = 0.6, 0.95
 _CALM = 0.5  # the pressure below which the rate rises
-_FAST_RISE, _SLOW_RISE = 1.15, 1.03
+_FAST_RISE, _RISE, _SLOW_RISE = 1.10, 1.05, 1.03
 _USUAL_S = 8.0  # the longest calls begin and end within some such time
 _FAR_BELOW = 0.8  # of what is usual: from there on the rate rises slowly
 _LEAST_OF_USUAL = 0.5
@@ -200,8 +200,11 @@ class LoadControl:
             self._episode = None
             return Ended(now_s - episode.began_s, episode.refused)
         elif pressure < _CALM:
-            is_low = episode.rate_per_s < usual * _FAR_BELOW
-            episode.rate_per_s *= _FAST_RISE if is_low or pressure < _CALM / 5 else _SLOW_RISE
+            # Calls make work for seconds: rising by more overshoots before their work is felt.
+            if episode.rate_per_s < usual * _FAR_BELOW:
+                episode.rate_per_s *= _FAST_RISE
+            else:
+                episode.rate_per_s *= _RISE if pressure < _CALM / 5 else _SLOW_RISE
         return None
 
 
