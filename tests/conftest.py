@@ -17,11 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
 MOST_PROCESSES = 8
 # What these rooms share is dear to start: one process runs them. The longest come first.
 UNDIVIDED = ("peers", "kamailio")
+
+settings.register_profile("any machine", deadline=None)  # how long things take is for benches
+settings.load_profile("any machine")
 
 _CLONE_NEWNET = 0x40000000
 _SIOCSIFFLAGS = 0x8914
