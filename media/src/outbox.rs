@@ -28,6 +28,8 @@ pub struct Outgoing {
     pub channel: Channel,
     /// Where it goes.
     pub to: SocketAddr,
+    /// Whether it is due half a round after the tick that made it.
+    pub waits: bool,
     octets: Range<usize>,
 }
 
@@ -100,9 +102,17 @@ impl Outbox {
         }
         let Some(room) = self.octets[self.used..].first_chunk_mut() else { return false };
         let end = self.used + write(room).min(MAX_PACKET_LEN - self.spare);
-        self.packets.push(Outgoing { key: self.key, channel, to, octets: self.used..end });
+        let octets = self.used..end;
+        self.packets.push(Outgoing { key: self.key, channel, to, waits: false, octets });
         self.used = end + self.spare;
         true
+    }
+
+    /// Lets the packet put in last wait for half a round.
+    pub fn let_wait(&mut self) {
+        if let Some(packet) = self.packets.last_mut() {
+            packet.waits = true;
+        }
     }
 
     /// All packets with their octets, in the order in which they were put in.

@@ -40,9 +40,11 @@ mod reading;
 mod recording;
 mod relaying;
 mod routing;
+mod waiting;
 
 use entry::Entry;
 use handshakes::Handshakes;
+use waiting::WaitingRoom;
 
 /// Larger datagrams are no voice and are cut, then refused by their length.
 const RECEIVE_BUFFER_LEN: usize = 1500;
@@ -118,6 +120,7 @@ pub struct Reactor {
     /// When watched sockets were read.
     read_at: Now,
     slots: [Slot; SLOTS],
+    waiting: WaitingRoom,
     sending: Sending,
     handshakes: Handshakes,
     events: Vec<Event>,
@@ -152,6 +155,7 @@ impl Reactor {
             next_figures_round: 0,
             read_at: Now::ZERO,
             slots: Default::default(),
+            waiting: WaitingRoom::default(),
             sending: Sending { sound: Sound::default(), outbox: Outbox::new(SEND_BATCH) },
             handshakes: Handshakes::default(),
             events: Vec::new(),
@@ -200,8 +204,9 @@ impl Reactor {
     fn tick(&mut self, tick: &Tick, inbox: &mut Inbox) {
         // Taken out so that ports can be changed while it is walked; put back below.
         let mut slot = std::mem::take(&mut self.slots[tick.slot]);
+        self.send_waiting(tick.slot, clock::now(), tick.deadline);
         self.read_calm(&mut slot, inbox);
-        self.tick_members(&slot.ports, &slot.recorders, tick.round, Some(tick.deadline));
+        self.tick_members(&slot.ports, &slot.recorders, tick.round, Some(tick));
         self.slots[tick.slot] = slot;
         if tick.round >= self.next_figures_round {
             self.next_figures_round = tick.round + FIGURES_EVERY_ROUNDS;
@@ -217,9 +222,10 @@ impl Reactor {
         ports: &[usize],
         recorders: &[usize],
         round: u64,
-        deadline: Option<Now>,
+        tick: Option<&Tick>,
     ) {
         let now = clock::now();
+        let deadline = tick.map(|tick| tick.deadline);
         let is_behind = deadline.is_some_and(|deadline| now.saturating_sub(deadline) > SLOT);
         let faulty = faults::each(ports, |key| {
             let entry = &mut self.ports[key];
@@ -230,7 +236,7 @@ impl Reactor {
         for batch in ports.chunks(SEND_BATCH) {
             let faulty = faults::each(batch, |key| self.tick_send(key, round, now));
             self.note_faulty(&faulty);
-            let sent = self.flush();
+            let sent = self.flush(tick.map(|tick| tick.slot));
             let now = clock::now();
             let lateness = now.saturating_sub(deadline.unwrap_or(now));
             self.shared.figures.count_sent(sent, lateness);
@@ -255,14 +261,19 @@ impl Reactor {
         self.ports[key].tick_send(key, round, now, &mut self.sending, &mut self.events);
     }
 
-    /// Sends what is in the outbox; returns how many packets of media left.
-    fn flush(&mut self) -> u64 {
+    /// Sends what is in the outbox, and at the tick of a `slot` puts aside what is due after it;
+    /// returns how many packets of media left.
+    fn flush(&mut self, slot: Option<usize>) -> u64 {
         let (mut sent, mut reports) = (0, 0);
         for (packet, octets) in self.sending.outbox.packets() {
-            let sockets = &mut self.ports[packet.key].sockets;
+            let entry = &mut self.ports[packet.key];
+            if let Some(slot) = slot.filter(|_| packet.waits) {
+                self.waiting.keep(slot, entry.port.id(), packet.key, packet.to, octets);
+                continue;
+            }
             let (socket, count) = match packet.channel {
-                Channel::Media => (&mut sockets.media, &mut sent),
-                Channel::Reports => (&mut sockets.reports, &mut reports),
+                Channel::Media => (&mut entry.sockets.media, &mut sent),
+                Channel::Reports => (&mut entry.sockets.reports, &mut reports),
             };
             if socket.send(octets, &packet.to).is_ok() {
                 *count += 1;

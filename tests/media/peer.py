@@ -136,6 +136,7 @@ def connect(
     codec: Codec = Codec.PCMA,
     remote_ip: str = "127.0.0.1",
     media_timeout_ms: int = 0,
+    packet_time_ms: int = 20,
 ) -> None:
     engine.connect(
         port,
@@ -146,6 +147,7 @@ def connect(
             payload_type=PAYLOAD_TYPES[codec],
             digit_payload_type=101,
             media_timeout_ms=media_timeout_ms,
+            packet_time_ms=packet_time_ms,
         ),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import statistics
 import struct
 import time
 from dataclasses import replace
@@ -59,6 +60,26 @@ async def test_prompt_is_sent_seamlessly_and_on_time(
     assert abs(len(voice) - 990 * 8) <= 8
     span_s = sent[-1].arrived_s - sent[0].arrived_s
     assert abs(span_s - 0.02 * (len(sent) - 1)) < 0.1
+
+
+@pytest.mark.parametrize("packet_time_ms", [10, 30, 50])
+async def test_packets_leave_between_the_ticks_where_they_are_due(
+    inside_engine: RtpEngine, packet_time_ms: int
+) -> None:
+    peer = await Peer.open()
+    port, _ = inside_engine.open_port("127.0.0.1")
+    connect(inside_engine, port, peer.port, packet_time_ms=packet_time_ms)
+    sent = await peer.wait(41)
+    for before, after in pairwise(sent):
+        assert (after.sequence - before.sequence) % (1 << 16) == 1
+        assert (after.timestamp - before.timestamp) % (1 << 32) == 8 * packet_time_ms
+        assert len(after.payload) == 8 * packet_time_ms
+    # In pairs, or by the ticks of 20 ms, each would be 10 ms off.
+    off_ms = [
+        abs(1000 * (after.arrived_s - before.arrived_s) - packet_time_ms)
+        for before, after in pairwise(sent)
+    ]
+    assert statistics.median(off_ms) < 5
 
 
 async def test_packets_flow_while_python_is_busy(inside_engine: RtpEngine) -> None:

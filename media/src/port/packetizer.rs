@@ -6,6 +6,15 @@ use crate::rtp::RtpTimestamp;
 /// Most octets that wait for a packet to fill, 60 ms of G.711.
 const MAX_WAITING_LEN: usize = 3 * PCM_SAMPLES;
 
+/// When a packet is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leaves {
+    /// At the tick that fills it.
+    AtOnce,
+    /// 10 ms after.
+    HalfARoundLater,
+}
+
 /// The packet that fills.
 #[derive(Debug)]
 pub struct Packetizer {
@@ -28,7 +37,11 @@ impl Packetizer {
         self.ticks = 0;
     }
 
-    /// Takes a frame of 20 ms and gives the packets that are full with it.
+    /// Takes a frame of 20 ms and gives the packets that are full with it, in the order in which
+    /// they leave.
+    ///
+    /// In packet times that are no multiple of 20 ms every other packet is due in the middle between
+    /// two frames. It is the one that ends with its frame: one that ends within it leaves at once.
     ///
     /// A packet of Opus is never divided nor joined, whatever it holds: its packet time is a wish
     /// (RFC 7587 section 7), and its frames are no row of octets.
@@ -38,19 +51,25 @@ impl Packetizer {
         packet_time_ms: u8,
         timestamp: RtpTimestamp,
         frame: &[u8],
-        mut emit: impl FnMut(RtpTimestamp, &[u8]),
+        mut emit: impl FnMut(RtpTimestamp, &[u8], Leaves),
     ) {
         if codec == Codec::Opus || (packet_time_ms == 20 && self.len == 0) {
-            return emit(timestamp, frame);
+            return emit(timestamp, frame, Leaves::AtOnce);
         }
+        let at_the_end = match packet_time_ms % 20 {
+            0 => Leaves::AtOnce,
+            _ => Leaves::HalfARoundLater,
+        };
         let half_ticks = codec.frame_ticks() / 2;
         let full_ticks = u32::from(packet_time_ms) * (codec.clock_rate_hz() / 1000);
         let (first, second) = frame.split_at(frame.len() / 2);
-        for (half, timestamp) in [(first, timestamp), (second, timestamp.after(half_ticks))] {
+        let halves =
+            [(first, timestamp, Leaves::AtOnce), (second, timestamp.after(half_ticks), at_the_end)];
+        for (half, timestamp, leaves) in halves {
             let follows = self.since.after(self.ticks) == timestamp;
             let fits = self.len + half.len() <= MAX_WAITING_LEN;
             if self.len > 0 && !(follows && fits) {
-                emit(self.since, &self.payload[..self.len]);
+                emit(self.since, &self.payload[..self.len], Leaves::AtOnce);
                 self.clear();
             }
             if self.len == 0 {
@@ -60,7 +79,7 @@ impl Packetizer {
             self.len += half.len();
             self.ticks += half_ticks;
             if self.ticks >= full_ticks {
-                emit(self.since, &self.payload[..self.len]);
+                emit(self.since, &self.payload[..self.len], leaves);
                 self.clear();
             }
         }
@@ -78,7 +97,7 @@ mod tests {
         for index in frames {
             let frame: Vec<u8> = (0..len).map(|at| (index * len + at) as u8).collect();
             let timestamp = RtpTimestamp(index * codec.frame_ticks());
-            packetizer.push(codec, packet_time_ms, timestamp, &frame, |timestamp, payload| {
+            packetizer.push(codec, packet_time_ms, timestamp, &frame, |timestamp, payload, _| {
                 packets.push((timestamp.0, payload.to_vec()));
             });
         }
@@ -101,6 +120,23 @@ mod tests {
                 let joined: Vec<u8> = sent.into_iter().flat_map(|(_, payload)| payload).collect();
                 assert_eq!((joined.len(), &joined[..]), (whole.len(), &whole[..]));
             }
+        }
+    }
+
+    #[test]
+    fn packets_of_every_time_leave_at_even_intervals() {
+        for time_ms in [10, 20, 30, 40, 50, 60] {
+            let mut packetizer = Packetizer::default();
+            let mut left_ms = Vec::new();
+            for index in 0..60u32 {
+                let timestamp = RtpTimestamp(index * Codec::Pcma.frame_ticks());
+                packetizer.push(Codec::Pcma, time_ms, timestamp, &[0; 160], |_, _, leaves| {
+                    left_ms.push(index * 20 + if leaves == Leaves::AtOnce { 0 } else { 10 });
+                });
+            }
+            assert!(left_ms.len() >= 20);
+            let gaps: Vec<_> = left_ms.windows(2).map(|pair| pair[1] - pair[0]).collect();
+            assert!(gaps.iter().all(|gap| *gap == u32::from(time_ms)), "{time_ms} ms: {gaps:?}");
         }
     }
 

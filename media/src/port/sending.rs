@@ -6,7 +6,7 @@ use crate::codec::{Codec, Encoder, MAX_FRAME_LEN, Pcm};
 use crate::dtmf::{self, Sending as Digits};
 use crate::event::{Connection, Event, PortId};
 use crate::outbox::{Channel, Outbox};
-use crate::port::packetizer::Packetizer;
+use crate::port::packetizer::{Leaves, Packetizer};
 use crate::rtcp::session::Sent;
 use crate::rtp::{Packet, Pt, RtpTimestamp, SequenceNumber, Ssrc};
 use crate::sound::Sound;
@@ -231,9 +231,13 @@ impl Sending {
         }
         let stream = &mut self.stream;
         let (codec, time_ms) = (connection.codec, connection.packet_time_ms);
-        self.packetizer.push(codec, time_ms, timestamp, frame, |timestamp, payload| {
+        self.packetizer.push(codec, time_ms, timestamp, frame, |timestamp, payload, leaves| {
             let marker = std::mem::take(&mut stream.marker);
-            stream.packet(marker, connection.payload_type, timestamp, payload, to, out);
+            let has_room =
+                stream.packet(marker, connection.payload_type, timestamp, payload, to, out);
+            if has_room && leaves == Leaves::HalfARoundLater {
+                out.let_wait();
+            }
         });
     }
 }
@@ -247,13 +251,15 @@ impl Stream {
         payload: &[u8],
         to: SocketAddr,
         out: &mut Outbox,
-    ) {
+    ) -> bool {
         let packet =
             Packet { marker, pt, sequence: self.sequence, timestamp, ssrc: self.ssrc, payload };
-        if out.push(Channel::Media, to, |room| packet.write(room)) {
+        let has_room = out.push(Channel::Media, to, |room| packet.write(room));
+        if has_room {
             self.sequence = self.sequence.next();
             self.packets += 1;
             self.octets += payload.len() as u64;
         }
+        has_room
     }
 }

@@ -115,7 +115,7 @@ impl Reactor {
         // A port that is closed for a panic says nothing more if its last words panic, too.
         let (entry, sending) = (&mut self.ports[key], &mut self.sending);
         let _said = faults::caught(|| entry.close(key, now, sending));
-        self.flush();
+        self.flush(None);
         let mut entry = self.ports.remove(key);
         self.slots[entry.slot].ports.retain(|port| *port != key);
         entry.port.stop_play(&mut self.events);
