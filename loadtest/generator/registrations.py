@@ -13,6 +13,7 @@ from loadtest.generator.sip_line import Repeated, SipLine
 from loadtest.generator.sip_text import Address, Message
 
 _TICK_S = 0.005
+_EXPIRES_S = 3600
 _CNONCE = "0a4f113b"
 _MAX_CHALLENGES = 3
 
@@ -74,7 +75,7 @@ class RegisteredPhone:
             f"Max-Forwards: 70\r\nFrom: {aor};tag={line.run}\r\nTo: {aor}\r\n"
             f"Call-ID: {self._call_id}\r\nCSeq: {self._cseq} REGISTER\r\n"
             f"Contact: <sip:{self.user}@{own}>\r\n{authorization}"
-            f"Expires: 3600\r\nUser-Agent: loadtest\r\nContent-Length: 0\r\n\r\n"
+            f"Expires: {_EXPIRES_S}\r\nUser-Agent: loadtest\r\nContent-Length: 0\r\n\r\n"
         ).encode()
         self._sent = Repeated(
             line, data, self._registrar, tally, lambda: self._finish(phones, "timeout")
@@ -137,6 +138,17 @@ class RegisteredPhones:
     async def register_all(self, tally: Tally, per_s: float) -> None:
         """Have each phone register, `per_s` a second; return when all have their answers."""
         await self._register(self._phones, tally, per_s)
+
+    async def keep(
+        self, per_s: float, on_failed: Callable[[Tally], None], *, every_s: float = _EXPIRES_S / 2
+    ) -> None:
+        """Have all register again and again while this runs, long before they are forgotten."""
+        while True:
+            await asyncio.sleep(every_s)
+            again = Tally(asyncio.get_running_loop().time)
+            await self.register_all(again, per_s)
+            if again.registrations_failed:
+                on_failed(again)
 
     async def refresh(self, tally: Tally, per_s: float, duration_s: float) -> None:
         """Have the phones refresh in turn for a while; return when all have their answers."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from random import Random
 
 from cti import audio
+from domain.tasks import end_tasks
 from loadtest.figures.tally import Tally
 from loadtest.generator.agents import AgentPhones, Toolbars
 from loadtest.generator.callers import AnsweredCallers, Caller, CallerGroup, Equipment, Make
@@ -122,14 +123,18 @@ class _Run:
         phones = RegisteredPhones(self._line, self._sip, under_test.realm, under_test.agents_phones)
         registered = Tally(self._tally.clock_s)
         await phones.register_all(registered, _PHONES_PER_S)
-        if registered.registrations_failed:
-            # Their agents cannot be rung; whoever reads the report should see why.
-            self._tally.registrations_failed.update(registered.registrations_failed)
+        self._note_unregistered(registered)
+        keeping = asyncio.create_task(phones.keep(_PHONES_PER_S, self._note_unregistered))
+        self._stack.push_async_callback(end_tasks, [keeping])
         toolbars = Toolbars([each.grpc for each in under_test.entrances])
         self._stack.push_async_callback(toolbars.aclose)
         await toolbars.sign_in_all(
             under_test.tenant, under_test.agents, self._tally, plan.sign_ins_per_s
         )
+
+    def _note_unregistered(self, registered: Tally) -> None:
+        """Their agents cannot be rung; whoever reads the report should see why."""
+        self._tally.registrations_failed.update(registered.registrations_failed)
 
     def _tone(self) -> Path:
         folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="cti95598-voice-"))
