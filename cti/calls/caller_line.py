@@ -79,7 +79,7 @@ class CallerLine(SessionObserverBase):
         self, owner: CallerOwner, session: InviteSession, port: RtpPort, local_sdp: bytes
     ) -> None:
         """Take over session and port; `local_sdp` answers the INVITE."""
-        self.owner: CallerOwner = owner
+        self.owner = owner
         self.port = port
         self.is_answered = False
         self._session = session

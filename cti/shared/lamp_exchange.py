@@ -121,10 +121,9 @@ class LampExchange:
                     key = _key(tenant)
                     told = {user: _to_json(self._own.get((tenant, user), {})) for user in users}
                     fields = {f"{self._node} {user}": text for user, text in told.items()}
-                    kept = [each for each in fields.items() if each[1] != _NO_CALLS]
-                    if kept:
+                    if kept := [each for each in fields.items() if each[1] != _NO_CALLS]:
                         pipeline.hset(key, items=[*chain.from_iterable(kept)])
-                    if gone := fields.keys() - dict(kept).keys():
+                    if gone := [field for field, text in fields.items() if text == _NO_CALLS]:
                         pipeline.hdel(key, *gone)
                     pipeline.publish(key, f"{self._node} {json.dumps(told)}")
                 await pipeline.execute()

@@ -151,7 +151,7 @@ def _leave_to_the_collector_what_comes() -> None:
 
     Calls leave no circles behind (tests/call_control/test_memory.py), so that a full collection
     finds next to nothing. It holds up everybody, though: 0.2 s with the transactions of 100 calls a
-    second, every few seconds by Python's own thresholds; by these about twice an hour.
+    second, every few seconds by Python's own thresholds; by these about once an hour, by reckoning.
     """
     gc.collect()
     gc.freeze()
