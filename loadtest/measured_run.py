@@ -16,7 +16,7 @@ from loadtest.figures.series import Reading, read
 from loadtest.figures.tally import Tally
 from loadtest.generator.platform import UnderTest
 from loadtest.generator.run import play
-from loadtest.profiler import Profiler
+from loadtest.profile.profiler import Profiler
 from loadtest.scenario.model import Scenario
 
 _EVERY_S = 1.0

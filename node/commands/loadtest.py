@@ -20,6 +20,7 @@ from node.commands.serve import allow_open_files
 if TYPE_CHECKING:
     # A generator of load is nothing that a platform needs when it starts.
     from loadtest.figures.report import Report
+    from loadtest.profile.profiler import Profiler
     from loadtest.scenario.model import Scenario
 
 _NOT_HELD = 1
@@ -66,7 +67,8 @@ def run_command(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="用 py-spy 画出平台的火焰图(SVG) · Draw a flame graph of the platform by py-spy.",
+            help="用 py-spy 画出火焰图(SVG),并按部分列出 CPU · "
+            "Draw a flame graph of the platform by py-spy, and tell its CPU by part.",
         ),
     ] = None,
     quiet: Annotated[
@@ -94,7 +96,8 @@ def run_command(
             _refuse(f"{file.parent}:没有此目录 · there is no such directory")
     allow_open_files()
     try:
-        report = _play(plan, smoke=smoke, at=at, http=http, profile=profile, quiet=quiet)
+        profiler = None if profile is None else _profiler(at)
+        report = _play(plan, smoke=smoke, at=at, http=http, profiler=profiler, quiet=quiet)
     except PlatformError as error:
         _refuse(error.detail or str(error))
     except StartError as error:
@@ -106,6 +109,8 @@ def run_command(
         )
         raise typer.Exit(_INTERRUPTED) from None
     _write(report, json, html)
+    if profile is not None and profiler is not None:
+        _show_profile(report, profiler, profile)
     _show(report, quiet=quiet)
     if report.interrupted:
         raise typer.Exit(_INTERRUPTED)
@@ -176,14 +181,19 @@ def _load(file: Path, *, smoke: bool) -> Scenario:
 
 
 def _play(
-    plan: Scenario, *, smoke: bool, at: str | None, http: str, profile: Path | None, quiet: bool
+    plan: Scenario,
+    *,
+    smoke: bool,
+    at: str | None,
+    http: str,
+    profiler: Profiler | None,
+    quiet: bool,
 ) -> Report:
     import uvloop  # noqa: PLC0415
 
     from loadtest.generator.platform import own_platform, running_one  # noqa: PLC0415
     from loadtest.live import LiveView  # noqa: PLC0415
     from loadtest.measured_run import measured_run  # noqa: PLC0415
-    from loadtest.profiler import Profiler  # noqa: PLC0415
 
     async def play() -> Report:
         stop = asyncio.Event()
@@ -201,14 +211,20 @@ def _play(
             "--at 只能呼叫:场景中的坐席和注册需要平台的密码\n"
             "    --at can only call: agents and registrations of a scenario need passwords"
         )
-    if at is not None and profile is not None:
-        _refuse("--profile 只用于新启动的平台 · is for a platform of the run's own")
-    profiler = None if profile is None else Profiler(profile)
     if not quiet:
         where = at or "新启动的平台 · a platform of its own"
         _console.print(f"{plan.name}:{where}", markup=False)
         sys.stdout.flush()
     return uvloop.run(play())
+
+
+def _profiler(at: str | None) -> Profiler:
+    """Raise PlatformError."""
+    from loadtest.profile.profiler import Profiler  # noqa: PLC0415
+
+    if at is not None:
+        _refuse("--profile 只用于新启动的平台 · is for a platform of the run's own")
+    return Profiler()
 
 
 def _address(text: str) -> tuple[str, int]:
@@ -225,6 +241,21 @@ def _write(report: Report, json: Path | None, html: Path | None) -> None:
         json.write_text(report.model_dump_json(indent=1) + "\n", encoding="utf-8")
     if html is not None:
         html.write_text(page(report), encoding="utf-8")
+
+
+def _show_profile(report: Report, profiler: Profiler, file: Path) -> None:
+    from loadtest.profile.flame import flame_graph  # noqa: PLC0415
+    from loadtest.profile.stacks import shares  # noqa: PLC0415
+
+    file.write_text(flame_graph(profiler.stacks, report.scenario.name), encoding="utf-8")
+    python_ms = report.figures.get("cpu_python_ms_per_call")
+    parts = Table(
+        "部分", "part", "%", "ms", title="平台 Python 的 CPU · CPU of the platform's Python"
+    )
+    for part, share in shares(profiler.stacks).items():
+        ms = "–" if python_ms is None else f"{share * python_ms:.2f}"
+        parts.add_row(part.zh, part.en, f"{100 * share:.1f}", ms)
+    _console.print(parts)
 
 
 def _show(report: Report, *, quiet: bool) -> None:

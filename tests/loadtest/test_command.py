@@ -17,9 +17,9 @@ import pytest
 from typer.testing import CliRunner
 
 from domain.failures import PlatformError
-from loadtest import profiler
 from loadtest.figures.names import FIGURES
 from loadtest.figures.report import Report
+from loadtest.profile import profiler
 from node.cli import app
 from tests.demo.test_platform import processes_about
 
@@ -262,7 +262,7 @@ async def test_a_profiler_that_cannot_write_says_why(tmp_path: Path) -> None:
         f"#!/bin/sh\ntrap '' INT\necho up > {is_up}\necho Error: Permission denied\nexit 1\n"
     )
     program.chmod(0o700)
-    one = profiler.Profiler(tmp_path / "flame.svg", program=str(program))
+    one = profiler.Profiler(program=str(program))
     await one.start(1)
     await asyncio.to_thread(is_up.read_text)  # it takes no signal from now on
     with pytest.raises(PlatformError, match="Permission denied"):

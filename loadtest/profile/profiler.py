@@ -1,4 +1,4 @@
-"""A flame graph of the platform's Python while calls are counted, by py-spy where it is there."""
+"""What the platform's Python does while calls are counted, by py-spy where it is installed."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import contextlib
 import shutil
 import signal
 import sys
+import tempfile
 from pathlib import Path
 
 from domain.failures import Code, PlatformError
+from loadtest.profile.stacks import Stacks, read_stacks
 
 _SAMPLES_PER_S = 100
 _WRITES_WITHIN_S = 60.0
@@ -21,9 +23,9 @@ def find_py_spy() -> str | None:
 
 
 class Profiler:
-    """Samples one process from `start` to `stop`, and writes an SVG then."""
+    """Samples one process from `start` to `stop`."""
 
-    def __init__(self, file: Path, *, program: str | None = None) -> None:
+    def __init__(self, *, program: str | None = None) -> None:
         """PlatformError CONFIG_INVALID where py-spy is not installed, unless it is `program`."""
         program = program or find_py_spy()
         if program is None:
@@ -32,8 +34,11 @@ class Profiler:
                 "没有找到 py-spy,可用 pip install py-spy 安装 · "
                 "py-spy was not found: pip install py-spy",
             )
+        self.stacks: Stacks = {}
+        """What was seen, once it has stopped."""
         self._program = program
-        self._file = file
+        self._directory = tempfile.TemporaryDirectory(prefix="cti95598-profile-")
+        self._file = Path(self._directory.name) / "stacks"
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self, pid: int) -> None:
@@ -43,7 +48,7 @@ class Profiler:
         """
         self._process = await asyncio.create_subprocess_exec(
             self._program, "record", "--pid", str(pid), "--rate", str(_SAMPLES_PER_S),
-            "--nonblocking", "--function", "--format", "flamegraph", "--output", str(self._file),
+            "--nonblocking", "--function", "--format", "raw", "--output", str(self._file),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
@@ -51,10 +56,15 @@ class Profiler:
         )  # fmt: skip
 
     async def stop(self) -> None:
-        """End it and wait for its file; PlatformError tells why there is none."""
+        """End it and take what it has seen; PlatformError tells why there is nothing."""
         process = self._process
         if process is None:
             return
+        with self._directory:
+            await self._end(process)
+            self.stacks = read_stacks(self._file.read_text(encoding="utf-8").splitlines())
+
+    async def _end(self, process: asyncio.subprocess.Process) -> None:
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(signal.SIGINT)
         try:
