@@ -134,8 +134,9 @@ impl Port {
         let former = self.connection.as_ref();
         self.receiving.connect(former, &connection, now);
         self.reporting.connect(former, &connection, now);
-        if former.is_none_or(|former| former.codec != connection.codec) {
-            self.sending.reset(connection.codec);
+        let packets = |of: &Connection| (of.codec, of.packet_time_ms);
+        if former.is_none_or(|former| packets(former) != packets(&connection)) {
+            self.sending.reset(connection.codec, connection.packet_time_ms);
         }
         let detect = connection.detect;
         self.connection = Some(connection);

@@ -2,6 +2,8 @@
 
 use std::f32::consts::TAU;
 
+use opus_pure::Repacketizer;
+
 use crate::codec::{Codec, Encoder, MAX_FRAME_LEN, PCM_SAMPLES, Pcm, level};
 
 /// Frequency and amplitude of the tone, and its level.
@@ -21,7 +23,11 @@ pub fn tone(index: usize) -> Pcm {
 
 /// Frames of the tone as on the wire.
 pub fn encoded_tone(codec: Codec, count: usize) -> Vec<Vec<u8>> {
-    let mut encoder = Encoder::new(codec);
+    tone_by(Encoder::new(codec), count)
+}
+
+/// Frames of the tone as one encoder makes them.
+pub fn tone_by(mut encoder: Encoder, count: usize) -> Vec<Vec<u8>> {
     let mut out = [0; MAX_FRAME_LEN];
     (0..count)
         .map(|index| {
@@ -29,6 +35,13 @@ pub fn encoded_tone(codec: Codec, count: usize) -> Vec<Vec<u8>> {
             out[..len].to_vec()
         })
         .collect()
+}
+
+/// The frames of a packet of Opus, each as a packet of its own.
+pub fn opus_frames(packet: &[u8]) -> Vec<Vec<u8>> {
+    let mut frames = Repacketizer::new();
+    frames.cat(packet).unwrap();
+    (0..frames.nb_frames()).map(|at| frames.out_range(at, at + 1).unwrap()).collect()
 }
 
 /// Level of the tone in `pcm`, whatever its phase, and of all the rest, in dBov.

@@ -16,19 +16,30 @@ enum Coder {
     G722(Box<g722::Encoder>),
     G729(Box<g729::Encoder>),
     /// Made when it is first needed: it is large, and like legs need none.
-    Opus(Option<Box<opus::Encoder>>),
+    Opus {
+        encoder: Option<Box<opus::Encoder>>,
+        halves: bool,
+    },
 }
 
 impl Encoder {
     /// An encoder of a new stream.
     #[must_use]
     pub fn new(codec: Codec) -> Self {
+        Self::for_packets(codec, 20)
+    }
+
+    /// An encoder of a new stream, which will be cut or joined to packets of `packet_time_ms`.
+    #[must_use]
+    pub fn for_packets(codec: Codec, packet_time_ms: u8) -> Self {
         let coder = match codec {
             Codec::Pcma => Coder::Law(Law::A),
             Codec::Pcmu => Coder::Law(Law::Mu),
             Codec::G722 => Coder::G722(Box::default()),
             Codec::G729 => Coder::G729(Box::default()),
-            Codec::Opus => Coder::Opus(None),
+            Codec::Opus => {
+                Coder::Opus { encoder: None, halves: !packet_time_ms.is_multiple_of(20) }
+            }
         };
         Self { codec, coder }
     }
@@ -45,7 +56,7 @@ impl Encoder {
             Coder::Law(_) => {}
             Coder::G722(encoder) => **encoder = g722::Encoder::default(),
             Coder::G729(encoder) => **encoder = g729::Encoder::default(),
-            Coder::Opus(encoder) => {
+            Coder::Opus { encoder, .. } => {
                 if let Some(encoder) = encoder {
                     encoder.reset();
                 }
@@ -72,7 +83,9 @@ impl Encoder {
                 }
                 frames.len() * G729_FRAME_LEN
             }
-            Coder::Opus(encoder) => encoder.get_or_insert_default().encode(pcm, out),
+            Coder::Opus { encoder, halves } => encoder
+                .get_or_insert_with(|| Box::new(opus::Encoder::new(*halves)))
+                .encode(pcm, out),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Opus at 8 kHz: RFC 6716 and, on RTP, RFC 7587. Decoding at the engine's rate is part of the
 //! codec, so no resampler is needed.
 
-use opus_pure::{Application, OpusDecoder, OpusEncoder};
+use opus_pure::{Application, OpusDecoder, OpusEncoder, Repacketizer};
 
 use super::PCM_SAMPLES;
 
@@ -61,28 +61,43 @@ impl Decoder {
 
 /// Encodes a stream in packets of 20 ms.
 #[derive(Debug)]
-pub struct Encoder(OpusEncoder);
+pub struct Encoder {
+    encoder: OpusEncoder,
+    /// Joins frames of 10 ms; None: a packet is one frame of 20 ms.
+    halves: Option<Repacketizer>,
+}
 
-impl Default for Encoder {
-    fn default() -> Self {
+impl Encoder {
+    /// An encoder of a new stream; its packets can be cut in `halves` where that is asked for.
+    #[must_use]
+    pub fn new(halves: bool) -> Self {
         let mut encoder =
             OpusEncoder::new(SAMPLE_RATE_HZ, 1, Application::Voip).expect("Opus knows 8 kHz mono");
         encoder.bitrate_bps = BITRATE_BPS;
         encoder.complexity = COMPLEXITY;
-        Self(encoder)
+        Self { encoder, halves: halves.then(Repacketizer::new) }
     }
-}
 
-impl Encoder {
     /// Encodes 20 ms; returns the octets written.
     pub fn encode(&mut self, pcm: &[i16; PCM_SAMPLES], out: &mut [u8]) -> usize {
-        self.0.encode_s16(pcm, PCM_SAMPLES, out).unwrap_or_default()
+        let Some(joined) = &mut self.halves else {
+            return self.encoder.encode_s16(pcm, PCM_SAMPLES, out).unwrap_or_default();
+        };
+        joined.clear();
+        for half in pcm.chunks(PCM_SAMPLES / 2) {
+            let len = self.encoder.encode_s16(half, half.len(), out).unwrap_or_default();
+            // What cannot follow the frame before it, or is none, is lost.
+            let _ = joined.cat(&out[..len]);
+        }
+        let Ok(packet) = joined.out() else { return 0 };
+        out[..packet.len()].copy_from_slice(&packet);
+        packet.len()
     }
 
     /// Forgets the stream.
     pub fn reset(&mut self) {
-        if self.0.reset_state().is_err() {
-            *self = Self::default();
+        if self.encoder.reset_state().is_err() {
+            *self = Self::new(self.halves.is_some());
         }
     }
 }

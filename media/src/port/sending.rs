@@ -107,9 +107,9 @@ impl Sending {
         self.last_round
     }
 
-    /// Another codec follows: what waits cannot be sent any more.
-    pub fn reset(&mut self, codec: Codec) {
-        self.encoder = Encoder::new(codec);
+    /// Another codec or packet time follows: what waits cannot be sent any more.
+    pub fn reset(&mut self, codec: Codec, packet_time_ms: u8) {
+        self.encoder = Encoder::for_packets(codec, packet_time_ms);
         self.passed = false;
         self.packetizer.clear();
     }
