@@ -143,7 +143,7 @@ fn packets(criterion: &mut Criterion) {
 fn beside_bare_calls(_criterion: &mut Criterion) {
     const PACKETS: u32 = 500;
     const TURNS: u32 = 200;
-    let [(near, near_address), (mut far, far_address)] = [bound(), bound()];
+    let [(mut near, near_address), (mut far, far_address)] = [bound(), bound()];
     let mut port = port();
     let (mut events, mut out, mut sound) = (Vec::new(), Outbox::new(1), Sound::default());
     let mut buffer = [0; 1500];

@@ -73,10 +73,16 @@ impl Matrix {
         gone
     }
 
+    /// Who hears a port, or hears it fade away.
+    #[must_use]
+    pub fn sinks(&self, port: usize) -> &[Sink] {
+        self.ports.get(port).map_or(&[], |node| &node.sinks)
+    }
+
     /// How many hear a port.
     #[must_use]
     pub fn listeners(&self, port: usize) -> usize {
-        self.ports.get(port).map_or(0, |node| node.sinks.len())
+        self.sinks(port).len()
     }
 
     /// Lets a sink hear `sources` and nobody else. A port never hears itself, nor anybody twice.

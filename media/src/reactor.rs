@@ -1,8 +1,8 @@
 //! The reactor thread: the only one that touches sockets and packets.
 //!
 //! While there are ports it wakes at each slot of the wheel, every 2 ms, takes in what has arrived,
-//! obeys commands, reads the calm streams of the slot and sends what is due; without ports it sleeps
-//! until a command comes. A few datagrams a socket are read per slot: far more than a phone sends,
+//! obeys commands and gives the ports of the slot their turn: they read calm streams and send what is
+//! due; without ports it sleeps until a command comes. A few datagrams a socket are read per slot: far more than a phone sends,
 //! and a bound on what a flood on one port can cost the others.
 
 use std::collections::HashMap;
@@ -23,8 +23,7 @@ use crate::event::{Command, Event, PortId, RecordingId, TapId, WakingQueue};
 use crate::figures::Figures;
 use crate::loader;
 use crate::matrix::Matrix;
-use crate::mixer;
-use crate::outbox::{Channel, Outbox};
+use crate::outbox::Outbox;
 use crate::recorder::Recorder;
 use crate::secure::dtls::Identity;
 use crate::socket::PortNumbers;
@@ -40,10 +39,12 @@ mod reading;
 mod recording;
 mod relaying;
 mod routing;
+mod turn;
 mod waiting;
 
 use entry::Entry;
 use handshakes::Handshakes;
+use turn::{BATCH, Turn};
 use waiting::WaitingRoom;
 
 /// Larger datagrams are no voice and are cut, then refused by their length.
@@ -52,8 +53,8 @@ const RECEIVE_BUFFER_LEN: usize = 1500;
 /// Sockets taken from epoll at once.
 const READY_BATCH: usize = 512;
 
-/// Ports sent between two readings of the clock.
-const SEND_BATCH: usize = 32;
+/// What is this early or late is in time, as far as it tells when packets come.
+const PROMPT: Duration = Duration::from_millis(4);
 
 /// Turns of the wheel between two readings of the thread's CPU clock, 1 s.
 const FIGURES_EVERY_ROUNDS: u64 = 50;
@@ -85,14 +86,20 @@ pub struct Shared {
 struct Slot {
     ports: Vec<usize>,
     recorders: Vec<usize>,
-    /// When the sockets of its calm streams were read.
-    read_at: Now,
+    /// When it last had its turn.
+    turn_at: Now,
 }
 
 /// Room for what one wake-up takes in, used again and again.
 struct Inbox {
     ready: Vec<epoll::Event>,
     datagram: [u8; RECEIVE_BUFFER_LEN],
+}
+
+impl Inbox {
+    fn new() -> Self {
+        Self { ready: Vec::with_capacity(READY_BATCH), datagram: [0; RECEIVE_BUFFER_LEN] }
+    }
 }
 
 /// Room for what is sent in one slot.
@@ -122,6 +129,8 @@ pub struct Reactor {
     slots: [Slot; SLOTS],
     waiting: WaitingRoom,
     sending: Sending,
+    /// Room for the keys of those whose turn it is.
+    members: Vec<usize>,
     handshakes: Handshakes,
     events: Vec<Event>,
     /// Ports on which a panic came up.
@@ -156,7 +165,8 @@ impl Reactor {
             read_at: Now::ZERO,
             slots: Default::default(),
             waiting: WaitingRoom::default(),
-            sending: Sending { sound: Sound::default(), outbox: Outbox::new(SEND_BATCH) },
+            sending: Sending { sound: Sound::default(), outbox: Outbox::new(BATCH) },
+            members: Vec::new(),
             handshakes: Handshakes::default(),
             events: Vec::new(),
             faulty: Vec::new(),
@@ -169,8 +179,7 @@ impl Reactor {
     /// Runs until told to shut down.
     pub fn run(mut self) {
         clock::prefer_thread();
-        let mut inbox =
-            Inbox { ready: Vec::with_capacity(READY_BATCH), datagram: [0; RECEIVE_BUFFER_LEN] };
+        let mut inbox = Inbox::new();
         while !self.stopping {
             let idle = self.ports.is_empty() && self.recorders.is_empty();
             if idle {
@@ -204,88 +213,23 @@ impl Reactor {
     fn tick(&mut self, tick: &Tick, inbox: &mut Inbox) {
         // Taken out so that ports can be changed while it is walked; put back below.
         let mut slot = std::mem::take(&mut self.slots[tick.slot]);
-        self.send_waiting(tick.slot, clock::now(), tick.deadline);
-        self.read_calm(&mut slot, inbox);
-        self.tick_members(&slot.ports, &slot.recorders, tick.round, Some(tick));
+        self.send_waiting(tick.slot, tick.deadline);
+        let now = clock::now();
+        let waited = now.saturating_sub(slot.turn_at);
+        slot.turn_at = now;
+        let turn = Turn {
+            slot: tick.slot,
+            deadline: tick.deadline,
+            is_in_time: waited.abs_diff(SLOT * SLOTS as u32) < PROMPT,
+            datagram: &mut inbox.datagram,
+        };
+        self.tick_members(&slot.ports, &slot.recorders, tick.round, Some(turn));
         self.slots[tick.slot] = slot;
         if tick.round >= self.next_figures_round {
             self.next_figures_round = tick.round + FIGURES_EVERY_ROUNDS;
             self.shared.figures.reactor_cpu_us.set(clock::thread_cpu().as_micros() as u64);
             self.shared.figures.skipped_rounds.set(self.wheel.skipped_rounds());
         }
-    }
-
-    /// Lets ports hear, ports send and recordings record, in this order: who hears whom sits in the
-    /// same slot, and so hears what was said in the same 20 ms. Only packets have a deadline.
-    fn tick_members(
-        &mut self,
-        ports: &[usize],
-        recorders: &[usize],
-        round: u64,
-        tick: Option<&Tick>,
-    ) {
-        let now = clock::now();
-        let deadline = tick.map(|tick| tick.deadline);
-        let is_behind = deadline.is_some_and(|deadline| now.saturating_sub(deadline) > SLOT);
-        let faulty = faults::each(ports, |key| {
-            let entry = &mut self.ports[key];
-            entry.tick_receive(round, now, is_behind, &mut self.events);
-            entry.settle_reading(&self.epoll, key);
-        });
-        self.note_faulty(&faulty);
-        for batch in ports.chunks(SEND_BATCH) {
-            let faulty = faults::each(batch, |key| self.tick_send(key, round, now));
-            self.note_faulty(&faulty);
-            let sent = self.flush(tick.map(|tick| tick.slot));
-            let now = clock::now();
-            let lateness = now.saturating_sub(deadline.unwrap_or(now));
-            self.shared.figures.count_sent(sent, lateness);
-        }
-        let faulty = faults::each(recorders, |key| self.tick_recorder(key, round));
-        for key in faulty {
-            self.note_faulty_sources(key);
-        }
-    }
-
-    /// Puts what is due on a port into the outbox.
-    fn tick_send(&mut self, key: usize, round: u64, now: Now) {
-        self.relay_keys(key);
-        let sound = &mut self.sending.sound;
-        let codec = self.ports[key].port.codec();
-        let hearing = self.matrix.hearing(key);
-        let changed = !hearing.joining.is_empty() || !hearing.leaving.is_empty();
-        mixer::hear(hearing, codec, round, &mut self.ports, sound);
-        if changed {
-            self.settle_routes(key);
-        }
-        self.ports[key].tick_send(key, round, now, &mut self.sending, &mut self.events);
-    }
-
-    /// Sends what is in the outbox, and at the tick of a `slot` puts aside what is due after it;
-    /// returns how many packets of media left.
-    fn flush(&mut self, slot: Option<usize>) -> u64 {
-        let (mut sent, mut reports) = (0, 0);
-        for (packet, octets) in self.sending.outbox.packets() {
-            let entry = &mut self.ports[packet.key];
-            if let Some(slot) = slot.filter(|_| packet.waits) {
-                self.waiting.keep(slot, entry.port.id(), packet.key, packet.to, octets);
-                continue;
-            }
-            let (socket, count) = match packet.channel {
-                Channel::Media => (&mut entry.sockets.media, &mut sent),
-                Channel::Reports => (&mut entry.sockets.reports, &mut reports),
-            };
-            if socket.send(octets, &packet.to).is_ok() {
-                *count += 1;
-            } else {
-                self.shared.figures.send_errors.add(1);
-            }
-        }
-        self.sending.outbox.clear();
-        if reports > 0 {
-            self.shared.figures.reports_sent.add(reports);
-        }
-        sent
     }
 
     fn publish(&mut self) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketAddrAny, SocketFlags, SocketType, bind, connect,
-    connect_unspec, ipproto, recvfrom, send, sendto, socket_with, sockopt,
+    connect_unspec, ipproto, recv, recvfrom, send, sendto, socket_with, sockopt,
 };
 
 use crate::clock::Now;
@@ -29,6 +29,8 @@ pub struct RtpSocket {
     /// Bound to loopback: only then may it send there.
     is_local: bool,
     tied_to: Option<SocketAddr>,
+    /// What had come before it was tied has been read: from now on the source need not be asked.
+    hears_one: bool,
 }
 
 impl RtpSocket {
@@ -48,7 +50,7 @@ impl RtpSocket {
         };
         bind(&fd, &local)?;
         let is_local = local.ip().is_loopback();
-        Ok(Self { fd, port: local.port(), is_local, tied_to: None })
+        Ok(Self { fd, port: local.port(), is_local, tied_to: None, hears_one: false })
     }
 
     /// The local port number.
@@ -71,6 +73,7 @@ impl RtpSocket {
         };
         // A route may be missing. A socket that is not tied can do all that a tied one can.
         self.tied_to = to.filter(|_| tied.is_ok());
+        self.hears_one = false;
     }
 
     /// Receives one datagram; its length may exceed the buffer.
@@ -78,13 +81,24 @@ impl RtpSocket {
     /// # Errors
     /// `WouldBlock` when there is none. What ICMP has told of the far end of a tied socket is passed
     /// over, once: whoever looks every 20 ms would else find that each time, and never a datagram.
-    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        let received = match recvfrom(&self.fd, &mut *buffer, RecvFlags::TRUNC) {
-            Err(Errno::AGAIN) => Err(Errno::AGAIN),
-            Err(_told) => recvfrom(&self.fd, buffer, RecvFlags::TRUNC),
+    pub fn receive(&mut self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        let received = match self.read(buffer) {
+            Err(Errno::AGAIN) => {
+                self.hears_one = self.tied_to.is_some();
+                Err(Errno::AGAIN)
+            }
+            Err(_told) => self.read(buffer),
             read => read,
         };
-        let (_, len, from) = received?;
+        Ok(received?)
+    }
+
+    fn read(&self, buffer: &mut [u8]) -> Result<(usize, SocketAddr), Errno> {
+        if let Some(source) = self.tied_to.filter(|_| self.hears_one) {
+            let (_, len) = recv(&self.fd, buffer, RecvFlags::TRUNC)?;
+            return Ok((len, source));
+        }
+        let (_, len, from) = recvfrom(&self.fd, buffer, RecvFlags::TRUNC)?;
         let from = from.and_then(|from: SocketAddrAny| SocketAddr::try_from(from).ok());
         Ok((len, from.unwrap_or(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0))))
     }
@@ -237,6 +251,25 @@ mod tests {
             assert_eq!(socket.tied_to(), None);
             other.send(b"now heard", &own).unwrap();
             assert_eq!(socket.receive(&mut buffer).unwrap().0, 9);
+        }
+    }
+
+    #[test]
+    fn what_came_before_it_was_tied_keeps_its_source() {
+        let ip: IpAddr = "127.0.0.1".parse().unwrap();
+        let (mut socket, own) = bound(ip).unwrap();
+        let [(mut far, address), (mut other, stray)] = [bound(ip).unwrap(), bound(ip).unwrap()];
+        let mut buffer = [0; 16];
+        for _ in 0..2 {
+            other.send(b"stray", &own).unwrap();
+            socket.tie(Some(address));
+            far.send(b"voice", &own).unwrap();
+            assert_eq!(socket.receive(&mut buffer).unwrap(), (5, stray));
+            assert_eq!(socket.receive(&mut buffer).unwrap(), (5, address));
+            assert!(socket.receive(&mut buffer).is_err());
+            far.send(b"voices", &own).unwrap();
+            assert_eq!(socket.receive(&mut buffer).unwrap(), (6, address));
+            socket.tie(None);
         }
     }
 

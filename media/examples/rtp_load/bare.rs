@@ -56,7 +56,7 @@ impl BareCalls {
             }
         }
         let started = clock::thread_cpu();
-        for socket in &self.near {
+        for socket in &mut self.near {
             socket.receive(&mut buffer)?;
             packets += 2;
         }

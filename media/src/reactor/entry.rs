@@ -25,6 +25,9 @@ const LOOK_EVERY_ROUNDS: u64 = 64;
 /// Of so many looks one has the socket watched until the next, so that its jitter stays known.
 const WATCHED_ONE_LOOK_IN: u64 = 7;
 
+/// A calm socket is read until it is empty once in so many rounds, 100 ms.
+const EMPTIED_EVERY_ROUNDS: u64 = 5;
+
 /// What became of a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Taken {
@@ -46,6 +49,10 @@ pub(super) struct Entry {
     is_watched: bool,
     /// The media socket may be left to the ticks.
     is_calm: bool,
+    /// Datagrams that the last of these has found on it.
+    found: usize,
+    /// The round in which it last had its turn.
+    last_turn: Option<u64>,
     /// Boxed, since most ports have none.
     secure: Option<Box<SecureMedia>>,
     /// Whether datagrams are handed on as they are; then the port itself does nothing.
@@ -54,9 +61,28 @@ pub(super) struct Entry {
 
 impl Entry {
     pub(super) fn new(port: Port, sockets: PortSockets, slot: usize, is_watched: bool) -> Self {
-        let key_routes = Vec::new();
-        let is_calm = false;
-        Self { port, sockets, slot, key_routes, is_watched, is_calm, secure: None, relay: None }
+        Self {
+            port,
+            sockets,
+            slot,
+            key_routes: Vec::new(),
+            is_watched,
+            is_calm: false,
+            found: 0,
+            last_turn: None,
+            secure: None,
+            relay: None,
+        }
+    }
+
+    /// Begins its turn in a round; false when it has had it.
+    pub(super) fn begin_turn(&mut self, round: u64) -> bool {
+        self.last_turn.replace(round) != Some(round)
+    }
+
+    /// Whether it has had its turn in a round.
+    pub(super) fn has_had_turn(&self, round: u64) -> bool {
+        self.last_turn == Some(round)
     }
 
     /// Whether epoll tells of the media socket; else it is read at the ticks.
@@ -64,9 +90,18 @@ impl Entry {
         self.is_watched
     }
 
-    /// Takes note of how many datagrams a tick in time has found on the media socket.
-    pub(super) fn found_at_tick(&mut self, found: usize) {
-        self.is_calm &= self.port.stays_calm(found);
+    /// Whether one datagram, if there is one, is all that need be read in this round.
+    pub(super) fn reads_one(&self, round: u64) -> bool {
+        let turn = round + self.port.id().0;
+        self.found == 1 && !turn.is_multiple_of(EMPTIED_EVERY_ROUNDS)
+    }
+
+    /// Takes note of how many datagrams a tick has found on the media socket.
+    pub(super) fn found_at_tick(&mut self, found: usize, is_in_time: bool) {
+        self.found = found;
+        if is_in_time {
+            self.is_calm &= self.port.stays_calm(found);
+        }
     }
 
     /// Has epoll watch the media socket, or not, as was found right.

@@ -6,32 +6,32 @@
 //! every 20 ms, need not be watched. It is for a second now and then, since only then jitter can be
 //! measured; and one that is listened to is again as soon as ticks in time find more or less than one
 //! datagram each, but for one that falls on the other side of a tick.
+//!
+//! To find that nothing more has come costs a call into the kernel as well. Where the tick before
+//! found one datagram, the first is taken for the only one; a second is found by the next tick, and
+//! is no later than it would have been played, and every few ticks all are read.
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::time::Duration;
 
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll;
 use rustix::time::Timespec;
 
-use super::entry::{Entry, Taken};
-use super::{COMMANDS, Inbox, READY_BATCH, RECEIVE_BUFFER_LEN, Reactor, Slot, faults};
+use super::entry::Taken;
+use super::turn::Turn;
+use super::{COMMANDS, Inbox, PROMPT, READY_BATCH, RECEIVE_BUFFER_LEN, Reactor, faults};
 use crate::clock::{self, Now};
 use crate::socket::RtpSocket;
-use crate::wheel::{SLOT, SLOTS};
 
 /// Datagrams read from one socket before other work is done.
 const MAX_DATAGRAMS_PER_SLOT: usize = 4;
-
-/// A datagram that came since a reading so long ago has come now, as far as jitter is concerned.
-const PROMPT: Duration = Duration::from_millis(4);
 
 const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
 /// What was read.
 #[derive(Clone, Copy, Debug, Default)]
-struct Counts {
+pub(super) struct Counts {
     received: u64,
     invalid: u64,
     aside: u64,
@@ -81,29 +81,26 @@ impl Reactor {
         self.shake_hands(clock::now());
     }
 
-    /// Reads the sockets of calm streams in a slot; those that are calm no longer are watched again.
-    pub(super) fn read_calm(&mut self, slot: &mut Slot, inbox: &mut Inbox) {
-        let now = clock::now();
-        let waited = now.saturating_sub(slot.read_at);
-        // What a late tick finds says nothing of the stream, nor does what the next one finds.
-        let is_in_time = waited.abs_diff(SLOT * SLOTS as u32) < PROMPT;
-        slot.read_at = now;
-        let mut counts = Counts::default();
-        for key in &slot.ports {
-            if self.ports.get(*key).is_none_or(Entry::is_watched) {
-                continue;
-            }
-            let mut found = 0;
-            while found < MAX_DATAGRAMS_PER_SLOT
-                && self.read_one(*key, &mut inbox.datagram, now, false, &mut counts)
-            {
-                found += 1;
-            }
-            if is_in_time && let Some(entry) = self.ports.get_mut(*key) {
-                entry.found_at_tick(found);
-            }
+    /// Reads the socket of a calm stream at the turn of its port; if it is calm no longer it is
+    /// watched again.
+    pub(super) fn read_calm(
+        &mut self,
+        key: usize,
+        round: u64,
+        now: Now,
+        turn: &mut Turn<'_>,
+        counts: &mut Counts,
+    ) {
+        let Some(entry) = self.ports.get(key).filter(|entry| !entry.is_watched()) else { return };
+        let reads_one = turn.is_in_time && entry.reads_one(round);
+        let most = if reads_one { 1 } else { MAX_DATAGRAMS_PER_SLOT };
+        let mut found = 0;
+        while found < most && self.read_one(key, turn.datagram, now, false, counts) {
+            found += 1;
         }
-        self.count_read(counts);
+        if let Some(entry) = self.ports.get_mut(key) {
+            entry.found_at_tick(found, turn.is_in_time);
+        }
     }
 
     /// Reads one report of each port that has one, every 20 ms; a flood of them is dropped by the
@@ -178,7 +175,7 @@ impl Reactor {
         entry.receive(datagram, from, now, &mut self.events)
     }
 
-    fn count_read(&self, counts: Counts) {
+    pub(super) fn count_read(&self, counts: Counts) {
         self.shared.figures.packets_received.add(counts.received);
         self.shared.figures.packets_invalid.add(counts.invalid);
     }

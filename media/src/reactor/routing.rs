@@ -66,9 +66,11 @@ impl Reactor {
     /// Takes a port that closes out of all routes.
     pub(super) fn leave_routes(&mut self, key: usize) {
         self.route(&[(Sink::Port(key), Vec::new())]);
-        for (_, recorder) in &mut self.recorders {
-            for side in &mut recorder.sides {
-                side.retain(|port| *port != key);
+        for sink in self.matrix.sinks(key) {
+            if let Sink::Recorder(recorder) = sink
+                && let Some(recorder) = self.recorders.get_mut(*recorder)
+            {
+                recorder.sides.iter_mut().for_each(|side| side.retain(|port| *port != key));
             }
         }
         self.settle_routes(key);
@@ -124,6 +126,7 @@ impl Reactor {
         let (former, members) = match sink {
             Sink::Port(key) => {
                 let former = std::mem::replace(&mut self.ports[key].slot, slot);
+                self.send_waiting_of(key, former);
                 self.slots[former].ports.retain(|port| *port != key);
                 (former, &mut self.slots[slot].ports)
             }
@@ -139,3 +142,6 @@ impl Reactor {
         former >= next && slot < next
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,10 +4,13 @@
 //! between two ticks: they wait, ready to go, for the slot half a round later.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 
+use super::turn::Left;
 use super::{Reactor, SLOTS};
 use crate::clock::Now;
 use crate::event::PortId;
+use crate::outbox::Channel;
 
 /// A packet of RTP, ready to go.
 struct Waiting {
@@ -15,13 +18,25 @@ struct Waiting {
     id: PortId,
     key: usize,
     to: SocketAddr,
+    octets: Range<usize>,
+}
+
+/// Packets that leave together, in room that is used again and again.
+#[derive(Default)]
+struct Shelf {
+    packets: Vec<Waiting>,
     octets: Vec<u8>,
 }
 
 /// Packets by the slot in which they are due.
 #[derive(Default)]
 pub(super) struct WaitingRoom {
-    slots: [Vec<Waiting>; SLOTS],
+    slots: [Shelf; SLOTS],
+}
+
+/// The slot in which packets are due that a port of `slot` has let wait.
+fn due(slot: usize) -> usize {
+    (slot + SLOTS / 2) % SLOTS
 }
 
 impl WaitingRoom {
@@ -34,29 +49,41 @@ impl WaitingRoom {
         to: SocketAddr,
         octets: &[u8],
     ) {
-        let octets = octets.to_vec();
-        self.slots[(slot + SLOTS / 2) % SLOTS].push(Waiting { id, key, to, octets });
+        let shelf = &mut self.slots[due(slot)];
+        let start = shelf.octets.len();
+        shelf.octets.extend_from_slice(octets);
+        shelf.packets.push(Waiting { id, key, to, octets: start..shelf.octets.len() });
     }
 }
 
 impl Reactor {
     /// Sends what has waited for this slot.
-    pub(super) fn send_waiting(&mut self, slot: usize, now: Now, deadline: Now) {
-        let mut sent = 0;
-        for packet in self.waiting.slots[slot].drain(..) {
-            let Some(entry) = self.ports.get_mut(packet.key) else { continue };
-            if entry.port.id() != packet.id {
-                continue;
-            }
-            if entry.sockets.media.send(&packet.octets, &packet.to).is_ok() {
-                sent += 1;
-            } else {
-                self.shared.figures.send_errors.add(1);
+    pub(super) fn send_waiting(&mut self, slot: usize, deadline: Now) {
+        if self.waiting.slots[slot].packets.is_empty() {
+            return;
+        }
+        self.send_from(slot, |_| true).count(&self.shared.figures, Some(deadline));
+        self.waiting.slots[slot].octets.clear();
+    }
+
+    /// Sends what a port has let wait that leaves `slot`: its next turn may come before it is due.
+    pub(super) fn send_waiting_of(&mut self, key: usize, slot: usize) {
+        let left = self.send_from(due(slot), |packet| packet.key == key);
+        left.count(&self.shared.figures, None);
+    }
+
+    fn send_from(&mut self, slot: usize, is_meant: impl Fn(&Waiting) -> bool) -> Left {
+        let mut left = Left::default();
+        let Shelf { packets, octets } = &mut self.waiting.slots[slot];
+        for packet in packets.extract_if(.., |packet| is_meant(packet)) {
+            if let Some(entry) = self.ports.get_mut(packet.key)
+                && entry.port.id() == packet.id
+            {
+                let octets = &octets[packet.octets];
+                left.send(&mut entry.sockets, Channel::Media, &packet.to, octets);
             }
         }
-        if sent > 0 {
-            self.shared.figures.count_sent(sent, now.saturating_sub(deadline));
-        }
+        left
     }
 }
 
@@ -70,11 +97,12 @@ mod tests {
         for slot in 0..SLOTS {
             let mut room = WaitingRoom::default();
             room.keep(slot, PortId(1), 7, to, &[slot as u8]);
-            let due: Vec<_> = (0..SLOTS).filter(|at| !room.slots[*at].is_empty()).collect();
-            assert_eq!(due, [(slot + 5) % 10]);
-            let packet = &room.slots[due[0]][0];
-            assert_eq!((packet.id, packet.key, packet.to), (PortId(1), 7, to));
-            assert_eq!(packet.octets, [slot as u8]);
+            let kept: Vec<_> =
+                (0..SLOTS).filter(|at| !room.slots[*at].packets.is_empty()).collect();
+            assert_eq!(kept, [(slot + 5) % 10]);
+            let Shelf { packets, octets } = &room.slots[kept[0]];
+            assert_eq!((packets[0].id, packets[0].key, packets[0].to), (PortId(1), 7, to));
+            assert_eq!(octets[packets[0].octets.clone()], [slot as u8]);
         }
     }
 }

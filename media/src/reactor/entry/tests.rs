@@ -97,7 +97,7 @@ impl Bench {
         }
         assert_eq!(found, usize::from(count));
         if !self.entry.is_watched() {
-            self.entry.found_at_tick(found);
+            self.entry.found_at_tick(found, true);
         }
         self.entry.tick_receive(self.round, now, self.is_behind, &mut Vec::new());
         self.entry.settle_reading(&self.epoll, 0);
@@ -143,6 +143,20 @@ fn an_even_stream_is_left_to_the_ticks_and_watched_now_and_then() {
         });
         assert_eq!(watched.count() as u64, LOOK_EVERY_ROUNDS, "{listeners} listeners");
         assert_eq!(bench.entry.port.figures().packets_received, u64::from(bench.sent));
+    }
+}
+
+#[test]
+fn after_a_tick_that_found_one_datagram_the_next_looks_for_no_second() {
+    let mut bench = Bench::new();
+    bench.calm_down();
+    bench.round(1);
+    let looks = (0..100).filter(|round| !bench.entry.reads_one(*round));
+    assert_eq!(looks.count(), 20, "but for one tick in five");
+    let round = (0..).find(|round| bench.entry.reads_one(*round)).unwrap();
+    for found in [0, 2] {
+        bench.round(found);
+        assert!(!bench.entry.reads_one(round));
     }
 }
 
