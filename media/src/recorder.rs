@@ -37,6 +37,8 @@ pub struct Recorder {
     layout: Layout,
     chunk: Chunk,
     frames: u32,
+    /// Frames that the present chunk is to have.
+    room_frames: u32,
     total_frames: u64,
     last_round: Option<u64>,
     /// Frames the disk thread has to fill with silence before the next chunk.
@@ -46,9 +48,14 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// A recording without audio so far.
+    /// A recording without audio so far. Calls may all begin at once: the first chunk of a file is
+    /// shorter, by the `turn` of the recording, so that chunks are handed over evenly.
     #[must_use]
-    pub fn new(outlet: Outlet, layout: Layout, slot: usize) -> Self {
+    pub fn new(outlet: Outlet, layout: Layout, slot: usize, turn: usize) -> Self {
+        let room_frames = match outlet {
+            Outlet::File(_) => CHUNK_FRAMES - turn as u32 % CHUNK_FRAMES,
+            Outlet::Tap(_) => PIECE_FRAMES,
+        };
         Self {
             outlet,
             sides: Default::default(),
@@ -57,6 +64,7 @@ impl Recorder {
             layout,
             chunk: Chunk::default(),
             frames: 0,
+            room_frames,
             total_frames: 0,
             last_round: None,
             owed_frames: 0,
@@ -108,7 +116,7 @@ impl Recorder {
     pub fn end_frame(&mut self) -> bool {
         self.frames += 1;
         self.total_frames += 1;
-        self.frames >= self.capacity_frames()
+        self.frames >= self.room_frames
     }
 
     /// Adds 20 ms of silence; true when the chunk is full.
@@ -145,12 +153,14 @@ impl Recorder {
     pub fn take(&mut self, mut empty: Chunk) -> (Chunk, u32) {
         empty.clear();
         self.frames = 0;
+        self.room_frames = self.capacity_frames();
         (std::mem::replace(&mut self.chunk, empty), std::mem::take(&mut self.owed_frames))
     }
 
     /// Drops the chunk, to be replaced by silence; returns how many frames it held.
     pub fn drop_chunk(&mut self) -> u32 {
         let frames = std::mem::take(&mut self.frames);
+        self.room_frames = self.capacity_frames();
         self.chunk.clear();
         self.owed_frames += frames;
         self.dropped_frames += u64::from(frames);
@@ -178,7 +188,7 @@ mod tests {
     use crate::wav::Form;
 
     fn recorder(form: Form, channels: u16) -> Recorder {
-        Recorder::new(Outlet::File(RecordingId(1)), Layout { form, channels }, 0)
+        Recorder::new(Outlet::File(RecordingId(1)), Layout { form, channels }, 0, 0)
     }
 
     fn push(recorder: &mut Recorder, sides: &[Side<'_>]) -> bool {
@@ -210,6 +220,24 @@ mod tests {
     }
 
     #[test]
+    fn recordings_that_begin_together_hand_over_their_chunks_in_turns() {
+        let layout = Layout { form: Form::Pcm16, channels: 1 };
+        for turn in 0..2 * CHUNK_FRAMES {
+            let outlet = Outlet::File(RecordingId(1));
+            let mut recorder = Recorder::new(outlet, layout, 0, turn as usize);
+            let mut full = Vec::new();
+            for frame in 1..=3 * CHUNK_FRAMES {
+                if recorder.push_silence() {
+                    recorder.take(Chunk::default());
+                    full.push(frame);
+                }
+            }
+            let first = CHUNK_FRAMES - turn % CHUNK_FRAMES;
+            assert_eq!(full, [first, first + CHUNK_FRAMES, first + 2 * CHUNK_FRAMES]);
+        }
+    }
+
+    #[test]
     fn pauses_are_spans_of_the_file() {
         let mut recorder = recorder(Form::Pcm16, 1);
         for frame in 0..10 {
@@ -223,7 +251,7 @@ mod tests {
     #[test]
     fn a_tap_says_where_its_pieces_begin() {
         let layout = Layout { form: Form::Pcm16, channels: 2 };
-        let mut tap = Recorder::new(Outlet::Tap(TapId(1)), layout, 0);
+        let mut tap = Recorder::new(Outlet::Tap(TapId(1)), layout, 0, 0);
         for _ in 0..3 {
             for frame in 1..=PIECE_FRAMES {
                 let sides = [Side::Silence, Side::Linear(&[1; PCM_SAMPLES])];

@@ -41,7 +41,9 @@ impl Reactor {
         let entry = self.recorders.vacant_entry();
         let key = entry.key();
         let slot = key % self.slots.len();
-        entry.insert(Recorder::new(outlet, layout, slot));
+        // Those of one slot have every other turn as well.
+        let turn = key / self.slots.len() + key;
+        entry.insert(Recorder::new(outlet, layout, slot, turn));
         self.slots[slot].recorders.push(key);
         key
     }
