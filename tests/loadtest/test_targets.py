@@ -64,6 +64,13 @@ async def test_calls_at_once_hear_every_packet(tmp_path: Path) -> None:
     assert tally.rtp_lost == 0
 
 
+async def test_conversations_at_once_are_recorded_and_hear_every_packet(tmp_path: Path) -> None:
+    tally = await _played("concurrent-recorded", tmp_path)
+    assert tally.offered == tally.completed == tally.time_to_agent_s.count > 0
+    assert tally.rtp_lost == 0
+    assert len(list((tmp_path / "recordings").rglob("*.wav"))) == tally.offered
+
+
 async def test_all_phones_register_and_refresh(tmp_path: Path) -> None:
     tally = await _played("register", tmp_path)
     assert not tally.registrations_failed
