@@ -38,10 +38,10 @@ class SqlConnection(Protocol):
 class RecordingIndex:
     """Projection of recordings; it gets every event once."""
 
-    async def apply(self, connection: SqlConnection, events: Sequence[Event]) -> None:
-        """Write the rows that the events change."""
-        started = [_started(e) for e in events if e.HasField("recording_started")]
-        finished = [_finished(e) for e in events if e.HasField("recording_finished")]
+    async def apply(self, connection: SqlConnection, events: Sequence[tuple[str, Event]]) -> None:
+        """Write the rows that the events, given with their kinds, change."""
+        started = [_started(event) for kind, event in events if kind == "recording_started"]
+        finished = [_finished(event) for kind, event in events if kind == "recording_finished"]
         if started:
             await connection.executemany(_STARTED, started)
         if finished:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cti95598.events.v1.events_pb2 import Event
-from reports.projection import Changes, SqlConnection, Table, event_time
+from reports.projection import Changes, KindAndEvent, SqlConnection, Table, event_time
 
 SIGNED_OUT = "signed_out"
 
@@ -84,25 +84,25 @@ WHERE tenant = $1 AND agent = $2 AND signed_out_at IS NULL
 class AgentRecords:
     """Projection of everything that belongs to agents."""
 
-    async def apply(self, connection: SqlConnection, events: Sequence[Event]) -> None:
+    async def apply(self, connection: SqlConnection, events: Sequence[KindAndEvent]) -> None:
         """Write the rows that the events change."""
         await self._write_logs(connection, events)
-        offered = [_offered(e) for e in events if e.HasField("agent_offered")]
+        offered = [_offered(event) for kind, event in events if kind == "agent_offered"]
         if offered:
             await connection.executemany(_OFFER, offered)
-        ended = [_offer_ended(e) for e in events if e.HasField("agent_offer_ended")]
+        ended = [_offer_ended(event) for kind, event in events if kind == "agent_offer_ended"]
         if ended:
             await connection.executemany(_END_OFFER, ended)
-        for event in events:
-            if event.HasField("agent_state_changed"):
+        for kind, event in events:
+            if kind == "agent_state_changed":
                 await self._session(connection, event)
 
-    async def _write_logs(self, connection: SqlConnection, events: Sequence[Event]) -> None:
+    async def _write_logs(self, connection: SqlConnection, events: Sequence[KindAndEvent]) -> None:
         states, ratings = Changes(_STATES), Changes(_RATINGS)
         security, alarms = Changes(_SECURITY), Changes(_ALARMS)
-        for event in events:
-            at = event_time(event)
-            match event.WhichOneof("body"):
+        for kind, event in events:
+            at = event.time_unix_us
+            match kind:
                 case "agent_state_changed":
                     change = event.agent_state_changed
                     states.row(

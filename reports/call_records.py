@@ -9,9 +9,11 @@ from domain.failures import CATALOGUE, Code, Outcome
 from reports.projection import (
     MEDIA_COLUMNS,
     Changes,
+    KindAndEvent,
     SqlConnection,
     Table,
     event_time,
+    in_turns,
     media_values,
     party_name,
 )
@@ -127,13 +129,14 @@ FROM lost WHERE c.tenant = $1 AND c.call_id = lost.call_id
 class CallRecords:
     """Projection of everything that belongs to a call."""
 
-    async def apply(self, connection: SqlConnection, events: Sequence[Event]) -> None:
+    async def apply(self, connection: SqlConnection, events: Sequence[KindAndEvent]) -> None:
         """Write the rows that the events change."""
         batch = _Batch()
-        for event in events:
-            handle = _HANDLERS.get(event.WhichOneof("body") or "")
-            if handle is not None and event.call_id:
-                handle(batch, event)
+        async for some in in_turns(events):
+            for kind, event in some:
+                handle = _HANDLERS.get(kind)
+                if handle is not None and event.call_id:
+                    handle(batch, event)
         for changes in (
             batch.calls,
             batch.steps,
@@ -142,8 +145,8 @@ class CallRecords:
             batch.conversations,
         ):
             await changes.write(connection)
-        for event in events:
-            if event.HasField("node_started"):
+        for kind, event in events:
+            if kind == "node_started":
                 await connection.execute(
                     _END_LOST_CALLS,
                     event.tenant,
@@ -168,7 +171,7 @@ class _Batch:
             event.tenant,
             event.call_id,
             node=event.node,
-            arrived_at=event_time(event),
+            arrived_at=event.time_unix_us,
             trunk=body.trunk,
             caller=body.caller,
             called=body.called,
@@ -184,7 +187,7 @@ class _Batch:
             event.tenant,
             event.call_id,
             node=event.node,
-            ended_at=event_time(event),
+            ended_at=event.time_unix_us,
             cause=event.cause,
             counted_as=_counted_as(event.cause, Outcome.REFUSED),
             ended_by="platform",
@@ -192,14 +195,14 @@ class _Batch:
         )
 
     def call_answered(self, event: Event) -> None:
-        self.calls.row(event.tenant, event.call_id, answered_at=event_time(event))
+        self.calls.row(event.tenant, event.call_id, answered_at=event.time_unix_us)
 
     def call_ended(self, event: Event) -> None:
         body = event.call_ended
         self.calls.row(
             event.tenant,
             event.call_id,
-            ended_at=event_time(event),
+            ended_at=event.time_unix_us,
             cause=event.cause,
             counted_as=_counted_as(event.cause, Outcome.FAILED),
             ended_by=party_name(body.by),
@@ -223,7 +226,7 @@ class _Batch:
             flow=body.flow,
             flow_node=body.flow_node,
             kind=body.kind,
-            entered_at=event_time(event),
+            entered_at=event.time_unix_us,
         )
 
     def node_left(self, event: Event) -> None:
@@ -235,7 +238,7 @@ class _Batch:
             flow=body.flow,
             flow_node=body.flow_node,
             kind=body.kind,
-            left_at=event_time(event),
+            left_at=event.time_unix_us,
             exit=body.exit,
             digits=body.digits,
             duration_ms=body.duration_ms,
@@ -252,7 +255,7 @@ class _Batch:
             queue=body.queue,
             priority=body.priority,
             position=body.position,
-            queued_at=event_time(event),
+            queued_at=event.time_unix_us,
         )
 
     def call_dequeued(self, event: Event) -> None:
@@ -266,7 +269,7 @@ class _Batch:
                 body.ticket,
                 call_id=event.call_id,
                 queue=body.queue,
-                dequeued_at=event_time(event),
+                dequeued_at=event.time_unix_us,
                 outcome=body.outcome,
                 waited_ms=body.waited_ms,
                 agent=body.agent or None,
@@ -280,7 +283,7 @@ class _Batch:
             call_id=event.call_id,
             target=body.target,
             purpose=body.purpose,
-            started_at=event_time(event),
+            started_at=event.time_unix_us,
         )
 
     def leg_ended(self, event: Event) -> None:
@@ -290,7 +293,7 @@ class _Batch:
             event.tenant,
             body.leg,
             call_id=event.call_id,
-            ended_at=event_time(event),
+            ended_at=event.time_unix_us,
             sip_status=body.sip_status,
             cause=event.cause,
             ring_ms=body.ring_ms,
@@ -310,7 +313,7 @@ class _Batch:
             body.leg,
             call_id=event.call_id,
             agent=body.agent,
-            bridged_at=event_time(event),
+            bridged_at=event.time_unix_us,
         )
 
     def unbridged(self, event: Event) -> None:
@@ -321,7 +324,7 @@ class _Batch:
             body.leg,
             call_id=event.call_id,
             agent=body.agent,
-            unbridged_at=event_time(event),
+            unbridged_at=event.time_unix_us,
             talk_ms=body.talk_ms,
             ended_by=party_name(body.by),
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
@@ -21,7 +22,7 @@ from redis.exceptions import RedisError, ResponseError
 from cti95598.events.v1.events_pb2 import Event, EventBatch
 from domain.tasks import end_tasks
 from reports.database import DATABASE_ERRORS
-from reports.projection import Projection, SqlConnection, event_time
+from reports.projection import KindAndEvent, Projection, SqlConnection, in_turns
 
 log = structlog.get_logger(__name__)
 
@@ -35,7 +36,7 @@ GROUP = "reports"
 _FIELD = b"batch"
 _READ_ENTRIES = 16
 _BLOCK_MS = 1000
-_GATHER_S = 0.2
+_GATHER_S = 0.5
 """Between two batches; the price of a transaction is paid for all events of that time."""
 _RETRY_S = 1.0
 _REPLY_WITHIN_S = 10.0
@@ -43,11 +44,18 @@ _ABANDONED_AFTER_MS = 60_000
 _KEEP_READ_MS = 60_000
 _KEEP_ENTRIES = 10_000
 
+# Answers with the places of those that are there already, usually none. The bodies come as one: of
+# each element of an array the driver asks whether it is an array, at the expense of the loop.
 _LOG = """
-INSERT INTO event_log (event_id, at, tenant, node, call_id, kind, cause, body)
-SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::text[], $5::text[],
-    $6::text[], $7::text[], $8::bytea[])
-ON CONFLICT DO NOTHING RETURNING replace(event_id::text, '-', '') AS event_id
+WITH given AS (
+    SELECT * FROM json_to_recordset($1) AS given (place integer, event_id uuid, at_us bigint,
+        tenant text, node text, call_id text, kind text, cause text, start integer, size integer)),
+written AS (
+    INSERT INTO event_log (event_id, at, tenant, node, call_id, kind, cause, body)
+    SELECT event_id, 'epoch'::timestamptz + at_us * interval '1 microsecond', tenant, node, call_id,
+        kind, cause, substring($2::bytea FROM start FOR size)
+    FROM given ON CONFLICT DO NOTHING RETURNING event_id)
+SELECT place FROM given WHERE event_id NOT IN (SELECT event_id FROM written)
 """
 _REFUSED = """
 INSERT INTO event_refused (event_id, reason, body) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING
@@ -76,6 +84,8 @@ class EventConsumer:
         self._member = member
         self._projections = projections
         self._prepare = prepare
+        self._unfinished: set[str] = set()
+        """Streams of which this member may have read what it did not acknowledge."""
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = asyncio.Event()
         self._is_up = True
@@ -135,20 +145,22 @@ class EventConsumer:
                 stream, GROUP, self._member, _ABANDONED_AFTER_MS, start_id=cursor
             )
             if cursor in {b"0-0", "0-0"}:
+                self._unfinished.add(stream)
                 return
 
     async def _step(self, stream: str) -> int:
         """Store one batch; return how many entries it had."""
-        # Id 0: what this member has read and not acknowledged, after a failure or a restart.
-        entries = await self._read(stream, "0", block_ms=None)
+        entries: list[Entry] = []
+        if stream in self._unfinished:  # after a failure or a restart
+            entries = await self._read(stream, "0", block_ms=None)
         if not entries:
+            self._unfinished.discard(stream)
             block_ms = None if self._stopping.is_set() else _BLOCK_MS
             entries = await self._read(stream, ">", block_ms=block_ms)
         if not entries:
             return 0
         await self._store([event for entry in entries for event in _events(entry)])
-        await self._redis.xack(stream, GROUP, *(entry_id for entry_id, _ in entries))
-        await self._trim(stream, entries[-1][0])
+        await self._forget(stream, [entry_id for entry_id, _ in entries])
         if len(entries) < _READ_ENTRIES:
             await self._pause(_GATHER_S)
         return len(entries)
@@ -166,13 +178,17 @@ class EventConsumer:
         )
         return entries
 
-    async def _trim(self, stream: str, last_read: bytes) -> None:
-        """Forget what every row has, but for a minute's worth that live readers may still want."""
-        length = await self._redis.xlen(stream)
-        milliseconds = int(last_read.split(b"-")[0])
-        keep_ms = _KEEP_READ_MS if length < _KEEP_ENTRIES else 0
-        oldest_kept = last_read if keep_ms == 0 else f"{milliseconds - keep_ms}-0"
-        await self._redis.xtrim(stream, minid=oldest_kept, approximate=True)
+    async def _forget(self, stream: str, stored: Sequence[bytes]) -> None:
+        """Drop what every row has, but for a minute's worth that live readers may still want."""
+        last = stored[-1]
+        oldest_ms = int(last.split(b"-")[0]) - _KEEP_READ_MS
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            pipeline.xack(stream, GROUP, *stored)
+            pipeline.xtrim(stream, minid=f"{oldest_ms}-0", approximate=True)
+            pipeline.xlen(stream)
+            *_, length = await pipeline.execute()
+        if length >= _KEEP_ENTRIES:
+            await self._redis.xtrim(stream, minid=last, approximate=True)
 
     async def _store(self, events: list[Event]) -> None:
         if not events:
@@ -207,25 +223,20 @@ class EventConsumer:
                     event.SerializeToString(),
                 )
 
-    async def _log_new(self, connection: SqlConnection, events: list[Event]) -> list[Event]:
+    async def _log_new(
+        self, connection: SqlConnection, events: Sequence[Event]
+    ) -> list[KindAndEvent]:
         """Write the log of events; return those that it did not have."""
+        new: list[KindAndEvent] = []
         once = {event.id: event for event in events}
-        rows = [
-            (
-                event.id,
-                event_time(event),
-                event.tenant,
-                event.node,
-                event.call_id,
-                event.WhichOneof("body") or "",
-                event.cause,
-                event.SerializeToString(),
-            )
-            for event in once.values()
-        ]
-        written = await connection.fetch(_LOG, *map(list, zip(*rows, strict=True)))
-        new = {row["event_id"] for row in written}
-        return [event for event in once.values() if event.id in new]
+        async for some in in_turns(list(once.values())):
+            pairs = [(event.WhichOneof("body") or "", event) for event in some]
+            repeated = await connection.fetch(_LOG, *_log_rows(pairs))
+            if repeated:
+                known = {row["place"] for row in repeated}
+                pairs = [pair for place, pair in enumerate(pairs) if place not in known]
+            new += pairs
+        return new
 
     async def _pause(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -238,6 +249,30 @@ class EventConsumer:
         elif not up and self._is_up:
             log.warning("records cannot be written, events wait in the stream", reason=reason)
         self._is_up = up
+
+
+def _log_rows(pairs: Sequence[KindAndEvent]) -> tuple[str, bytes]:
+    """Return what `_LOG` takes: the rows, and all bodies together."""
+    rows, bodies, start = [], [], 1
+    for place, (kind, event) in enumerate(pairs):
+        body = event.SerializeToString()
+        rows.append(
+            {
+                "place": place,
+                "event_id": event.id,
+                "at_us": event.time_unix_us,
+                "tenant": event.tenant,
+                "node": event.node,
+                "call_id": event.call_id,
+                "kind": kind,
+                "cause": event.cause,
+                "start": start,
+                "size": len(body),
+            }
+        )
+        bodies.append(body)
+        start += len(body)
+    return json.dumps(rows, ensure_ascii=False), b"".join(bodies)
 
 
 def _events(entry: Entry) -> Sequence[Event]:

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 from cti95598.events.v1.events_pb2 import CallEnded, Event, MediaFigures
 
-SqlValue = str | int | float | bool | dt.datetime | None
+SqlValue = str | int | float | bool | None
+"""Of a row; times are microseconds since 1970."""
+
+KindAndEvent = tuple[str, Event]
+"""An event, and its kind as the oneof of its body names it, looked up once; "" if it is unknown."""
+
+T = TypeVar("T")
+
+MOST_AT_ONCE = 200
+"""Events or rows that are handled in one go: calls must not wait for them longer than 1 or 2 ms."""
 
 
 class SqlConnection(Protocol):
@@ -30,14 +41,25 @@ class Projection(Protocol):
     It gets every event once, in the order of its tenant's stream, inside of a transaction.
     """
 
-    async def apply(self, connection: SqlConnection, events: Sequence[Event]) -> None:
+    async def apply(self, connection: SqlConnection, events: Sequence[KindAndEvent]) -> None:
         """Write what the events mean."""
+
+
+async def in_turns(items: Sequence[T]) -> AsyncIterator[Sequence[T]]:
+    """Yield slices of a long list; between two of them the loop has a turn for others."""
+    for start in range(0, len(items), MOST_AT_ONCE):
+        if start:
+            await asyncio.sleep(0)
+        yield items[start : start + MOST_AT_ONCE]
 
 
 class Table:
     """A table whose rows are built up by several events: what comes later is merged in.
 
     `values` replace what was there, `sums` are added to it. Columns map to their SQL types.
+
+    Rows go to PostgreSQL as one text of JSON: most have few of the columns, and whoever encodes
+    an array a column pays for all of them, at the expense of the loop that has calls to serve.
     """
 
     def __init__(
@@ -48,28 +70,35 @@ class Table:
         values: Mapping[str, str],
         sums: Mapping[str, str] | None = None,
     ) -> None:
-        self._keys = tuple(keys)
-        self.sums = tuple(sums or ())
-        types = {**keys, **values, **(sums or {})}
-        self._columns = tuple(types)
-        self._value_columns = self._columns[len(keys) :]
-        arrays = ", ".join(f"${at}::{kind}[]" for at, kind in enumerate(types.values(), 1))
+        self.keys = tuple(keys)
+        sums = sums or {}
+        types = {**keys, **values, **sums}
+        given = ", ".join(
+            f"{column} {'bigint' if kind == _TIME else kind}" for column, kind in types.items()
+        )
+        taken = [
+            f"COALESCE({column}, 0)"
+            if column in sums
+            else _time_sql(column)
+            if kind == _TIME
+            else column
+            for column, kind in types.items()
+        ]
         updates = [f"{c} = COALESCE(EXCLUDED.{c}, {name}.{c})" for c in values]
-        updates += [f"{c} = {name}.{c} + EXCLUDED.{c}" for c in self.sums]
-        columns, key_columns = ", ".join(types), ", ".join(keys)
+        updates += [f"{c} = {name}.{c} + EXCLUDED.{c}" for c in sums]
         # Names and types above are literals of this package, not input.
         self.sql = (
-            f"INSERT INTO {name} ({columns}) SELECT * FROM unnest({arrays}) "  # noqa: S608
-            f"ON CONFLICT ({key_columns}) DO UPDATE SET {', '.join(updates)}"
+            f"INSERT INTO {name} ({', '.join(types)}) "  # noqa: S608
+            f"SELECT {', '.join(taken)} FROM json_to_recordset($1) AS given ({given}) "
+            f"ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {', '.join(updates)}"
         )
 
-    def arrays(self, rows: Mapping[tuple[str, ...], Mapping[str, SqlValue]]) -> list[list[Any]]:
-        """Return the rows as one array a column."""
-        columns: list[list[Any]] = [list(column) for column in zip(*rows, strict=True)]
-        for name in self._value_columns:
-            empty = 0 if name in self.sums else None
-            columns.append([row.get(name, empty) for row in rows.values()])
-        return columns
+
+_TIME = "timestamptz"
+
+
+def _time_sql(column: str) -> str:
+    return f"'epoch'::timestamptz + {column} * interval '1 microsecond'"
 
 
 class Changes:
@@ -77,22 +106,28 @@ class Changes:
 
     def __init__(self, table: Table) -> None:
         self._table = table
-        self._rows: dict[tuple[Any, ...], dict[str, SqlValue]] = {}
+        self._rows: dict[tuple[str | int, ...], dict[str, SqlValue]] = {}
 
     def row(self, *key: str | int, **values: SqlValue) -> None:
-        """Set columns of the row with this key."""
-        self._rows.setdefault(key, {}).update(values)
+        """Set columns of the row with this key; None leaves what there was."""
+        row = self._rows.get(key)
+        if row is None:
+            values.update(zip(self._table.keys, key, strict=True))
+            self._rows[key] = values
+        else:
+            row.update(values)
 
     def add(self, *key: str | int, **amounts: int) -> None:
         """Add to columns of the row with this key."""
-        row = self._rows.setdefault(key, {})
+        self.row(*key)
+        row = self._rows[key]
         for name, amount in amounts.items():
-            row[name] = int(row.get(name) or 0) + amount  # type: ignore[arg-type]
+            row[name] = int(row.get(name) or 0) + amount
 
     async def write(self, connection: SqlConnection) -> None:
-        """Write all rows in one statement."""
-        if self._rows:
-            await connection.execute(self._table.sql, *self._table.arrays(self._rows))
+        """Write all rows, some in a statement."""
+        async for rows in in_turns(list(self._rows.values())):
+            await connection.execute(self._table.sql, json.dumps(rows, ensure_ascii=False))
 
 
 MEDIA_COLUMNS = {
