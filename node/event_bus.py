@@ -16,11 +16,11 @@ from pathlib import Path
 
 import structlog
 from prometheus_client import Counter, Gauge
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from cti95598.events.v1.events_pb2 import Event, EventBatch
 from domain.ids import TenantId
+from domain.redis_line import Command, RedisLine, accepted
 from node.event_spool import EventSpool
 
 log = structlog.get_logger(__name__)
@@ -56,8 +56,8 @@ class _StreamFullError(Exception):
 class EventBus:
     """EventSink of a node."""
 
-    def __init__(self, redis: Redis, spool_directory: Path) -> None:
-        self._redis = redis
+    def __init__(self, line: RedisLine, spool_directory: Path) -> None:
+        self._line = line
         self._spool = EventSpool(spool_directory)
         self._memory: deque[Event] = deque()
         self._in_flight: list[Event] = []
@@ -149,14 +149,15 @@ class EventBus:
             tenants.setdefault(tenant, []).extend(run)
         async with asyncio.timeout(_REDIS_TIMEOUT_S):
             for tenant in self._full & tenants.keys():
-                if await self._redis.xlen(stream_name(tenant)) >= _MOST_ENTRIES:
+                [length] = accepted(await self._line.ask(("XLEN", stream_name(tenant))))
+                if length >= _MOST_ENTRIES:
                     raise _StreamFullError(f"the stream of {tenant} is full: nobody reads it")
-            pipeline = self._redis.pipeline(transaction=False)
+            commands: list[Command] = []
             for tenant, batch in tenants.items():
                 body = EventBatch(events=batch).SerializeToString()
-                pipeline.xadd(stream_name(tenant), {BATCH_FIELD: body})
-                pipeline.xlen(stream_name(tenant))
-            lengths = (await pipeline.execute())[1::2]
+                commands.append(("XADD", stream_name(tenant), "*", BATCH_FIELD, body))
+                commands.append(("XLEN", stream_name(tenant)))
+            lengths = accepted(await self._line.ask(*commands))[1::2]
         for tenant, length in zip(tenants, lengths, strict=True):
             (self._full.add if length >= _MOST_ENTRIES else self._full.discard)(tenant)
         EVENTS_WRITTEN.inc(len(events))

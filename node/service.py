@@ -42,6 +42,7 @@ from domain.agent_day import AgentDay
 from domain.events import EventStamp
 from domain.failures import Code, PlatformError
 from domain.ids import AgentId, CallId, NodeId, TenantId
+from domain.redis_line import RedisLine
 from ivr.business import BusinessClient, BusinessSystems
 from ivr.library import FlowLibrary
 from ivr.prompts import PromptStore
@@ -68,7 +69,7 @@ from node.services import ALL_SERVICES, Service, check_ports
 from node.signalling import Signalling
 from node.stores.embedded import start_stores
 from node.stores.migrations import migrate
-from node.stores.redis_round_trips import count_round_trips
+from node.stores.redis_round_trips import count_round_trip, count_round_trips
 from node.toolbar_server import ToolbarServer
 from node.trunks import NodeTrunks, trunks_router
 from recording.index import RecordingIndex
@@ -220,6 +221,8 @@ class Node:
         self._stack.callback(lock.release)
         redis_url, self.database_url = await start_stores(self._directory, lock, self._stack)
         self._redis = self._redis_client(redis_url)
+        self._redis_line = RedisLine(self._redis, on_round_trip=count_round_trip)
+        self._stack.push_async_callback(self._redis_line.aclose)
         if urlsplit(self.database_url).scheme not in {"postgres", "postgresql"}:
             raise PlatformError(
                 Code.CONFIG_INVALID, "DATABASE_URL: write postgresql://USER:PASSWORD@HOST/DATABASE"
@@ -256,13 +259,14 @@ class Node:
             )
             self._consumer.start()
             self._stack.push_async_callback(self._consumer.stop)
-        self._bus = EventBus(self._redis, self._directory.spool)
+        self._bus = EventBus(self._redis_line, self._directory.spool)
         self._bus.start()
         self._stack.push_async_callback(self._bus.stop)
         # Phones and nodes are known later than events: they are looked up when asked for.
         self._phone_dialogs = PhoneDialogs(self._is_phone)
         self._lamps = LampExchange(
             self._redis,
+            self._redis_line,
             self._phone_dialogs,
             node=self.settings.node_id,
             tenants=[tenant.tenant_id for tenant in self.settings.tenants],
@@ -323,7 +327,7 @@ class Node:
             settings, self._directory.secrets, self._directory.demo_credentials
         )
         self._phones = ConfiguredPhones(settings.tenants, self._credentials)
-        self._contacts = RedisContactStore(self._redis, node=settings.node_id)
+        self._contacts = RedisContactStore(self._redis_line, node=settings.node_id)
         self._stack.push_async_callback(self._contacts.aclose)
         self._proxies = TrustedProxies(settings.sip.trusted_proxies)
         self._defence = SourceDefence(
@@ -333,7 +337,9 @@ class Node:
             tenant=settings.tenants[0].tenant_id,
         )
         self._agents = Directory(*_agents_and_queues(settings))
-        self._acd = RedisAcd(self._redis, node=settings.node_id, tenants=self._agents.queue_ids())
+        self._acd = RedisAcd(
+            self._redis, self._redis_line, node=settings.node_id, tenants=self._agents.queue_ids()
+        )
         self._desk = AgentDesk(
             acd=self._acd,
             directory=self._agents,

@@ -22,6 +22,7 @@ from redis.exceptions import RedisError
 
 from domain.failures import Code, PlatformError
 from domain.ids import AgentId, CallId, NodeId, QueueId, TenantId, TicketId
+from domain.redis_line import RedisLine
 from domain.tasks import end_tasks
 from routing.acd import AgentProfile, Offer, QueueRequest
 from routing.node_truth import NodeTruth, TicketTruth, joined
@@ -77,6 +78,7 @@ class RedisAcd:
     def __init__(
         self,
         redis: Redis,
+        line: RedisLine,
         *,
         node: NodeId,
         tenants: Mapping[TenantId, Iterable[QueueId]],
@@ -94,7 +96,7 @@ class RedisAcd:
         self._life_ms = round(node_life_s * 1000)
         self._truth = NodeTruth()
         self._runner = ScriptRunner(
-            redis, load_scripts(), on_failure=self._store_failed, timeout_s=timeout_s
+            line, load_scripts(), on_failure=self._store_failed, timeout_s=timeout_s
         )
         self._stale: set[TenantId] = set(self._tenants)
         """Tenants whose state in the store may differ from what this node knows."""

@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 
 import structlog
 from prometheus_client import Counter
-from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from domain.failures import Code, PlatformError
+from domain.redis_line import Command, RedisLine, accepted
 
 log = structlog.get_logger(__name__)
 
@@ -45,21 +45,21 @@ class ScriptRunner:
 
     def __init__(
         self,
-        redis: Redis,
+        line: RedisLine,
         scripts: Mapping[str, str],
         *,
         on_failure: Callable[[], None],
         timeout_s: float = 2.0,
     ) -> None:
-        self._redis = redis
-        self._texts = dict(scripts)
+        self._line = line
+        self._texts = list(scripts.values())
         self._shas = {
             name: hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
             for name, text in scripts.items()
         }
         self._on_failure = on_failure
         self._timeout_s = timeout_s
-        self._line: list[_Asked] = []
+        self._waiting: list[_Asked] = []
         self._pump: asyncio.Task[None] | None = None
 
     def run(
@@ -67,7 +67,7 @@ class ScriptRunner:
     ) -> asyncio.Future[T]:
         """Queue a script now. `handle` sees its reply in any case, the future gets the result."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._line.append(_Asked(script, keys, args, handle, future))
+        self._waiting.append(_Asked(script, keys, args, handle, future))
         if self._pump is None:
             self._pump = asyncio.create_task(self._drain(), name="acd-scripts")
         return future
@@ -79,8 +79,8 @@ class ScriptRunner:
 
     async def _drain(self) -> None:
         try:
-            while self._line:
-                batch, self._line = self._line[:MAX_BATCH], self._line[MAX_BATCH:]
+            while self._waiting:
+                batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
                 await self._run_batch(batch)
         finally:
             self._pump = None
@@ -100,20 +100,15 @@ class ScriptRunner:
             self._settle(asked, reply)
 
     async def _send(self, batch: list[_Asked]) -> list[Any]:
-        replies = await self._pipeline(batch)
+        commands: list[Command] = [
+            ("EVALSHA", self._shas[asked.script], len(asked.keys), *asked.keys, *asked.args)
+            for asked in batch
+        ]
+        replies = await self._line.ask(*commands)
         if all(isinstance(reply, NoScriptError) for reply in replies):  # a fresh Redis
-            for text in self._texts.values():
-                await self._redis.script_load(text)
-            replies = await self._pipeline(batch)
+            accepted(await self._line.ask(*(("SCRIPT", "LOAD", text) for text in self._texts)))
+            replies = await self._line.ask(*commands)
         return replies
-
-    async def _pipeline(self, batch: list[_Asked]) -> list[Any]:
-        async with self._redis.pipeline(transaction=False) as pipeline:
-            for asked in batch:
-                pipeline.execute_command(
-                    "EVALSHA", self._shas[asked.script], len(asked.keys), *asked.keys, *asked.args
-                )
-            return await pipeline.execute(raise_on_error=False)
 
     def _settle(self, asked: _Asked, reply: Any) -> None:  # noqa: ANN401 - Redis answers anything
         if isinstance(reply, ResponseError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import time
 from collections import OrderedDict, defaultdict
@@ -11,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from cti.shared.ways import Binding, StoredWay, Way, binding_of, phones_of
 from cti.sip.transports.transport import Hop
 from domain.failures import Code, PlatformError
 from domain.ids import NodeId, TenantId
+from domain.redis_line import RedisLine
 from domain.tasks import end_tasks
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
 ]
 
 _REGISTER = (Path(__file__).parent / "lua" / "register.lua").read_text(encoding="utf-8")
+_REGISTER_SHA1 = hashlib.sha1(_REGISTER.encode(), usedforsecurity=False).hexdigest()
 _MAX_WAYS = 16
 _MAX_KNOWN_USERS = 100_000
 # A script keeps Redis from all else while it runs: some 10 µs a user.
@@ -134,7 +136,7 @@ class RedisContactStore:
     """
 
     def __init__(
-        self, redis: Redis, *, node: NodeId, unix_clock: Callable[[], float] = time.time
+        self, line: RedisLine, *, node: NodeId, unix_clock: Callable[[], float] = time.time
     ) -> None:
         self._node = node
         self._unix_clock = unix_clock
@@ -144,7 +146,7 @@ class RedisContactStore:
         """Where a Route of another node begins."""
         # Connections are numbered anew by each process: those of another mean nothing here.
         self._process = os.urandom(6).hex()
-        self._register = redis.register_script(_REGISTER)
+        self._line = line
         self._known: OrderedDict[_User, _Stored] = OrderedDict()
         self._lives: dict[TenantId, bytes] = {}
         self._waiting: list[_Command] = []
@@ -310,7 +312,8 @@ class RedisContactStore:
             keys.append(f"{{{tenant}}}:contacts:{command.user}")
             arguments += command.arguments()
         async with asyncio.timeout(_REDIS_PATIENCE_S):
-            life, *answers = await self._register(keys, arguments)
+            reply = await self._line.run(_REGISTER, _REGISTER_SHA1, keys, tuple(arguments))
+        life, *answers = reply
         return life, answers
 
     def _settle(self, command: _Command, answer: list[bytes]) -> None:

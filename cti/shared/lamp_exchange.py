@@ -21,6 +21,7 @@ from redis.exceptions import RedisError
 from cti.sip.events.dialog_info import DialogStage, PhoneDialog
 from cti.sip.events.phone_dialogs import PhoneDialogs
 from domain.ids import NodeId, TenantId
+from domain.redis_line import Command, RedisLine, accepted
 from domain.tasks import end_tasks
 
 log = structlog.get_logger(__name__)
@@ -49,6 +50,7 @@ class LampExchange:
     def __init__(
         self,
         redis: Redis,
+        line: RedisLine,
         phones: PhoneDialogs,
         *,
         node: NodeId,
@@ -56,6 +58,7 @@ class LampExchange:
         is_alive: Callable[[NodeId], bool],
     ) -> None:
         self._redis = redis
+        self._line = line
         self._phones = phones
         self._node = node
         self._channels = {_key(tenant): tenant for tenant in tenants}
@@ -116,17 +119,17 @@ class LampExchange:
         self._wake.clear()
         telling, self._untold = self._untold, {}
         try:
-            async with self._redis.pipeline(transaction=False) as pipeline:
-                for tenant, users in _by_tenant(telling).items():
-                    key = _key(tenant)
-                    told = {user: _to_json(self._own.get((tenant, user), {})) for user in users}
-                    fields = {f"{self._node} {user}": text for user, text in told.items()}
-                    if kept := [each for each in fields.items() if each[1] != _NO_CALLS]:
-                        pipeline.hset(key, items=[*chain.from_iterable(kept)])
-                    if gone := [field for field, text in fields.items() if text == _NO_CALLS]:
-                        pipeline.hdel(key, *gone)
-                    pipeline.publish(key, f"{self._node} {json.dumps(told)}")
-                await pipeline.execute()
+            commands: list[Command] = []
+            for tenant, users in _by_tenant(telling).items():
+                key = _key(tenant)
+                told = {user: _to_json(self._own.get((tenant, user), {})) for user in users}
+                fields = {f"{self._node} {user}": text for user, text in told.items()}
+                if kept := [each for each in fields.items() if each[1] != _NO_CALLS]:
+                    commands.append(("HSET", key, *chain.from_iterable(kept)))
+                if gone := [field for field, text in fields.items() if text == _NO_CALLS]:
+                    commands.append(("HDEL", key, *gone))
+                commands.append(("PUBLISH", key, f"{self._node} {json.dumps(told)}"))
+            accepted(await self._line.ask(*commands))
         except BaseException:
             self._untold = telling | self._untold
             self._wake.set()

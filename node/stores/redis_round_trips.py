@@ -17,6 +17,11 @@ else:
     _Base = object
 
 
+def count_round_trip() -> None:
+    """Count one of those that do not go through a client."""
+    _ROUND_TRIPS.inc()
+
+
 class _Counted(_Base):
     async def send_packed_command(
         self, command: bytes | str | Iterable[bytes], check_health: bool = True

@@ -20,6 +20,7 @@ from cti95598.events.v1.events_pb2 import Event
 from domain.events import EventStamp
 from domain.failures import Code, PlatformError
 from domain.ids import AgentId, NodeId, TenantId
+from domain.redis_line import RedisLine
 from ivr.queueing import QueueCall, QueueResult
 from routing.redis_acd import RedisAcd
 from routing.settings import QueueSettings
@@ -70,7 +71,11 @@ class Centre:
         ]
         self.directory = Directory({TENANT: agents}, {TENANT: [QueueSettings(**queue)]})
         self.acd = RedisAcd(
-            redis, node=NodeId(node), tenants=self.directory.queue_ids(), sweep_interval_s=0.05
+            redis,
+            RedisLine(redis),
+            node=NodeId(node),
+            tenants=self.directory.queue_ids(),
+            sweep_interval_s=0.05,
         )
         self.loop = asyncio.get_running_loop()
         self.stamp = EventStamp(NodeId(node), self.events)

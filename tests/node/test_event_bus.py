@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 from cti95598.events.v1.events_pb2 import CallAnswered, Event, EventBatch, NodeEntered
 from domain.events import EventStamp
 from domain.ids import CallId, NodeId, TenantId
+from domain.redis_line import RedisLine
 from node.event_bus import EventBus, stream_name
 from node.event_spool import EventSpool
 from tests.node.running import running_redis, until
@@ -44,7 +45,7 @@ def once(steps: list[int]) -> list[int]:
 @pytest.mark.stores
 async def test_events_reach_the_stream_of_their_tenant_in_order(tmp_path: Path) -> None:
     async with running_redis(tmp_path) as (directory, _, redis):
-        bus = EventBus(redis, directory.spool)
+        bus = EventBus(RedisLine(redis), directory.spool)
         bus.start()
         publish(bus, 0, 1200)
         publish(bus, 0, 3, TenantId("other"))
@@ -57,7 +58,7 @@ async def test_events_reach_the_stream_of_their_tenant_in_order(tmp_path: Path) 
 @pytest.mark.stores
 async def test_no_event_is_lost_when_redis_dies_and_returns(tmp_path: Path) -> None:
     async with running_redis(tmp_path) as (directory, server, redis):
-        bus = EventBus(redis, directory.spool)
+        bus = EventBus(RedisLine(redis), directory.spool)
         bus.start()
         publish(bus, 0, 100)
         await until(lambda: _has(redis, 100))
@@ -84,12 +85,12 @@ async def _has(redis: Redis, count: int) -> bool:
 async def test_events_of_a_stop_without_redis_come_with_the_next_start(tmp_path: Path) -> None:
     nobody = Redis(unix_socket_path=str(tmp_path / "nothing.sock"))
     async with running_redis(tmp_path / "data") as (directory, _, redis):
-        bus = EventBus(nobody, directory.spool)
+        bus = EventBus(RedisLine(nobody), directory.spool)
         bus.start()
         publish(bus, 0, 700)
         await bus.stop(within_s=0.2)
         assert list(directory.spool.iterdir())
-        later = EventBus(redis, directory.spool)
+        later = EventBus(RedisLine(redis), directory.spool)
         later.start()
         publish(later, 700, 10)
         await later.stop()
@@ -104,7 +105,7 @@ async def test_a_stream_that_nobody_reads_does_not_fill_redis(
 ) -> None:
     monkeypatch.setattr("node.event_bus._MOST_ENTRIES", 3)
     async with running_redis(tmp_path) as (directory, _, redis):
-        bus = EventBus(redis, directory.spool)
+        bus = EventBus(RedisLine(redis), directory.spool)
         bus.start()
         publish(bus, 0, 1500)  # three entries
         await until(lambda: _has(redis, 1500))

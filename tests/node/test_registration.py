@@ -11,6 +11,7 @@ from cti.sip.endpoint import SipEndpoint
 from cti.sip.registration.registrar import RegistrarEvents
 from cti.sip.transports.transport import Hop
 from domain.ids import NodeId
+from domain.redis_line import RedisLine
 from node.registration import Registration
 from tests.routing.conftest import redis, redis_process  # noqa: F401 - fixtures
 from tests.sip_session.phones import Directory
@@ -49,7 +50,7 @@ async def test_nodes_tell_addresses_that_lead_to_them(
         redis=redis,
         node=NodeId("node-1"),
         phones=Directory(),
-        contacts=RedisContactStore(redis, node=NodeId("node-1")),
+        contacts=RedisContactStore(RedisLine(redis), node=NodeId("node-1")),
         events=RegistrarEvents(),
         on_failure=lambda _source, _user: None,
     )

@@ -18,6 +18,7 @@ from cti95598.events.v1 import events_pb2 as pb
 from domain.events import EventStamp
 from domain.failures import Code
 from domain.ids import CallId, NodeId, TenantId
+from domain.redis_line import RedisLine
 from node.event_bus import EventBus, stream_name
 from node.stores.migrations import migrate
 from recording.index import RecordingIndex
@@ -25,6 +26,7 @@ from reports.agent_records import AgentRecords
 from reports.call_records import CallRecords
 from reports.consumer import GROUP, EventConsumer
 from reports.database import DATABASE_ERRORS
+from reports.projection import MOST_AT_ONCE, event_time
 from reports.queries import CallReport, RecordQueries
 from tests.node.running import RunningStores, running_stores, until
 
@@ -238,6 +240,31 @@ async def test_events_read_twice_count_once(stores: RunningStores) -> None:
     assert (await RecordQueries(stores.pool).agent_day("demo", "1001")).calls_offered == 1
 
 
+async def test_a_long_batch_is_stored_in_pieces(stores: RunningStores) -> None:
+    keeper = Keeper()
+    stamp = EventStamp(NodeId("n1"), keeper)
+    calls = 2 * MOST_AT_ONCE + 50
+    for number in range(calls):
+        stamp.publish(DEMO, pb.CallArrived(caller=str(number)), call_id=CallId(f"c{number}"))
+    arrived = list(keeper.events)
+    for number in range(calls):
+        stamp.publish(DEMO, pb.LegEnded(leg=f"l{number}", ring_ms=7), call_id=CallId(f"c{number}"))
+    async with running(consumer_of(stores)):
+        await write(stores, arrived[::3])
+        await write(stores, keeper.events)  # each third arrival for the second time
+        await until(counts(stores, "event_log", 2 * calls))
+    rows = await stores.pool.fetch("SELECT call_id, caller, ring_ms, arrived_at FROM call_record")
+    assert {(row["call_id"], row["caller"], row["ring_ms"]) for row in rows} == {
+        (f"c{number}", str(number), 7) for number in range(calls)
+    }
+    at = {row["call_id"]: row["arrived_at"] for row in rows}
+    assert all(at[event.call_id] == event_time(event) for event in arrived)  # to the microsecond
+    bodies = await stores.pool.fetch("SELECT event_id, body FROM event_log")
+    assert {row["event_id"].hex: row["body"] for row in bodies} == {
+        event.id: event.SerializeToString() for event in keeper.events
+    }
+
+
 async def _is_read(stores: RunningStores) -> bool:
     groups = await stores.redis.xinfo_groups(stream_name(DEMO))
     return any(
@@ -270,7 +297,7 @@ async def test_records_survive_the_death_of_postgres(stores: RunningStores) -> N
 
 
 async def test_events_come_through_the_death_of_redis(stores: RunningStores) -> None:
-    bus = EventBus(stores.redis, stores.directory.spool)
+    bus = EventBus(RedisLine(stores.redis), stores.directory.spool)
     bus.start()
     events = whole_call()
     async with running(consumer_of(stores)):

@@ -23,6 +23,7 @@ from hypothesis.stateful import (
 from redis.asyncio import Redis
 
 from domain.ids import AgentId, CallId, NodeId, QueueId, TenantId, TicketId
+from domain.redis_line import RedisLine
 from routing.acd import AgentProfile, Offer, QueueRequest
 from routing.redis_acd import RedisAcd
 from tests.routing.redis_process import RedisProcess
@@ -144,7 +145,9 @@ class AcdAgainstModel(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.run(self.redis.flushall())
-        self.acd = RedisAcd(self.redis, node=NodeId("n"), tenants={TENANT: QUEUES})
+        self.acd = RedisAcd(
+            self.redis, RedisLine(self.redis), node=NodeId("n"), tenants={TENANT: QUEUES}
+        )
         self.acd.on_offer = self.made.append
         self.run(self.acd.sweep())
 

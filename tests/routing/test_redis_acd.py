@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 
 from domain.failures import Code, PlatformError
 from domain.ids import AgentId, CallId, NodeId, QueueId, TenantId, TicketId
+from domain.redis_line import RedisLine
 from routing.acd import AgentProfile, Offer, QueueRequest
 from routing.redis_acd import RedisAcd
 from tests.routing.redis_process import RedisProcess, keys_of, subscribed, until
@@ -35,7 +36,7 @@ class Node:
     """An ACD and the offers it heard of."""
 
     def __init__(self, redis: Redis, name: str = "node-1", **settings: Any) -> None:
-        self.acd = RedisAcd(redis, node=NodeId(name), tenants=TENANTS, **settings)
+        self.acd = RedisAcd(redis, RedisLine(redis), node=NodeId(name), tenants=TENANTS, **settings)
         self.offers: list[Offer] = []
         self.acd.on_offer = self.offers.append
 

@@ -18,6 +18,7 @@ from cti.sip.transports.tls_files import Tls
 from cti.sip.transports.transport import TRANSPORTS, Hop, TransportName
 from cti.sip.user_agent import UserAgent
 from domain.ids import NodeId, TenantId
+from domain.redis_line import RedisLine
 from tests.sip_session.conftest import Node, WatchedAgent
 from tests.sip_session.observer import Recorder
 from tests.sip_session.peer import OFFER
@@ -42,7 +43,7 @@ class PlatformNode(Node):
         super().__init__(tls=tls)
         self.transports: tuple[TransportName, ...] = TRANSPORTS if tls else ("udp", "tcp", "ws")
         self.name = NodeId(name)
-        self.contacts = RedisContactStore(redis, node=self.name)
+        self.contacts = RedisContactStore(RedisLine(redis), node=self.name)
         self.nodes = NodeAddresses(redis, node=self.name)
         self.contacts.is_alive = self.nodes.is_alive
         self.contacts.hop_of_route = hop_of_route

@@ -22,6 +22,7 @@ from cti.shared.contacts import (
 from cti.sip.transports.transport import Hop
 from domain.failures import Code, PlatformError
 from domain.ids import NodeId, TenantId
+from domain.redis_line import RedisLine
 from tests.routing.conftest import redis, redis_process  # noqa: F401 - fixtures
 from tests.routing.redis_process import RedisProcess
 
@@ -47,7 +48,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def store(redis: Redis, clock: Clock) -> RedisContactStore:  # noqa: F811
-    return RedisContactStore(redis, node=NODE, unix_clock=clock)
+    return RedisContactStore(RedisLine(redis), node=NODE, unix_clock=clock)
 
 
 def change(contact: str, expires_s: int, **options: Any) -> ContactChange:
@@ -161,8 +162,8 @@ class TwoNodes:
 
     def __init__(self, client: Redis, clock: Clock) -> None:
         self.redis = client
-        self.main = RedisContactStore(client, node=NODE, unix_clock=clock)
-        self.standby = RedisContactStore(client, node=NodeId("node-2"), unix_clock=clock)
+        self.main = RedisContactStore(RedisLine(client), node=NODE, unix_clock=clock)
+        self.standby = RedisContactStore(RedisLine(client), node=NodeId("node-2"), unix_clock=clock)
         self.alive = {"node-1", "node-2"}
         for store in (self.main, self.standby):
             store.is_alive = self.alive.__contains__
@@ -240,7 +241,7 @@ async def test_a_way_through_a_dead_node_comes_last(nodes: TwoNodes, clock: Cloc
     clock.unix_s += 1
     standby_hop = Hop("udp", "192.0.2.7", 5062, 1)
     await nodes.standby.apply(update(1, change(contact, 600, hop=standby_hop), call_id="c2"))
-    third = RedisContactStore(nodes.redis, node=NodeId("node-3"))
+    third = RedisContactStore(RedisLine(nodes.redis), node=NodeId("node-3"))
     third.is_alive = {"node-1"}.__contains__
     bindings = await third.lookup(TENANT, "1001")
     assert [way.hop.port for way in bindings[0].ways] == [5060, 5062]
@@ -289,7 +290,7 @@ def mortal_redis(redis_process: RedisProcess) -> Iterator[RedisProcess]:  # noqa
 async def test_while_redis_is_away(mortal_redis: RedisProcess, clock: Clock) -> None:
     client = mortal_redis.client()
     await client.flushall()
-    store = RedisContactStore(client, node=NODE, unix_clock=clock)
+    store = RedisContactStore(RedisLine(client), node=NODE, unix_clock=clock)
     await store.apply(update(1, ("sip:a", 600), ("sip:b", 60)))
     mortal_redis.kill()
     assert uris(await store.lookup(TENANT, "1001")) == ["sip:a", "sip:b"]
@@ -305,8 +306,8 @@ async def test_while_redis_is_away(mortal_redis: RedisProcess, clock: Clock) -> 
 async def test_a_redis_that_forgot_is_told_again(mortal_redis: RedisProcess, clock: Clock) -> None:
     client = mortal_redis.client()
     await client.flushall()
-    store = RedisContactStore(client, node=NODE, unix_clock=clock)
-    other = RedisContactStore(client, node=NodeId("node-2"), unix_clock=clock)
+    store = RedisContactStore(RedisLine(client), node=NODE, unix_clock=clock)
+    other = RedisContactStore(RedisLine(client), node=NodeId("node-2"), unix_clock=clock)
     await store.apply(update(1, ("sip:a", 600), ("sip:b", 600), ("sip:c", 60)))
     await store.apply(update(1, ("sip:d", 600), user="1002"))
     await other.apply(update(1, ("sip:e", 600), user="1003"))

@@ -14,6 +14,7 @@ from cti.shared.contacts import ContactChange, ContactUpdate, RedisContactStore
 from cti.shared.ways import StoredWay, phones_of
 from cti.sip.transports.transport import Hop
 from domain.ids import NodeId, TenantId
+from domain.redis_line import RedisLine
 from tests.routing.conftest import redis_process  # noqa: F401 - fixture
 from tests.routing.redis_process import RedisProcess
 
@@ -127,7 +128,7 @@ async def run(process: RedisProcess, steps: list[Step]) -> None:
     await client.flushall()
     now_s = 2_000_000_000  # far enough that Redis expires nothing by its own clock
     stores = [
-        RedisContactStore(client, node=NodeId(f"node-{n}"), unix_clock=lambda: now_s)
+        RedisContactStore(RedisLine(client), node=NodeId(f"node-{n}"), unix_clock=lambda: now_s)
         for n in range(2)
     ]
     model = Model()

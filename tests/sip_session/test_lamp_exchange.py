@@ -13,6 +13,7 @@ from cti.shared.lamp_exchange import LampExchange
 from cti.sip.events.dialog_info import DialogStage, PhoneDialog
 from cti.sip.events.phone_dialogs import PhoneDialogs
 from domain.ids import NodeId
+from domain.redis_line import RedisLine
 from tests.peers.waiting import wait_until
 from tests.routing.conftest import redis, redis_process  # noqa: F401 - fixtures
 from tests.routing.redis_process import RedisProcess
@@ -35,6 +36,7 @@ class Pool:
         self.alive.add(node)
         exchange = LampExchange(
             client,
+            RedisLine(client),
             phones,
             node=node,
             tenants=[TENANT, OTHER_TENANT],
