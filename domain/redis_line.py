@@ -52,8 +52,8 @@ class RedisLine:
     async def ask(self, *commands: Command) -> list[Any]:
         """Return the replies; refusals of single commands (`ResponseError`) are among them.
 
-        Raises RedisError, OSError or TimeoutError when it is not known what became of them. What
-        is given up before it was sent is not sent.
+        Raises RedisError when it is not known what became of them, in twice `within_s` at most.
+        What is given up before it was sent is not sent.
         """
         loop = asyncio.get_running_loop()
         asked = _Asked(commands, loop.create_future())
@@ -63,7 +63,7 @@ class RedisLine:
         return await asked.replies
 
     async def run(self, script: str, sha1: str, keys: Sequence[str], arguments: Command) -> Any:  # noqa: ANN401 - Redis answers anything
-        """Run a Lua script, by its text where Redis does not know it. Raises what `ask` returns."""
+        """Run a Lua script, by its text where Redis does not know it. Raises RedisError."""
         rest: Command = (len(keys), *keys, *arguments)
         [reply] = await self.ask(("EVALSHA", sha1, *rest))
         if isinstance(reply, NoScriptError):

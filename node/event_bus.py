@@ -36,7 +36,6 @@ BATCH_FIELD = "batch"
 _BATCH_EVENTS = 500
 _GATHER_S = 0.05
 _RETRY_S = 0.5
-_REDIS_TIMEOUT_S = 5.0
 _SPILL_EVENTS = 20_000
 """More in memory than this go to disk, although Redis answers."""
 _MOST_IN_MEMORY = 500_000
@@ -107,7 +106,7 @@ class EventBus:
             try:
                 await self._write_all()
                 self._note(up=True)
-            except (RedisError, OSError, TimeoutError, _StreamFullError) as error:
+            except (RedisError, OSError, _StreamFullError) as error:
                 self._note(up=False, reason=str(error) or type(error).__name__)
             except Exception:
                 log.exception("events cannot be written for a fault of ours")
@@ -147,17 +146,16 @@ class EventBus:
         tenants: dict[str, list[Event]] = {}
         for tenant, run in groupby(events, key=lambda event: event.tenant):
             tenants.setdefault(tenant, []).extend(run)
-        async with asyncio.timeout(_REDIS_TIMEOUT_S):
-            for tenant in self._full & tenants.keys():
-                [length] = accepted(await self._line.ask(("XLEN", stream_name(tenant))))
-                if length >= _MOST_ENTRIES:
-                    raise _StreamFullError(f"the stream of {tenant} is full: nobody reads it")
-            commands: list[Command] = []
-            for tenant, batch in tenants.items():
-                body = EventBatch(events=batch).SerializeToString()
-                commands.append(("XADD", stream_name(tenant), "*", BATCH_FIELD, body))
-                commands.append(("XLEN", stream_name(tenant)))
-            lengths = accepted(await self._line.ask(*commands))[1::2]
+        for tenant in self._full & tenants.keys():
+            [length] = accepted(await self._line.ask(("XLEN", stream_name(tenant))))
+            if length >= _MOST_ENTRIES:
+                raise _StreamFullError(f"the stream of {tenant} is full: nobody reads it")
+        commands: list[Command] = []
+        for tenant, batch in tenants.items():
+            body = EventBatch(events=batch).SerializeToString()
+            commands.append(("XADD", stream_name(tenant), "*", BATCH_FIELD, body))
+            commands.append(("XLEN", stream_name(tenant)))
+        lengths = accepted(await self._line.ask(*commands))[1::2]
         for tenant, length in zip(tenants, lengths, strict=True):
             (self._full.add if length >= _MOST_ENTRIES else self._full.discard)(tenant)
         EVENTS_WRITTEN.inc(len(events))

@@ -84,7 +84,6 @@ class RedisAcd:
         tenants: Mapping[TenantId, Iterable[QueueId]],
         sweep_interval_s: float = 1.0,
         node_life_s: float = 10.0,
-        timeout_s: float = 2.0,
     ) -> None:
         self.on_offer: Callable[[Offer], None] = self._nobody
         self.on_taken_over: Callable[[TenantId, AgentId], None] = lambda _tenant, _agent: None
@@ -95,9 +94,7 @@ class RedisAcd:
         self._sweep_interval_s = sweep_interval_s
         self._life_ms = round(node_life_s * 1000)
         self._truth = NodeTruth()
-        self._runner = ScriptRunner(
-            line, load_scripts(), on_failure=self._store_failed, timeout_s=timeout_s
-        )
+        self._runner = ScriptRunner(line, load_scripts(), on_failure=self._store_failed)
         self._stale: set[TenantId] = set(self._tenants)
         """Tenants whose state in the store may differ from what this node knows."""
         self._tasks: set[asyncio.Task[Any]] = set()

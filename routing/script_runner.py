@@ -49,7 +49,6 @@ class ScriptRunner:
         scripts: Mapping[str, str],
         *,
         on_failure: Callable[[], None],
-        timeout_s: float = 2.0,
     ) -> None:
         self._line = line
         self._texts = list(scripts.values())
@@ -58,7 +57,6 @@ class ScriptRunner:
             for name, text in scripts.items()
         }
         self._on_failure = on_failure
-        self._timeout_s = timeout_s
         self._waiting: list[_Asked] = []
         self._pump: asyncio.Task[None] | None = None
 
@@ -87,9 +85,8 @@ class ScriptRunner:
 
     async def _run_batch(self, batch: list[_Asked]) -> None:
         try:
-            async with asyncio.timeout(self._timeout_s):
-                replies = await self._send(batch)
-        except (RedisError, OSError, TimeoutError) as error:
+            replies = await self._send(batch)
+        except RedisError as error:
             STORE_FAILURES.inc()
             log.debug("acd store unreachable", error=str(error))
             self._on_failure()

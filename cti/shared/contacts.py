@@ -38,7 +38,6 @@ _MAX_WAYS = 16
 _MAX_KNOWN_USERS = 100_000
 # A script keeps Redis from all else while it runs: some 10 µs a user.
 _USERS_AT_ONCE = 128
-_REDIS_PATIENCE_S = 5.0
 
 _Stored = tuple[bytes, ...]
 """Fields and records in turn, as Redis gives them."""
@@ -294,7 +293,7 @@ class RedisContactStore:
                 await self._restore(tenant, life, commands)
                 # What was done stays done; this reads it together with what was restored.
                 answers = await self._read_again(tenant, commands, answers)
-        except (RedisError, OSError, TimeoutError):
+        except RedisError:
             for command in commands:
                 if not command.outcome.done():
                     error = PlatformError(Code.STORE_UNAVAILABLE, "registrations")
@@ -311,9 +310,7 @@ class RedisContactStore:
         for command in commands:
             keys.append(f"{{{tenant}}}:contacts:{command.user}")
             arguments += command.arguments()
-        async with asyncio.timeout(_REDIS_PATIENCE_S):
-            reply = await self._line.run(_REGISTER, _REGISTER_SHA1, keys, tuple(arguments))
-        life, *answers = reply
+        life, *answers = await self._line.run(_REGISTER, _REGISTER_SHA1, keys, tuple(arguments))
         return life, answers
 
     def _settle(self, command: _Command, answer: list[bytes]) -> None:

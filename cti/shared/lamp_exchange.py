@@ -94,9 +94,8 @@ class LampExchange:
         self._untold |= dict.fromkeys(self._own)
         self._own.clear()
         try:
-            async with asyncio.timeout(_REDIS_PATIENCE_S):
-                await self._write_untold()
-        except (RedisError, OSError, TimeoutError) as error:
+            await self._write_untold()
+        except RedisError as error:
             log.debug("lamps of this node are not taken away", error=str(error))
 
     async def _always(self, work: Callable[[], Any]) -> None:
@@ -112,8 +111,7 @@ class LampExchange:
     async def _write(self) -> None:
         await self._wake.wait()
         await asyncio.sleep(_GATHER_S)  # what changes together is told together
-        async with asyncio.timeout(_REDIS_PATIENCE_S):
-            await self._write_untold()
+        await self._write_untold()
 
     async def _write_untold(self) -> None:
         self._wake.clear()

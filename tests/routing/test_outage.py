@@ -132,7 +132,7 @@ async def test_an_answer_during_the_outage_is_kept(node: Node, own_redis: RedisP
 
 async def test_a_redis_that_hangs_is_a_redis_that_is_away(own_redis: RedisProcess) -> None:
     client = own_redis.client()
-    node = Node(client, timeout_s=0.05)
+    node = Node(client, within_s=0.05)
     await node.acd.sweep()
     own_redis.hang()
     with pytest.raises(PlatformError) as refused:

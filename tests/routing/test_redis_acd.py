@@ -35,8 +35,16 @@ def agent(name: str, *queues: QueueId, skills: tuple[str, ...] = ()) -> AgentPro
 class Node:
     """An ACD and the offers it heard of."""
 
-    def __init__(self, redis: Redis, name: str = "node-1", **settings: Any) -> None:
-        self.acd = RedisAcd(redis, RedisLine(redis), node=NodeId(name), tenants=TENANTS, **settings)
+    def __init__(
+        self, redis: Redis, name: str = "node-1", *, within_s: float = 2.0, **settings: Any
+    ) -> None:
+        self.acd = RedisAcd(
+            redis,
+            RedisLine(redis, within_s=within_s),
+            node=NodeId(name),
+            tenants=TENANTS,
+            **settings,
+        )
         self.offers: list[Offer] = []
         self.acd.on_offer = self.offers.append
 
