@@ -21,6 +21,7 @@ from domain.tasks import end_tasks
 
 Command = tuple[str | int | float | bytes, ...]
 
+_pack: Callable[[Command], bytes] = pack_command  # type: ignore[assignment]  # it takes any tuple
 _READ_BYTES = 65_536
 _NOTHING_YET = object()
 
@@ -115,7 +116,8 @@ class RedisLine:
         if self._link is not None and self._link.is_gone:
             await self._hang_up()
         if self._link is None:
-            self._link = _Link(await self._pool.get_connection())
+            connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
+            self._link = _Link(connection)
         return self._link
 
     async def _hang_up(self) -> None:
@@ -146,7 +148,7 @@ class _Link:
 
     async def exchange(self, commands: Sequence[Command]) -> list[Any]:
         """Send all, and return a reply for each."""
-        self._writer.write(b"".join(map(pack_command, commands)))
+        self._writer.write(b"".join(map(_pack, commands)))
         replies: list[Any] = []
         while len(replies) < len(commands):
             reply = self._parser.gets()
