@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cti.numbers import number_of, number_of_address
-from cti.sip.messages.headers import Headers
+from cti.sip.messages.headers import Headers, canonical_name
 from cti.sip.messages.message import Request
 from cti.sip.messages.syntax import SipSyntaxError, split_outside, unquote
 from cti.sip.messages.uri import NameAddr, SipUri
@@ -26,6 +26,16 @@ _ANONYMOUS_USERS = frozenset({"", "anonymous", "unknown", "unavailable", "restri
 # RFC 3323 4.2 and RFC 3325 9.3: the values by which a caller withholds the number.
 _WITHHOLDING = frozenset({"id", "user", "header", "session"})
 _HEX = frozenset(string.hexdigits)
+# All that tells more of a caller than the From; most calls have none of them.
+_TELLING = frozenset(
+    map(
+        canonical_name,
+        (
+            "P-Asserted-Identity", "P-Preferred-Identity", "Remote-Party-ID", "Privacy",
+            "Diversion", "History-Info", "P-Called-Party-ID", "User-To-User", "Reason", "Call-Info",
+        ),
+    )
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +103,8 @@ class CallerIdentity:
 def identity_of(request: Request, *, is_trusted: bool = True) -> CallerIdentity:
     """Read the identity; only a trusted trunk's word (RFC 3324) counts before the caller's own."""
     headers = request.headers
+    if not headers.has_any(_TELLING):
+        return _identity_by(request.from_)
     sources: list[str] = []
     if is_trusted:
         sources += _values(headers, "P-Asserted-Identity")
@@ -118,6 +130,13 @@ def identity_of(request: Request, *, is_trusted: bool = True) -> CallerIdentity:
         reason=next(iter(_values(headers, "Reason")), ""),
         call_info=tuple(_values(headers, "Call-Info")),
     )
+
+
+def _identity_by(from_: NameAddr) -> CallerIdentity:
+    """Return what a From alone tells."""
+    is_shown = _is_shown(from_)
+    number = number_of(from_.uri) if is_shown else ""
+    return CallerIdentity(number, _printable(from_.display), withheld=not is_shown)
 
 
 def _values(headers: Headers, name: str) -> list[str]:
@@ -210,7 +229,8 @@ def _user_to_user(headers: Headers) -> Iterator[UserToUser]:
 
 
 def _printable(text: str) -> str:
-    return "".join(filter(str.isprintable, text))[:_MAX_NAME_CHARACTERS]
+    printable = text if text.isprintable() else "".join(filter(str.isprintable, text))
+    return printable[:_MAX_NAME_CHARACTERS]
 
 
 # What our own INVITEs tell

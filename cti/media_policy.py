@@ -25,7 +25,7 @@ class DigitWay(StrEnum):
     @property
     def has_events(self) -> bool:
         """Whether telephone events (RFC 4733) are negotiated."""
-        return self in {DigitWay.AUTO, DigitWay.RFC4733}
+        return self is DigitWay.AUTO or self is DigitWay.RFC4733
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,18 +79,20 @@ class MediaRouter:
             if finished is not None:
                 finished(event)
             return
-        if isinstance(event, SecureMediaFailed):
-            _log.warning("secure_media_failed", port=event.port, reason=event.reason)
-        if isinstance(event, TapAudio | TapEnded):
+        if isinstance(event, TapAudio):
             heard = self.taps.get(event.tap)
-            if isinstance(event, TapEnded):
-                self.taps.pop(event.tap, None)
             if heard is not None:
                 heard(event)
             return
-        listener = self.ports.get(event.port)
-        if isinstance(event, PortClosed):
-            self.ports.pop(event.port, None)
+        if isinstance(event, TapEnded):
+            heard = self.taps.pop(event.tap, None)
+            if heard is not None:
+                heard(event)
+            return
+        if isinstance(event, SecureMediaFailed):
+            _log.warning("secure_media_failed", port=event.port, reason=event.reason)
+        is_last = isinstance(event, PortClosed)
+        listener = self.ports.pop(event.port, None) if is_last else self.ports.get(event.port)
         if listener is not None:
             listener(event)
 

@@ -224,7 +224,7 @@ class Conversation:
                 engine.set_recording_sides(self._recording, *changes.sides)
             if not self.is_private:
                 self._on_sides(changes.sides)
-        music = [str(clip) for clip in self._context.hold_music()]
+        music = [str(clip) for clip in self._context.hold_music()] if changes.music_starts else []
         for port in changes.music_starts:
             if music:
                 engine.play(port, music, loop=True)
@@ -233,7 +233,7 @@ class Conversation:
 
     def _key_routes(self, former: Parties, parties: Parties) -> dict[PortId, tuple[PortId, ...]]:
         """Return the routes of keys that change; to whom they go by INFO the engine sends none."""
-        before, now = former.keys(), parties.keys()
+        before, now = former.keys, parties.keys
         by_info = {port for port, each in self._ports.items() if each.wants_info}
         return {
             sink: now.get(sink, ())
@@ -243,7 +243,7 @@ class Conversation:
 
     def pass_key(self, source: PortId, key: str, duration_ms: int, *, by_info: bool) -> None:
         """Let the others have a key that came by INFO, or that some of them want by INFO."""
-        for sink, sources in self._parties.keys().items():
+        for sink, sources in self._parties.keys.items():
             port = self._ports.get(sink)
             if port is None or source not in sources:
                 continue
@@ -270,7 +270,7 @@ class Conversation:
         """Record again what is said."""
         self.is_private = False
         """Whether neither the recording nor who listens from outside gets anything now."""
-        self._on_sides(self._parties.sides())
+        self._on_sides(self._parties.sides)
         if self._recording is not None:
             self._context.router.engine.resume_recording(self._recording)
 
@@ -286,7 +286,7 @@ class Conversation:
             return None
         agent, router = self._agent, self._context.router
         form = self._context.recording_form
-        recording = router.engine.start_recording(path, *parties.sides(), form=form)
+        recording = router.engine.start_recording(path, *parties.sides, form=form)
 
         def finished(event: RecordingEnded) -> None:
             self._recorded(recording_id, agent, event)

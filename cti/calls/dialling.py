@@ -26,7 +26,7 @@ _ANONYMOUS = NameAddr(SipUri(user="anonymous", host="anonymous.invalid"), "Anony
 
 def hops_left(request: Request) -> int:
     """Return the Max-Forwards for calls placed on behalf of this one: loops end (RFC 7332)."""
-    text = request.headers.get("Max-Forwards") or ""
+    text = request.headers.first_row("Max-Forwards") or ""
     hops = int(text) if text.isascii() and text.isdigit() and len(text) <= 3 else _MOST_HOPS
     return max(0, min(hops, _MOST_HOPS) - 1)
 

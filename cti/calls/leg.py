@@ -452,9 +452,12 @@ class OutgoingLeg:
             self.hang_up(Code.MEDIA_TIMEOUT)
         elif isinstance(event, SecureMediaFailed):
             self.hang_up(Code.SECURE_MEDIA_FAILED)
-        elif isinstance(event, ToneDetected | AnswerJudged):
+        elif isinstance(event, ToneDetected):
             if self._on_heard is not None:
-                self._on_heard(event.signal if isinstance(event, ToneDetected) else event.answer)
+                self._on_heard(event.signal)
+        elif isinstance(event, AnswerJudged):
+            if self._on_heard is not None:
+                self._on_heard(event.answer)
         else:
             self.owner.leg_media(self, event)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cached_property
 
 from cti.media import PortId
 
@@ -61,7 +62,7 @@ class AudioChanges:
     """Of the recording, when they change."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Parties:
     """The parties of a conversation, in the order in which they came."""
 
@@ -87,21 +88,26 @@ class Parties:
 
     def away(self, port: PortId, *, is_away: bool) -> Parties:
         """Note that a party's own phone holds the conversation, or does no more."""
+        known = self.party(port)
+        if known is None or known.is_away == is_away:
+            return self
         return self._with(port, lambda member: replace(member, is_away=is_away))
 
     def heard_by(self, port: PortId) -> tuple[PortId, ...]:
         """Return whom a party hears."""
-        listener = self.party(port)
-        if listener is None:
-            return ()
-        return tuple(member.port for member in self.members if _hears(listener, member))
+        return self.routes.get(port, ())
 
-    def routes(self) -> dict[PortId, tuple[PortId, ...]]:
-        """Return whom each party hears."""
-        return {member.port: self.heard_by(member.port) for member in self.members}
+    @cached_property
+    def routes(self) -> Mapping[PortId, tuple[PortId, ...]]:
+        """Whom each party hears."""
+        return {
+            listener.port: tuple([each.port for each in self.members if _hears(listener, each)])
+            for listener in self.members
+        }
 
-    def keys(self) -> dict[PortId, tuple[PortId, ...]]:
-        """Return whose keys each party gets: supervisors neither send nor get any."""
+    @cached_property
+    def keys(self) -> Mapping[PortId, tuple[PortId, ...]]:
+        """Whose keys each party gets: supervisors neither send nor get any."""
         pressing = {member.port for member in self.members if member.part in _PRESSING}
         return {
             member.port: tuple(port for port in self.heard_by(member.port) if port in pressing)
@@ -113,8 +119,9 @@ class Parties:
         """Return who hears music: who was told to wait, and who waits for phones that hold."""
         return tuple(member.port for member in self.members if self._hears_music(member))
 
+    @cached_property
     def sides(self) -> tuple[tuple[PortId, ...], tuple[PortId, ...]]:
-        """Return the sides of the recording: the customers, and whom they hear.
+        """The sides of the recording: the customers, and whom they hear.
 
         While a customer is on hold the right side is silent: music is nobody's voice, and what an
         agent asks a consultant meanwhile is not part of the conversation.
@@ -127,14 +134,14 @@ class Parties:
 
     def changes(self, former: Parties) -> AudioChanges:
         """Return what makes the audio of `former` this one."""
-        before, now = former.routes(), self.routes()
+        before, now = former.routes, self.routes
         routes = {port: now.get(port, ()) for port in {**before, **now}}
         music_before, music_now = former.hear_music(), self.hear_music()
         return AudioChanges(
             {port: hears for port, hears in routes.items() if before.get(port) != hears},
             tuple(port for port in music_now if port not in music_before),
             tuple(port for port in music_before if port not in music_now),
-            self.sides() if self.sides() != former.sides() else None,
+            self.sides if self.sides != former.sides else None,
         )
 
     def _with(self, port: PortId, change: Callable[[Party], Party]) -> Parties:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 from cti.media import Codec
 from cti.sdp.description import Stream
@@ -16,6 +18,7 @@ _PACKET_TIMES_MS = (10, 20, 30, 40, 50, 60)
 _EVENTS = "telephone-event"
 _DYNAMIC = range(96, 128)
 _FLASH = 16
+_MOST_FORMATS = 64
 
 
 DEFAULT_CODECS = (Codec.PCMA, Codec.PCMU)
@@ -52,16 +55,14 @@ _BY_NAME = {str(codec).lower(): codec for codec in Codec}
 _OUR_EVENTS = {8000: 101, 48_000: 110}
 
 
-@dataclass(frozen=True, slots=True)
-class Format:
+class Format(NamedTuple):
     """A codec under the payload type that a description gives it."""
 
     codec: Codec
     payload_type: int
 
 
-@dataclass(frozen=True, slots=True)
-class Events:
+class Events(NamedTuple):
     """Telephone events under a payload type; `knows_flash` tells of event 16."""
 
     payload_type: int
@@ -74,25 +75,14 @@ def clock_of(codec: Codec) -> int:
     return _WIRE[codec].clock_hz
 
 
-def formats_of(stream: Stream) -> list[Format]:
+def formats_of(stream: Stream) -> Sequence[Format]:
     """Return the codecs of a stream that we know, in its order."""
-    found = []
-    for payload_type in _payload_types(stream):
-        codec = _codec_of(stream, payload_type)
-        if codec is not None:
-            found.append(Format(codec, payload_type))
-    return found
+    return _spoken(stream).formats
 
 
-def events_of(stream: Stream) -> list[Events]:
+def events_of(stream: Stream) -> Sequence[Events]:
     """Return the telephone events of a stream."""
-    found = []
-    for payload_type in _payload_types(stream):
-        name, clock_hz, _ = _mapping(stream.mappings.get(payload_type, ""))
-        if name == _EVENTS and clock_hz in _OUR_EVENTS:
-            listed = stream.parameters.get(payload_type, "0-15")
-            found.append(Events(payload_type, clock_hz, _has_event(listed, _FLASH)))
-    return found
+    return _spoken(stream).events
 
 
 def events_for(codec: Codec, events: Sequence[Events]) -> Events | None:
@@ -103,7 +93,7 @@ def events_for(codec: Codec, events: Sequence[Events]) -> Events | None:
 
 def has_comfort_noise(stream: Stream, codec: Codec) -> bool:
     """Whether silence may be told as noise (RFC 3389): under its static type, at 8000 Hz."""
-    return clock_of(codec) == 8000 and COMFORT_NOISE in _payload_types(stream)
+    return clock_of(codec) == 8000 and _spoken(stream).has_noise
 
 
 def packet_time_ms(stream: Stream) -> int:
@@ -116,14 +106,14 @@ def packet_time_ms(stream: Stream) -> int:
 
 def offered_formats(
     codecs: Iterable[Codec], former: Stream | None = None
-) -> tuple[list[Format], list[Events]]:
+) -> tuple[tuple[Format, ...], tuple[Events, ...]]:
     """Return what an offer of ours names, codecs in their order.
 
     Within a session a payload type keeps its meaning (RFC 3264 8.3.2): numbers of the stream that
     was described before stay what they were.
     """
-    old_formats = formats_of(former) if former is not None else []
-    old_events = events_of(former) if former is not None else []
+    old_formats = formats_of(former) if former is not None else ()
+    old_events = events_of(former) if former is not None else ()
     known = {each.codec: each.payload_type for each in old_formats}
     known_events = {
         each.clock_hz: each.payload_type for each in old_events if each.payload_type in _DYNAMIC
@@ -138,24 +128,27 @@ def offered_formats(
     for clock_hz in sorted({clock_of(each.codec) for each in formats}):
         ours = known_events.get(clock_hz) or _free(_OUR_EVENTS[clock_hz], taken)
         events.append(Events(ours, clock_hz))
-    return formats, events
+    return tuple(formats), tuple(events)
 
 
+@lru_cache(maxsize=256)
 def format_lines(
-    formats: Sequence[Format], events: Sequence[Events], *, has_noise: bool = False
-) -> Iterator[str]:
+    formats: tuple[Format, ...], events: tuple[Events, ...], *, has_noise: bool = False
+) -> tuple[str, ...]:
     """Return the attributes that tell what the payload types mean."""
+    lines = []
     for each in formats:
         wire = _WIRE[each.codec]
         channels = f"/{wire.channels}" if wire.channels > 1 else ""
-        yield f"a=rtpmap:{each.payload_type} {each.codec}/{wire.clock_hz}{channels}"
+        lines.append(f"a=rtpmap:{each.payload_type} {each.codec}/{wire.clock_hz}{channels}")
         if wire.parameters:
-            yield f"a=fmtp:{each.payload_type} {wire.parameters}"
+            lines.append(f"a=fmtp:{each.payload_type} {wire.parameters}")
     if has_noise:
-        yield f"a=rtpmap:{COMFORT_NOISE} CN/8000"
+        lines.append(f"a=rtpmap:{COMFORT_NOISE} CN/8000")
     for event in events:
-        yield f"a=rtpmap:{event.payload_type} {_EVENTS}/{event.clock_hz}"
-        yield f"a=fmtp:{event.payload_type} {'0-16' if event.knows_flash else '0-15'}"
+        lines.append(f"a=rtpmap:{event.payload_type} {_EVENTS}/{event.clock_hz}")
+        lines.append(f"a=fmtp:{event.payload_type} {'0-16' if event.knows_flash else '0-15'}")
+    return tuple(lines)
 
 
 def _free(wanted: int, taken: set[int]) -> int:
@@ -166,13 +159,44 @@ def _free(wanted: int, taken: set[int]) -> int:
     return wanted
 
 
-def _payload_types(stream: Stream) -> list[int]:
-    texts = (each for each in stream.formats if each.isascii() and each.isdigit())
-    return [int(each) for each in texts if len(each) <= 3 and int(each) < 128]
+class _Spoken(NamedTuple):
+    """What the payload types of a stream mean."""
+
+    formats: tuple[Format, ...]
+    events: tuple[Events, ...]
+    has_noise: bool
 
 
-def _codec_of(stream: Stream, payload_type: int) -> Codec | None:
-    mapping = stream.mappings.get(payload_type)
+def _spoken(stream: Stream) -> _Spoken:
+    # What nobody means in earnest is not worth to be remembered.
+    read = _read_types if len(stream.formats) <= _MOST_FORMATS else _read_types.__wrapped__
+    return read(stream.formats, (*stream.mappings.items(),), (*stream.parameters.items(),))
+
+
+@lru_cache(maxsize=256)
+def _read_types(
+    texts: tuple[str, ...],
+    mappings: tuple[tuple[int, str], ...],
+    parameters: tuple[tuple[int, str], ...],
+) -> _Spoken:
+    """Read them once for all calls of a phone or trunk: it writes the same in each."""
+    names, said = dict(mappings), dict(parameters)
+    digits = (each for each in texts if each.isascii() and each.isdigit() and len(each) <= 3)
+    payload_types = [number for number in map(int, digits) if number < 128]
+    formats, events = [], []
+    for payload_type in payload_types:
+        codec = _codec_of(names, payload_type)
+        if codec is not None:
+            formats.append(Format(codec, payload_type))
+        name, clock_hz, _ = _mapping(names.get(payload_type, ""))
+        if name == _EVENTS and clock_hz in _OUR_EVENTS:
+            knows_flash = _has_event(said.get(payload_type, "0-15"), _FLASH)
+            events.append(Events(payload_type, clock_hz, knows_flash))
+    return _Spoken(tuple(formats), tuple(events), COMFORT_NOISE in payload_types)
+
+
+def _codec_of(mappings: Mapping[int, str], payload_type: int) -> Codec | None:
+    mapping = mappings.get(payload_type)
     if mapping is None:
         # RFC 3551 section 6: static types need no rtpmap.
         return _STATIC.get(payload_type)

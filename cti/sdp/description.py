@@ -5,17 +5,32 @@ Bytes from the network lead to a description or to `PlatformError` SDP_MALFORMED
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 
 from domain.failures import Code, PlatformError
 
 _MAX_BYTES = 32_768
 _MAX_LINES = 512
 _MAX_STREAMS = 16
+_MAX_PORT = 65_535
 _HOLD_ADDRESSES = ("0.0.0.0", "::")
+
+# The descriptions of one phone or trunk differ in session, version and port: what stands before and
+# after the port of the audio is the same. Keys, candidates and the like never come twice, and keys
+# are not to be kept.
+_OF_ONE_KIND = re.compile(
+    rb"v=0\r\no=[!-~]+ (?P<session>\d{1,20}) (?P<version>\d{1,20}) IN IP[46] [!-~]+"
+    rb"(?P<before>\r\n(?:[^\r\n]*\r\n)*?m=audio )(?P<port>[1-9]\d{0,4})(?P<after> .*)",
+    re.DOTALL,
+)
+_NEVER_TWICE = re.compile(rb"\na=(?:crypto|ice-|fingerprint|candidate|ssrc|rtcp:)")
+_KEPT_BYTES = 1024
+_KEPT_KINDS = 1024
 
 
 class Direction(StrEnum):
@@ -72,7 +87,26 @@ class Stream:
 
     def value(self, name: str) -> str | None:
         """Return what the first a= line of a name says; None without one."""
-        return next((value for each, value in self.attributes if each == name), None)
+        for each, value in self.attributes:
+            if each == name:
+                return value
+        return None
+
+    def at(self, port: int) -> Stream:
+        """Return the same stream at another port."""
+        return Stream(
+            self.kind,
+            port,
+            self.protocol,
+            self.formats,
+            self.address,
+            self.direction,
+            self.mappings,
+            self.parameters,
+            self.packet_time_ms,
+            self.max_packet_time_ms,
+            self.attributes,
+        )
 
     @property
     def is_reachable(self) -> bool:
@@ -107,7 +141,33 @@ def malformed(detail: str) -> PlatformError:
 
 
 def parse_sdp(body: bytes) -> Sdp:
-    """Parse a description; PlatformError SDP_MALFORMED names the first fault."""
+    """Parse a description; PlatformError SDP_MALFORMED names the first fault.
+
+    Lists and mappings may be those of other descriptions of its kind too: do not change them.
+    """
+    if len(body) > _KEPT_BYTES or _NEVER_TWICE.search(body) is not None:
+        return parse_anew(body)
+    found = _OF_ONE_KIND.fullmatch(body)
+    if found is None or (port := int(found["port"])) > _MAX_PORT:
+        return parse_anew(body)
+    kind, audio = _known_kind(found["before"], found["after"])
+    streams = kind.streams.copy()
+    streams[audio] = streams[audio].at(port)
+    session_id, version = found["session"].decode(), found["version"].decode()
+    return Sdp(
+        session_id, version, kind.address, kind.direction, kind.times, kind.attributes, streams
+    )
+
+
+@lru_cache(maxsize=_KEPT_KINDS)
+def _known_kind(before: bytes, after: bytes) -> tuple[Sdp, int]:
+    """Return what descriptions of one kind have in common, and which stream is the audio."""
+    kind = parse_anew(b"v=0\r\no=- 0 0 IN IP4 0.0.0.0" + before + b"9" + after)
+    return kind, before.count(b"\nm=") - 1
+
+
+def parse_anew(body: bytes) -> Sdp:
+    """Do the same without memory of other descriptions."""
     lines = _lines(body)
     sdp = _origin(lines)
     stream: Stream | None = None
@@ -212,7 +272,7 @@ def _stream(value: str) -> Stream:
         raise malformed("m= line is incomplete")
     kind, port_text, protocol = fields[:3]
     # RFC 8866 section 5.14: "port/number of ports"; only the first is of interest.
-    port = number(port_text.partition("/")[0], 65_535)
+    port = number(port_text.partition("/")[0], _MAX_PORT)
     return Stream(kind.lower(), port, protocol, tuple(fields[3:]))
 
 

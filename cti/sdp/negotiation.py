@@ -205,7 +205,7 @@ def _offered(
 ) -> Iterator[str]:
     formats, events = offered_formats(local.in_order, before)
     if not local.has_events:
-        events = []
+        events = ()
     protocol = PROTOCOL_OF[protection]
     if before is not None and protection in _accepted_as(before):
         protocol = before.protocol
@@ -277,6 +277,7 @@ def _answered(
     events = events_for(chosen.codec, events_of(stream)) if local.has_events else None
     digits = events.payload_type if events is not None else None
     has_noise = has_comfort_noise(stream, chosen.codec)
+    send, receive = _ways(offer, stream, local.direction)
     agreed = Negotiated(
         remote_ip=stream.address,
         remote_port=stream.port,
@@ -287,10 +288,11 @@ def _answered(
         receive_digit_payload_type=digits,
         comfort_noise_payload_type=COMFORT_NOISE if has_noise else None,
         packet_time_ms=packet_time_ms(stream),
+        send=send,
+        receive=receive,
         rtcp_port=_rtcp_port(stream),
         rtcp_mux=stream.value("rtcp-mux") is not None,
     )
-    agreed = _directed(agreed, offer, stream, local.direction)
     secrets = local.secrets
     if how.dtls is not None:
         active = setup_answer(how.dtls.setup) == "active"
@@ -305,10 +307,10 @@ def _answer_lines(
     stream: Stream, chosen: Format, how: _Protected, agreed: Negotiated, local: LocalAudio
 ) -> Iterator[str]:
     offered = events_for(chosen.codec, events_of(stream))
-    events = [] if offered is None or not local.has_events else [offered]
+    events = () if offered is None or not local.has_events else (offered,)
     has_noise = agreed.comfort_noise_payload_type is not None
-    yield _media_line(local.port, stream.protocol, [chosen], events, has_noise=has_noise)
-    yield from format_lines([chosen], events, has_noise=has_noise)
+    yield _media_line(local.port, stream.protocol, (chosen,), events, has_noise=has_noise)
+    yield from format_lines((chosen,), events, has_noise=has_noise)
     yield from _times_and_way(Direction.of(send=agreed.send, receive=agreed.receive))
     if agreed.rtcp_mux:
         yield "a=rtcp-mux"
@@ -340,13 +342,13 @@ def negotiated(
     )
     if ours is None or theirs is None:
         raise PlatformError(Code.NO_COMMON_CODEC, _REMOVED)
-    way = ours.direction or offer_sent.direction
     formats = {each.codec: each for each in formats_of(ours)}
     chosen = next((each for each in formats_of(theirs) if each.codec in formats), None)
     if chosen is None or not theirs.port or theirs.kind != "audio":
         raise PlatformError(Code.NO_COMMON_CODEC, "the answer takes none of the offered codecs")
     digits = _common_events(chosen.codec, events_of(ours), events_of(theirs))
     noise = has_comfort_noise(ours, chosen.codec) and has_comfort_noise(theirs, chosen.codec)
+    send, receive = _ways(answer_received, theirs, ours.direction or offer_sent.direction)
     agreed = Negotiated(
         remote_ip=theirs.address,
         remote_port=theirs.port,
@@ -357,10 +359,11 @@ def negotiated(
         receive_digit_payload_type=digits[0].payload_type if digits is not None else None,
         comfort_noise_payload_type=COMFORT_NOISE if noise else None,
         packet_time_ms=packet_time_ms(theirs),
+        send=send,
+        receive=receive,
         rtcp_port=_rtcp_port(theirs),
         rtcp_mux=ours.value("rtcp-mux") is not None and theirs.value("rtcp-mux") is not None,
     )
-    agreed = _directed(agreed, answer_received, theirs, way)
     agreed = _protected(agreed, offer_sent, ours, answer_received, theirs)
     if agreed.protection is Protection.NONE:
         if srtp is SrtpPolicy.REQUIRED or ours.protocol.upper() not in PLAIN_PROTOCOLS:
@@ -374,8 +377,9 @@ def _protected(
     agreed: Negotiated, offer_sent: Sdp, ours: Stream, answer_received: Sdp, theirs: Stream
 ) -> Negotiated:
     """Add what keys both descriptions give."""
-    own, remote = dtls_of(offer_sent, ours), dtls_of(answer_received, theirs)
+    own = dtls_of(offer_sent, ours)
     if own is not None:
+        remote = dtls_of(answer_received, theirs)
         if remote is None:
             raise PlatformError(Code.NO_COMMON_PROTECTION, "the answer has no DTLS or no ICE")
         active = own.setup != "passive" and remote.setup == "passive"
@@ -486,16 +490,13 @@ def _rtcp_port(stream: Stream) -> int:
     return 0 if port == stream.port + 1 else port
 
 
-def _directed(agreed: Negotiated, remote: Sdp, stream: Stream, ours: Direction) -> Negotiated:
+def _ways(remote: Sdp, stream: Stream, ours: Direction) -> tuple[bool, bool]:
+    """Return whether we send and whether we receive, by both sides' directions."""
     theirs = stream.direction or remote.direction
     # RFC 3264 section 8.4: the old form of hold gives no address to send to. Browsers write zeros
     # too, as long as they know no candidate (RFC 8829 5.2.1).
     reachable = stream.is_reachable or dtls_of(remote, stream) is not None
-    return replace(
-        agreed,
-        send=ours.sends and theirs.receives and reachable,
-        receive=ours.receives and theirs.sends,
-    )
+    return ours.sends and theirs.receives and reachable, ours.receives and theirs.sends
 
 
 def _times_and_way(direction: Direction) -> Iterator[str]:

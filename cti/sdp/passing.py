@@ -38,6 +38,8 @@ NOTHING_PASSED = Passing()
 
 def passed_by(sdp: Sdp) -> Passing:
     """Return what a description has that can be carried on."""
+    if all(each.kind == "audio" and each.port for each in sdp.streams):
+        return NOTHING_PASSED
     found: dict[str, Stream] = {}
     for each in sdp.streams:
         if each.port and each.is_reachable and _is_passable(each):

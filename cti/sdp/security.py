@@ -160,9 +160,11 @@ class DtlsOffer:
 def dtls_of(sdp: Sdp, stream: Stream) -> DtlsOffer | None:
     """Return a stream's DTLS with ICE; None where one of its parts is missing or of no use."""
     ufrag, password = sdp.value(stream, "ice-ufrag"), sdp.value(stream, "ice-pwd")
+    if not (ufrag and password):
+        return None
     fingerprint = next(filter(None, map(_sha256, sdp.values(stream, "fingerprint"))), "")
     setup = (sdp.value(stream, "setup") or "actpass").lower()
-    if not (fingerprint and ufrag and password and setup in _SETUP_ANSWERS):
+    if not (fingerprint and setup in _SETUP_ANSWERS):
         return None
     if not (_is_ice_text(ufrag, 4) and _is_ice_text(password, 22)):
         return None

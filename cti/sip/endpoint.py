@@ -260,9 +260,9 @@ class SipEndpoint:
         """Add what every request needs: Via with a fresh branch, Max-Forwards, User-Agent."""
         headers = request.headers
         request.push_via(self._own_via(hop))
-        if "Max-Forwards" not in headers:
+        if headers.first_row("Max-Forwards") is None:
             headers.set("Max-Forwards", "70")
-        if "User-Agent" not in headers:
+        if headers.first_row("User-Agent") is None:
             headers.set("User-Agent", self._user_agent)
 
     def _own_via(self, hop: Hop) -> Via:
@@ -337,7 +337,7 @@ class SipEndpoint:
 
     def send_response(self, live: Live, response: Response) -> None:
         """Send a response of a server transaction; users call `ServerTransaction.respond`."""
-        if "Server" not in response.headers:
+        if response.headers.first_row("Server") is None:
             response.headers.set("Server", self._user_agent)
         now_s = self._now_s()
         machine = cast("ServerMachine", live.machine)
@@ -446,7 +446,8 @@ class SipEndpoint:
         method = request.method
         sender = self._trusted_proxies.source_of(request, source.host)
         edge = self.edge
-        if edge is not None and "Route" in request.headers and edge.take_request(request, source):
+        has_route = request.headers.first_row("Route") is not None
+        if has_route and edge is not None and edge.take_request(request, source):
             return
         hop = stamp_via(request, source)
         key = server_key(request, "INVITE" if method == "ACK" else method)

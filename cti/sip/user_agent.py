@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 
 from cti.sip.authentication.digest import Credentials
 from cti.sip.client_requests import Registrations, final_response, new_request
@@ -171,6 +172,8 @@ class UserAgent:
             return response_to(request, status, headers=self.capabilities[:1])
         if request.uri.partition(":")[0].lower() not in _URI_SCHEMES:
             return response_to(request, 416)
+        if request.headers.first_row("Require") is None:
+            return None
         required = [each for each in request.headers.get_all("Require") if each]
         unsupported = [each for each in required if each.lower() not in self._extensions]
         if unsupported:
@@ -180,7 +183,7 @@ class UserAgent:
 
     def _receive_invite(self, server: ServerTransaction) -> None:
         request = server.request
-        if request.headers.get("Max-Forwards") == "0":
+        if request.headers.first_row("Max-Forwards") == "0":
             # We would place further calls for it: a loop of calls ends here (RFC 7332).
             server.respond(response_to(request, 483))
             return
@@ -335,13 +338,13 @@ class UserAgent:
             host, port = self.endpoint.local_address(hop.transport, hop)
         except PlatformError:
             host, port = "invalid", 5060  # nothing can be sent either; the request will fail
-        uri = SipUri(
-            user=self._contact_user if user is None else user,
-            host=host,
-            port=port,
-            params=transport_params(hop.transport),
-        )
-        return f"<{uri}>"
+        return _contact(self._contact_user if user is None else user, host, port, hop.transport)
+
+
+@lru_cache(maxsize=1024)
+def _contact(user: str, host: str, port: int, transport: str) -> str:
+    """Write a Contact: at most one of each trunk and socket."""
+    return f"<{SipUri(user=user, host=host, port=port, params=transport_params(transport))}>"
 
 
 def _always() -> bool:

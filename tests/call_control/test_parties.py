@@ -39,7 +39,7 @@ def _talking() -> Parties:
 @given(_steps())
 def test_nobody_hears_himself_nor_who_may_not_be_heard(states: list[Parties]) -> None:
     for parties in states:
-        routes = parties.routes()
+        routes = parties.routes
         part = {member.port: member.part for member in parties.members}
         for listener, heard in routes.items():
             assert listener not in heard
@@ -56,7 +56,7 @@ def test_nobody_hears_himself_nor_who_may_not_be_heard(states: list[Parties]) ->
 @given(_steps())
 def test_music_is_heard_by_who_hears_nobody_and_is_no_ones_voice(states: list[Parties]) -> None:
     for parties in states:
-        left, right = parties.sides()
+        left, right = parties.sides
         assert not set(left) & set(right)
         heard = {port for each in left for port in parties.heard_by(each)}
         assert set(right) <= heard
@@ -80,35 +80,35 @@ def test_the_changes_lead_from_each_state_to_the_next(states: list[Parties]) -> 
         music = music - set(changes.music_ends) | set(changes.music_starts)
         sides = changes.sides or sides
         assert {sink: heard for sink, heard in routes.items() if heard} == {
-            sink: heard for sink, heard in parties.routes().items() if heard
+            sink: heard for sink, heard in parties.routes.items() if heard
         }
         assert music == set(parties.hear_music())
-        assert sides == parties.sides()
+        assert sides == parties.sides
         nothing = AudioChanges({}, (), (), None)
         assert parties.changes(parties) == nothing
 
 
 def test_both_talk() -> None:
     parties = _talking()
-    assert parties.routes() == {CUSTOMER: (AGENT,), AGENT: (CUSTOMER,)}
-    assert parties.sides() == ((CUSTOMER,), (AGENT,))
+    assert parties.routes == {CUSTOMER: (AGENT,), AGENT: (CUSTOMER,)}
+    assert parties.sides == ((CUSTOMER,), (AGENT,))
 
 
 def test_supervisors_neither_send_nor_get_keys() -> None:
     talking = _talking()
-    assert talking.keys() == {CUSTOMER: (AGENT,), AGENT: (CUSTOMER,)}
+    assert talking.keys == {CUSTOMER: (AGENT,), AGENT: (CUSTOMER,)}
     for part in (Part.LISTENER, Part.WHISPERER, Part.SPEAKER):
-        assert talking.put(BOSS, part).keys() == talking.keys()
+        assert talking.put(BOSS, part).keys == talking.keys
     together = talking.put(EXPERT, Part.CONSULTANT)
-    assert together.keys()[CUSTOMER] == (AGENT, EXPERT)
-    assert together.hold(CUSTOMER, waits=True).keys()[AGENT] == (EXPERT,)
+    assert together.keys[CUSTOMER] == (AGENT, EXPERT)
+    assert together.hold(CUSTOMER, waits=True).keys[AGENT] == (EXPERT,)
 
 
 def test_a_customer_on_hold_hears_only_music() -> None:
     parties = _talking().hold(CUSTOMER, waits=True)
-    assert parties.routes() == {CUSTOMER: (), AGENT: ()}
+    assert parties.routes == {CUSTOMER: (), AGENT: ()}
     assert parties.hear_music() == (CUSTOMER,)
-    assert parties.sides() == ((CUSTOMER,), ())
+    assert parties.sides == ((CUSTOMER,), ())
     changes = parties.hold(CUSTOMER, waits=False).changes(parties)
     assert changes == AudioChanges(
         {CUSTOMER: (AGENT,), AGENT: (CUSTOMER,)}, (), (CUSTOMER,), ((CUSTOMER,), (AGENT,))
@@ -117,15 +117,15 @@ def test_a_customer_on_hold_hears_only_music() -> None:
 
 def test_consult_then_three_party() -> None:
     consulting = _talking().hold(CUSTOMER, waits=True).put(EXPERT, Part.CONSULTANT)
-    assert consulting.routes() == {CUSTOMER: (), AGENT: (EXPERT,), EXPERT: (AGENT,)}
-    assert consulting.sides() == ((CUSTOMER,), ())
+    assert consulting.routes == {CUSTOMER: (), AGENT: (EXPERT,), EXPERT: (AGENT,)}
+    assert consulting.sides == ((CUSTOMER,), ())
     together = consulting.hold(CUSTOMER, waits=False)
-    assert together.routes() == {
+    assert together.routes == {
         CUSTOMER: (AGENT, EXPERT),
         AGENT: (CUSTOMER, EXPERT),
         EXPERT: (CUSTOMER, AGENT),
     }
-    assert together.sides() == ((CUSTOMER,), (AGENT, EXPERT))
+    assert together.sides == ((CUSTOMER,), (AGENT, EXPERT))
 
 
 def test_listen_whisper_barge_and_intercept() -> None:
@@ -150,7 +150,7 @@ def test_a_phone_that_holds_leaves_music_to_who_is_alone_with_it() -> None:
     assert parties.away(CUSTOMER, is_away=True).hear_music() == ()
     three = parties.put(EXPERT, Part.CONSULTANT)
     assert three.hear_music() == ()
-    assert three.routes() == {CUSTOMER: (EXPERT,), AGENT: (), EXPERT: (CUSTOMER,)}
+    assert three.routes == {CUSTOMER: (EXPERT,), AGENT: (), EXPERT: (CUSTOMER,)}
     listened = parties.put(BOSS, Part.LISTENER)
     assert listened.heard_by(BOSS) == (CUSTOMER,)
     assert listened.hear_music() == (CUSTOMER,)

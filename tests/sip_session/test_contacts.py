@@ -202,7 +202,7 @@ async def test_a_phone_registered_at_two_nodes_is_one_phone(
     other = Hop("udp", "192.0.2.7", 5062, 1)
     again = replace(change(contact, 300, hop=other), **second)
     await nodes.standby.apply(update(7, again, call_id="c2"))
-    assert await nodes.phones(nodes.main) == [[PHONE_HOP, replace(other, connection=0)]]
+    assert await nodes.phones(nodes.main) == [[PHONE_HOP, other._replace(connection=0)]]
     assert await nodes.phones(nodes.standby) == [[other, AFRESH]]
     clock.unix_s += 301  # each way has an end of its own
     assert await nodes.phones(nodes.main) == [[PHONE_HOP]]
@@ -232,7 +232,7 @@ async def test_a_connection_of_another_node_is_reached_through_that_node(nodes: 
     assert await nodes.phones(nodes.standby) == [[AFRESH]]  # through NAT with some luck
     named = change("sip:1001@192.0.2.7:5060;tcp", 600, edge=EDGE, hop=HOP)
     await nodes.main.apply(update(3, named, call_id="c2"))
-    assert [replace(HOP, connection=0)] in await nodes.phones(nodes.standby)
+    assert [HOP._replace(connection=0)] in await nodes.phones(nodes.standby)
 
 
 async def test_a_way_through_a_dead_node_comes_last(nodes: TwoNodes, clock: Clock) -> None:
@@ -270,7 +270,7 @@ async def test_a_path_is_where_the_phone_is_reached_from_every_node(nodes: TwoNo
     await nodes.standby.apply(update(3, through))
     for store, connection in ((nodes.main, 0), (nodes.standby, 1)):
         ways = [each.ways for each in await store.lookup(TENANT, "1001")]
-        assert ways == [(Way(replace(proxy, connection=connection), path, through.uri),)]
+        assert ways == [(Way(proxy._replace(connection=connection), path, through.uri),)]
 
 
 async def test_registrations_at_the_same_time_are_all_kept(store: RedisContactStore) -> None:

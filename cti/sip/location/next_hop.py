@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 from cti.sip.location.server_location import is_host_name
@@ -59,7 +59,7 @@ def _at_address(uri: SipUri, transport: str, known: Hop) -> Hop:
         return Hop("udp", uri.host, port, known.connection if known.transport == "udp" else 0)
     if same_host and transport == known.transport:
         is_named = transport == "tcp" or "transport" in uri.params or uri.scheme == "sips"
-        return replace(known, port=port) if known.connection and is_named else known
+        return known._replace(port=port) if known.connection and is_named else known
     if transport == "tcp":
         return Hop("tcp", uri.host, port)
     return known  # over TLS elsewhere: hardly a certificate proves an address
@@ -120,12 +120,12 @@ def _chosen(hops: Sequence[Hop], known: Hop) -> Hop:
         if hop.port == known.port or (hop.transport in _CONNECTED and not known.connection):
             return known
         if hop.transport in _CONNECTED:  # by the connection while it stands
-            return replace(hop, connection=known.connection)
+            return hop._replace(connection=known.connection)
     if not hops:
         return known
     first = hops[0]
     if first.transport == known.transport == "udp":
-        return replace(first, connection=known.connection)
+        return first._replace(connection=known.connection)
     return first
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
-from cti.sip.messages.syntax import Malformed, SipSyntaxError, is_token, is_unsafe, split_outside
+from cti.sip.messages.syntax import Malformed, SipSyntaxError, is_token, split_outside
 
 # IANA "SIP Compact Header Forms".
 _COMPACT = {
@@ -110,6 +110,10 @@ class Headers:
         rows = self._rows.get(name)
         return rows[0] if rows is not None else None
 
+    def has_any(self, names: frozenset[str]) -> bool:
+        """Whether there is a value of any of these canonical names."""
+        return not names.isdisjoint(self._rows)
+
     def get_all(self, name: str) -> list[str]:
         """Return every value, rows with comma-separated lists split."""
         name = canonical_name(name)
@@ -128,11 +132,11 @@ class Headers:
 
     def add(self, name: str, value: str) -> None:
         """Append one value or row."""
-        self._rows.setdefault(canonical_name(name), []).append(_checked(value))
+        self._rows.setdefault(NAMES.get(name) or canonical_name(name), []).append(_checked(value))
 
     def set(self, name: str, value: str) -> None:
         """Replace all values by one."""
-        self._rows[canonical_name(name)] = [_checked(value)]
+        self._rows[NAMES.get(name) or canonical_name(name)] = [_checked(value)]
 
     def prepend(self, name: str, value: str) -> None:
         """Put a value before those of the same name; a new name goes to the top."""
@@ -205,6 +209,6 @@ class Headers:
 
 
 def _checked(value: str) -> str:
-    if is_unsafe(value):
+    if "\r" in value or "\n" in value or "\0" in value:  # as is_unsafe, without a call
         raise ValueError("line break in a header value")
     return value

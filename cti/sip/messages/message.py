@@ -75,34 +75,38 @@ class Message:
     @property
     def cseq(self) -> tuple[int, str]:
         """Number and method of the CSeq."""
-        text = self._required("CSeq")
-        if self._cseq is None or self._cseq[0] is not text:
-            self._cseq = (text, _parse_cseq(text))
-        return self._cseq[1]
+        known, text = self._cseq, self.headers.first_row("CSeq")
+        if known is None or known[0] is not text:
+            text = self._required("CSeq")
+            self._cseq = known = (text, _parse_cseq(text))
+        return known[1]
 
     @property
     def from_(self) -> NameAddr:
         """The From address."""
-        text = self._required("From")
-        if self._from is None or self._from[0] is not text:
-            self._from = (text, NameAddr.parse(text))
-        return self._from[1]
+        known, text = self._from, self.headers.first_row("From")
+        if known is None or known[0] is not text:
+            text = self._required("From")
+            self._from = known = (text, NameAddr.parse(text))
+        return known[1]
 
     @property
     def to(self) -> NameAddr:
         """The To address."""
-        text = self._required("To")
-        if self._to is None or self._to[0] is not text:
-            self._to = (text, NameAddr.parse(text))
-        return self._to[1]
+        known, text = self._to, self.headers.first_row("To")
+        if known is None or known[0] is not text:
+            text = self._required("To")
+            self._to = known = (text, NameAddr.parse(text))
+        return known[1]
 
     @property
     def top_via(self) -> Via:
         """The first Via."""
-        text = self._required("Via")
-        if self._via is None or self._via[0] is not text:
-            self._via = (text, _parse_first_via(text))
-        return self._via[1]
+        known, text = self._via, self.headers.first_row("Via")
+        if known is None or known[0] is not text:
+            text = self._required("Via")
+            self._via = known = (text, _parse_first_via(text))
+        return known[1]
 
     @property
     def has_one_via(self) -> bool:

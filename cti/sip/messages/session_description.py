@@ -21,7 +21,7 @@ def body_refusal(request: Request) -> Response | None:
 
 def answer_refusal(request: Request) -> Response | None:
     """Refuse an INVITE whose Accept leaves no room for our SDP (20.1, RFC 4475 3.3.15)."""
-    if "Accept" not in request.headers:
+    if request.headers.first_row("Accept") is None:
         return None
     for each in request.headers.get_all("Accept"):
         if each.partition(";")[0].strip().lower() in {SDP_TYPE, "application/*", "*/*"}:
@@ -37,17 +37,19 @@ def description_of(message: Request | Response) -> bytes:
 
 
 def _is_sdp(message: Request | Response) -> bool:
-    kind = message.headers.get("Content-Type")
+    kind = message.headers.first_row("Content-Type")
     return kind is not None and (
         kind == SDP_TYPE or kind.partition(";")[0].strip().lower() == SDP_TYPE
     )
 
 
 def _is_encoded(message: Request | Response) -> bool:
+    if message.headers.first_row("Content-Encoding") is None:
+        return False
     encodings = message.headers.rows("Content-Encoding")
     return any(each.strip().lower() not in {"", "identity"} for each in encodings)
 
 
 def _is_optional(message: Request | Response) -> bool:
-    disposition = message.headers.get("Content-Disposition") or ""
+    disposition = message.headers.first_row("Content-Disposition") or ""
     return "handling=optional" in disposition.replace(" ", "").lower()

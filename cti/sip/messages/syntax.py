@@ -164,7 +164,7 @@ def parse_params(text: str) -> Params:
 def format_params(params: Params) -> str:
     """Write parameters back as `;name=value;flag`."""
     return "".join(
-        f";{name}" if value is None else f";{name}={value}" for name, value in params.items()
+        [f";{name}" if value is None else f";{name}={value}" for name, value in params.items()]
     )
 
 

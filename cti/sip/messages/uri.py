@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+import re
+from dataclasses import dataclass, field
 from functools import lru_cache
 from string import ascii_letters, digits
-from typing import Self
+from typing import NamedTuple, Self
 from urllib.parse import quote as percent_quote
 from urllib.parse import unquote_to_bytes
 
@@ -147,6 +148,10 @@ def parse_uri(text: str) -> SipUri | str:
         return text
 
 
+# What nearly all user agents write; anything else goes the long way.
+_USUAL_ADDRESS = re.compile(r'(?:"([^"\\]*)" ?)?<([^<>":\s]+:[^<>"\s]*)>(?:;tag=([^;="\s]+))?')
+
+
 class NameAddr:
     """The value of From, To, Contact, Route and the like; treat as immutable.
 
@@ -185,6 +190,10 @@ class NameAddr:
     @classmethod
     def parse(cls, text: str) -> NameAddr:
         """Parse a name-addr or an addr-spec, with parameters."""
+        usual = _USUAL_ADDRESS.fullmatch(text)
+        if usual is not None:
+            display, uri_text, tag = usual.groups("")
+            return cls._of_parser(uri_text, display, {"tag": tag} if tag else {})
         text = text.strip()
         display = ""
         if text[:1] == '"':
@@ -216,10 +225,14 @@ class NameAddr:
             params = text[closing + 1 :].lstrip()
         if ":" not in uri_text:
             raise SipSyntaxError(Malformed.HEADER_VALUE, "Address without a URI")
+        return cls._of_parser(uri_text, display, parse_params(params))
+
+    @classmethod
+    def _of_parser(cls, uri_text: str, display: str, params: Params) -> NameAddr:
         address = cls.__new__(cls)
         address.uri_text = uri_text
         address.display = display
-        address.params = parse_params(params)
+        address.params = params
         address._uri = None  # noqa: SLF001 - its own class
         return address
 
@@ -240,6 +253,7 @@ class NameAddr:
 
 
 _TRANSPORTS = {f"SIP/2.0/{each}": each for each in ("UDP", "TCP", "TLS", "WS", "WSS")}
+_USUAL_PARAMS = re.compile(r";branch=([^;=\s\"]+)(;rport)?")
 
 
 def _split_protocol(via: str) -> tuple[str, str]:
@@ -253,14 +267,13 @@ def _split_protocol(via: str) -> tuple[str, str]:
     return sent[0].upper(), sent[1]
 
 
-@dataclass(frozen=True, slots=True)
-class Via:
+class Via(NamedTuple):
     """One Via value; `host` is lower-case and has no brackets."""
 
     transport: str
     host: str
-    port: int | None = None
-    params: Params = field(default_factory=dict, hash=False)
+    port: int | None
+    params: Params
 
     @property
     def branch(self) -> str:
@@ -274,7 +287,7 @@ class Via:
 
     def with_params(self, **params: str | None) -> Via:
         """Return the same Via with these parameters set."""
-        return replace(self, params={**self.params, **params})
+        return Via(self.transport, self.host, self.port, {**self.params, **params})
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -285,7 +298,13 @@ class Via:
             transport, sent = _split_protocol(text)
         host_port, semicolon, params = sent.partition(";")
         host, port = parse_host_port(host_port.strip())
-        return cls(transport, host, port, parse_params(semicolon + params))
+        params = semicolon + params
+        usual = _USUAL_PARAMS.fullmatch(params)
+        if usual is None:
+            return cls(transport, host, port, parse_params(params))
+        if usual[2] is None:
+            return cls(transport, host, port, {"branch": usual[1]})
+        return cls(transport, host, port, {"branch": usual[1], "rport": None})
 
     def __str__(self) -> str:
         sent_by = format_host_port(self.host, self.port)

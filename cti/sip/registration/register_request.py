@@ -206,7 +206,7 @@ class _Reader:
         if canonical_host(uri.host) in self._identities_of(source):
             port = uri.port or _DEFAULT_PORTS["tls"]
             return Hop("tls", source.host, port, source.connection, uri.host)
-        return replace(source, name="")
+        return source._replace(name="")
 
     def _edge(self, hop: Hop) -> str:
         """Return the Route for other nodes; they reach a phone without NAT by themselves."""
@@ -214,7 +214,7 @@ class _Reader:
         if self._path or not hop.connection or (hop.transport == "udp" and not is_flow_only):
             return ""
         if is_flow_only and hop.transport != "udp":
-            hop = replace(hop, port=0)  # nobody listens there
+            hop = hop._replace(port=0)  # nobody listens there
         return self._route_of(hop)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Iterable
 
 from cti.sip.location.next_hop import NamedHop, resolve
@@ -82,10 +82,10 @@ class Dialog:
             raise SipSyntaxError(Malformed.HEADER_VALUE, "Contact is not one SIP URI")
         return cls(
             call_id=request.call_id,
-            local=f"{request.headers.get('To')};tag={local_tag}",
+            local=f"{request.headers.first_row('To')};tag={local_tag}",
             local_tag=local_tag,
-            local_cseq=secrets.randbelow(1 << 16),
-            remote=request.headers.get("From") or "",
+            local_cseq=int.from_bytes(os.urandom(2)),
+            remote=request.headers.first_row("From") or "",
             remote_tag=request.from_.tag or "",
             remote_cseq=request.cseq[0],
             target=target,
@@ -105,10 +105,10 @@ class Dialog:
         uri = parse_uri(request.uri)
         return cls(
             call_id=request.call_id,
-            local=request.headers.get("From") or "",
+            local=request.headers.first_row("From") or "",
             local_tag=local_tag,
             local_cseq=request.cseq[0],
-            remote=response.headers.get("To") or "",
+            remote=response.headers.first_row("To") or "",
             remote_tag=response.to.tag or "",
             remote_cseq=None,
             target=_target(response) or request.uri,

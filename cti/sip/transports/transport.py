@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import ip_address
-from typing import Literal, Protocol, get_args
+from typing import Literal, NamedTuple, Protocol, get_args
 
 from cti.sip.messages.message import Request, Response, SipSyntaxError
 
@@ -19,8 +19,7 @@ WEB_SOCKETS: frozenset[str] = frozenset({"ws", "wss"})
 OnError = Callable[[], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Hop:
+class Hop(NamedTuple):
     """Where to send to, or where something came from.
 
     `host` is an address without brackets. `connection` names a socket or connection of this
