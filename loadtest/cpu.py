@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _PROC = Path("/proc")
 # proc_pid_stat(5), counted from the field after the command's closing bracket.
-_UTIME, _STIME, _CUTIME, _CSTIME, _THREADS, _RSS = 11, 12, 13, 14, 17, 21
+_UTIME, _STIME, _CUTIME, _CSTIME, _THREADS = 11, 12, 13, 14, 17
+_SHARED = ("RssFile", "RssShmem")
 _STORES = (("redis", "redis"), ("valkey", "redis"), ("postgres", "postgres"))
 _PYTHON = ("python", "cti95598", "pt_main")
 
@@ -46,7 +46,8 @@ def usage_of(pid: int, *, without: Collection[int] = ()) -> Usage:
     parent that took their status.
     """
     cpu_s: dict[str, float] = {}
-    resident = descriptors = threads = 0
+    descriptors = threads = 0
+    memory = _Memory()
     for member in _tree(pid, without):
         stat = _stat(_PROC / str(member) / "stat")
         if stat is None:
@@ -59,10 +60,10 @@ def usage_of(pid: int, *, without: Collection[int] = ()) -> Usage:
             cpu_s["media"] = cpu_s.get("media", 0.0) + media
             spent -= media
         cpu_s[part] = cpu_s.get(part, 0.0) + spent
-        resident += _own_bytes(member) or int(fields[_RSS]) * _PAGE_BYTES
+        memory.add(name, member)
         threads += int(fields[_THREADS])
         descriptors += _descriptors(member)
-    return Usage(cpu_s, resident, descriptors, threads)
+    return Usage(cpu_s, memory.resident_bytes, descriptors, threads)
 
 
 def machine_time() -> MachineTime:
@@ -105,16 +106,35 @@ def _media_s(pid: int) -> float:
     return sum(_cpu_s(stat[1], _UTIME, _STIME) for stat in stats if stat and "media" in stat[0])
 
 
-def _own_bytes(pid: int) -> int:
-    """Return the memory of a process, what it shares divided by those who do; 0 where unknown.
+class _Memory:
+    """Resident memory of processes; what those of one program share counts once.
 
     PostgreSQL's processes share buffers: each counted whole, they seem to grow while they are used.
+    What is shared is taken to be what the process has that has most of it. The kernel's own answer
+    (`Pss` of smaps_rollup) walks every page: 1 ms a process, and a lock on its memory meanwhile.
     """
-    try:
-        lines = (_PROC / str(pid) / "smaps_rollup").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
+
+    def __init__(self) -> None:
+        self._own = 0
+        self._shared: dict[tuple[str, str], int] = {}
+
+    def add(self, program: str, pid: int) -> None:
+        """Take a process in; one that is gone has nothing."""
+        try:
+            lines = (_PROC / str(pid) / "status").read_text().splitlines()
+        except OSError:
+            return
+        for line in lines:
+            kind, _, size = line.partition(":")
+            if kind == "RssAnon":
+                self._own += int(size.split()[0])
+            elif kind in _SHARED:
+                key = program, kind
+                self._shared[key] = max(self._shared.get(key, 0), int(size.split()[0]))
+
+    @property
+    def resident_bytes(self) -> int:
+        return 1024 * (self._own + sum(self._shared.values()))
 
 
 def _descriptors(pid: int) -> int:

@@ -16,6 +16,7 @@ import pytest
 from loadtest.cpu import machine_time, usage_of
 from loadtest.figures.process_watch import METRICS, ProcessWatch, read_metrics
 
+_SHARED_BYTES = 128 * 2**20
 _BURN = "import time\nwhile time.process_time() < 0.5: pass\nprint(flush=True)\ninput()"
 
 
@@ -47,6 +48,29 @@ def test_a_child_counts_with_its_parent_unless_it_is_left_out(
     without = usage_of(os.getpid(), without=[burner.pid])
     assert with_child.cpu_s["python"] - without.cpu_s["python"] >= 0.4
     assert with_child.resident_bytes > without.resident_bytes
+
+
+def test_memory_that_processes_share_counts_once() -> None:
+    program = f"""
+import mmap, os
+shared = mmap.mmap(-1, {_SHARED_BYTES})
+shared[:] = bytes({_SHARED_BYTES})
+if not os.fork():
+    sum(shared[::4096])
+    print(flush=True)
+input()
+"""
+    parent = subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        assert parent.stdout is not None
+        parent.stdout.readline()
+        usage = usage_of(parent.pid)
+        assert usage.threads == 2
+        assert _SHARED_BYTES < usage.resident_bytes < 2 * _SHARED_BYTES
+    finally:
+        parent.communicate(b"\n\n")
 
 
 def test_a_process_that_is_gone_counts_nothing() -> None:
