@@ -139,16 +139,17 @@ class RegisteredPhones:
         """Have each phone register, `per_s` a second; return when all have their answers."""
         await self._register(self._phones, tally, per_s)
 
-    async def keep(
-        self, per_s: float, on_failed: Callable[[Tally], None], *, every_s: float = _EXPIRES_S / 2
-    ) -> None:
-        """Have all register again and again while this runs, long before they are forgotten."""
+    async def keep(self, tally: Tally, *, every_s: float = _EXPIRES_S / 3) -> None:
+        """Have each register again every `every_s` while this runs, long before it is forgotten.
+
+        They come one by one over the whole time, since all at once are a load of their own; none
+        does before half of it is over.
+        """
+        await asyncio.sleep(every_s / 2)
         while True:
-            await asyncio.sleep(every_s)
-            again = Tally(asyncio.get_running_loop().time)
-            await self.register_all(again, per_s)
-            if again.registrations_failed:
-                on_failed(again)
+            begin_s = tally.clock_s()
+            await self.register_all(tally, len(self._phones) / every_s)
+            await asyncio.sleep(begin_s + every_s - tally.clock_s())
 
     async def refresh(self, tally: Tally, per_s: float, duration_s: float) -> None:
         """Have the phones refresh in turn for a while; return when all have their answers."""

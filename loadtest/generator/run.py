@@ -121,20 +121,18 @@ class _Run:
             self._line, self._media, plan, voice, self._answered, self._unheard
         )
         phones = RegisteredPhones(self._line, self._sip, under_test.realm, under_test.agents_phones)
-        registered = Tally(self._tally.clock_s)
+        # They are no figures, but if one fails its agent cannot be rung: that the report tells.
+        registered = Tally(
+            self._tally.clock_s, registrations_failed=self._tally.registrations_failed
+        )
         await phones.register_all(registered, _PHONES_PER_S)
-        self._note_unregistered(registered)
-        keeping = asyncio.create_task(phones.keep(_PHONES_PER_S, self._note_unregistered))
+        keeping = asyncio.create_task(phones.keep(registered))
         self._stack.push_async_callback(end_tasks, [keeping])
         toolbars = Toolbars([each.grpc for each in under_test.entrances])
         self._stack.push_async_callback(toolbars.aclose)
         await toolbars.sign_in_all(
             under_test.tenant, under_test.agents, self._tally, plan.sign_ins_per_s
         )
-
-    def _note_unregistered(self, registered: Tally) -> None:
-        """Their agents cannot be rung; whoever reads the report should see why."""
-        self._tally.registrations_failed.update(registered.registrations_failed)
 
     def _tone(self) -> Path:
         folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="cti95598-voice-"))

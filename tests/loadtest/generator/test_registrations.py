@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from itertools import pairwise
 from typing import cast
 
 import pytest
@@ -12,6 +13,7 @@ from domain.tasks import end_tasks
 from loadtest.figures.tally import Tally
 from loadtest.generator.registrations import RegisteredPhones
 from loadtest.generator.sip_line import SipLine
+from loadtest.virtual_loop import run_virtually
 
 PHONES = ("1001", "1002", "1003")
 
@@ -22,6 +24,7 @@ class Registrar(asyncio.DatagramProtocol):
     def __init__(self) -> None:
         self.status = "200 OK"
         self.seen: Counter[str] = Counter()
+        self.came_s: list[float] = []
         self.transport: asyncio.DatagramTransport
         self.enough = asyncio.Event()
         self.wanted = 0
@@ -36,6 +39,7 @@ class Registrar(asyncio.DatagramProtocol):
         ]
         user = next(each for each in copied if each.startswith("To:")).partition("sip:")[2]
         self.seen[user.partition("@")[0]] += 1
+        self.came_s.append(asyncio.get_running_loop().time())
         answer = [f"SIP/2.0 {self.status}", *copied, "Content-Length: 0", "", ""]
         self.transport.sendto("\r\n".join(answer).encode(), addr)
         if len(self.seen) == len(PHONES) and min(self.seen.values()) >= self.wanted:
@@ -58,15 +62,44 @@ async def test_agents_phones_register_again_before_they_are_forgotten(registrar:
     line = SipLine("127.0.0.1")
     at = registrar.transport.get_extra_info("sockname")[:2]
     phones = RegisteredPhones(line, [at], "realm", dict.fromkeys(PHONES, "secret"))
-    failures: list[Tally] = []
-    keeping = asyncio.create_task(phones.keep(1000, failures.append, every_s=0.01))
+    tally = Tally(asyncio.get_running_loop().time)
+    keeping = asyncio.create_task(phones.keep(tally, every_s=0.03))
     try:
         await registrar.until_each_came(3)
-        assert not failures
+        assert not tally.registrations_failed
         registrar.status = "403 Forbidden"
         await registrar.until_each_came(registrar.seen.most_common(1)[0][1] + 2)
-        assert failures[0].registrations_failed["403"]
+        assert tally.registrations_failed["403"]
     finally:
         await end_tasks([keeping])
         line.close()
         registrar.transport.close()
+
+
+def test_agents_phones_register_again_one_by_one_all_the_time() -> None:
+    came_s = run_virtually(_times_of_registrations(4))
+    assert max(came_s[: len(PHONES)]) <= 1800
+    gaps = [after - before for before, after in pairwise(came_s)]
+    assert min(gaps) > 399
+    assert max(gaps) < 401
+
+
+async def _times_of_registrations(times: int) -> list[float]:
+    """Return seconds since the phones began to be kept."""
+    loop = asyncio.get_running_loop()
+    transport, registrar = await loop.create_datagram_endpoint(
+        Registrar, local_addr=("127.0.0.1", 0)
+    )
+    line = SipLine("127.0.0.1")
+    at = transport.get_extra_info("sockname")[:2]
+    phones = RegisteredPhones(line, [at], "realm", dict.fromkeys(PHONES, "secret"))
+    began_s = loop.time()
+    keeping = asyncio.create_task(phones.keep(Tally(loop.time)))
+    try:
+        registrar.wanted = times
+        await registrar.enough.wait()
+    finally:
+        await end_tasks([keeping])
+        line.close()
+        transport.close()
+    return [each - began_s for each in registrar.came_s]
