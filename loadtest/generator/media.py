@@ -28,8 +28,29 @@ _log = structlog.get_logger(__name__)
 PORTS = (45_000, 64_999)
 """Beside the platform's, which are below."""
 _KEY_MS, _GAP_MS = 120, 80
+_GATHER_S = 0.02
 _EVENTS = 101
 _CODECS = {"8": Codec.PCMA, "0": Codec.PCMU}
+
+
+class _GatheringEngine(RtpEngine):
+    """Delivers events some ms after the first of them, all that have come by then together.
+
+    Nothing that the engine tells the generator has a time that is measured, and to wake up for each
+    event costs several times what is done about it.
+    """
+
+    def _deliver(self) -> None:
+        if self._closed:
+            super()._deliver()
+        else:
+            self._loop.remove_reader(self._engine.event_fd())
+            self._loop.call_later(_GATHER_S, self._deliver_all)
+
+    def _deliver_all(self) -> None:
+        if not self._closed:
+            self._loop.add_reader(self._engine.event_fd(), self._deliver)
+            super()._deliver()
 
 
 class Media:
@@ -38,7 +59,9 @@ class Media:
     def __init__(self, host: str, ports: tuple[int, int] = PORTS) -> None:
         """Start an engine whose legs are at `host`, a local address."""
         self.host = host
-        self.engine = RtpEngine(port_min=ports[0], port_max=ports[1], on_event=self._on_event)
+        self.engine: RtpEngine = _GatheringEngine(
+            port_min=ports[0], port_max=ports[1], on_event=self._on_event
+        )
         self.legs: dict[PortId, Leg] = {}
         self._on_none: asyncio.Future[None] | None = None
         self._unusable: set[str] = set()
