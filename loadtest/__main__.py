@@ -12,18 +12,29 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+import uvloop
 from rich.console import Console
 from rich.table import Table
 
+from loadtest.capacity import Capacity, calls_scenario, capacity_run, streams_scenario
 from loadtest.failover import failover_run
+from loadtest.figures.names import figure
 from loadtest.flood import flood_run
 from loadtest.media_soak import Sample, SoakResult, soak_run
 from loadtest.overload import OverloadResult, overload_run
 from loadtest.runs import Result
+from loadtest.summary import shown
+from node.commands.serve import allow_open_files
 
 app = typer.Typer(help="Bounded load on a platform of its own, on loopback.", no_args_is_help=True)
 _console = Console()
 _PARTS = ("python", "media", "redis", "postgres")
+_CAPACITY_FIGURES = (
+    "offered", "offered_per_s", "completed", "failed", "late_starts", "live_max", "live_mean",
+    "retransmissions", "setup_p50_ms", "setup_p99_ms", "rtp_sent", "rtp_received", "rtp_lost",
+    "jitter_max_ms", "generator_cpu_ms_per_call", "generator_cpu_cores", "generator_calls_per_core",
+    "generator_live_per_core", "others_cpu_cores", "steal_share",
+)  # fmt: skip
 
 Rate = Annotated[int, typer.Option(help="New calls a second.", min=1, max=2000)]
 Seconds = Annotated[int, typer.Option(help="How long calls are started.", min=1, max=600)]
@@ -159,6 +170,40 @@ def _show_soak(result: SoakResult, calls: int) -> None:
     _console.print(table)
     for fault in result.faults():
         _console.print(f"fault: {fault}")
+
+
+@app.command()
+def generator(
+    rate: Rate = 500,
+    seconds: Seconds = 20,
+    streams: Annotated[
+        int, typer.Option(help="Calls at once in place of a rate, RTP both ways.", min=0, max=5000)
+    ] = 0,
+    far_ends: Annotated[
+        int, typer.Option(help="Processes of sipp that answer and echo.", min=1, max=8)
+    ] = 2,
+) -> None:
+    """What one process of our own generator can do, against sipp, which answers and echoes."""
+    allow_open_files()
+    plan = streams_scenario(streams, seconds) if streams else calls_scenario(rate, seconds)
+    with tempfile.TemporaryDirectory(prefix="cti95598-load-") as data:
+        result = uvloop.run(capacity_run(Path(data), plan, far_ends=far_ends))
+    _show_capacity(result, f"{streams} streams" if streams else f"{rate} calls a second")
+    if result.report.figures["failed"]:
+        raise typer.Exit(1)
+
+
+def _show_capacity(result: Capacity, title: str) -> None:
+    figures = result.report.figures
+    table = Table("figure", "value", title=title)
+    for name in _CAPACITY_FIGURES:
+        if name in figures:
+            table.add_row(name, shown(figure(name), figures[name]))
+    if result.full_cores is not None:
+        table.add_row("generator_cpu_cores while all were up", f"{result.full_cores:.2f}")
+    table.add_row("sipp's cores", f"{result.far_end.cores:.2f}")
+    table.add_row("datagrams that sipp had no room for", f"{result.far_end.dropped:,}")
+    _console.print(table)
 
 
 def _show_result(result: Result) -> None:

@@ -77,6 +77,11 @@ class SippRun:
             await self.stop()
         return self.figures()
 
+    @property
+    def pid(self) -> int:
+        """The process."""
+        return self._running().pid
+
     def freeze(self) -> None:
         """Stop it in its tracks: its socket still takes what nobody will answer."""
         self._running().send_signal(signal.SIGSTOP)
