@@ -112,13 +112,26 @@ def offered_formats(
     Within a session a payload type keeps its meaning (RFC 3264 8.3.2): numbers of the stream that
     was described before stay what they were.
     """
-    old_formats = formats_of(former) if former is not None else ()
-    old_events = events_of(former) if former is not None else ()
-    known = {each.codec: each.payload_type for each in old_formats}
+    if former is None:
+        return _first_formats(tuple(codecs))
+    return _later_formats(codecs, former)
+
+
+@lru_cache(maxsize=256)
+def _first_formats(codecs: tuple[Codec, ...]) -> tuple[tuple[Format, ...], tuple[Events, ...]]:
+    return _later_formats(codecs, Stream("audio", 0, "", ()))
+
+
+def _later_formats(
+    codecs: Iterable[Codec], former: Stream
+) -> tuple[tuple[Format, ...], tuple[Events, ...]]:
+    known = {each.codec: each.payload_type for each in formats_of(former)}
     known_events = {
-        each.clock_hz: each.payload_type for each in old_events if each.payload_type in _DYNAMIC
+        each.clock_hz: each.payload_type
+        for each in events_of(former)
+        if each.payload_type in _DYNAMIC
     }
-    taken = set(former.mappings) if former is not None else set()
+    taken = set(former.mappings)
     formats = []
     for codec in codecs:
         wire = _WIRE[codec]

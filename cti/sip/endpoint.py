@@ -59,8 +59,8 @@ __all__ = ["ClientTransaction", "Edge", "ServerTransaction", "SipEndpoint", "new
 log = structlog.get_logger(__name__)
 
 _TIMER_GRANULARITY_S = 0.01
-_UNANSWERED = frozenset({State.CALLING, State.TRYING})
-_LIVE_STATES = frozenset({State.CALLING, State.TRYING, State.PROCEEDING})
+_UNANSWERED = (State.CALLING, State.TRYING)
+_LIVE_STATES = (*_UNANSWERED, State.PROCEEDING)
 _LATER = (("Retry-After", "5"),)
 
 
@@ -426,14 +426,11 @@ class SipEndpoint:
         self.forward(response, hop)
 
     def _receive_response(self, response: Response) -> None:
-        edge = self.edge
-        if (
-            edge is not None
-            and response.top_via.branch.startswith(edge.branch_prefix)
-            and edge.take_response(response)
-        ):
+        edge, via = self.edge, response.top_via
+        is_of_edge = edge is not None and via.branch.startswith(edge.branch_prefix)
+        if is_of_edge and edge is not None and edge.take_response(response):
             return
-        live = self._clients.get(client_key(response.top_via, response.cseq[1]))
+        live = self._clients.get(client_key(via, response.cseq[1]))
         if live is None or not response.has_one_via:
             # A response with a second Via is meant for somebody else (RFC 3261 8.1.3.3).
             # RFC 6026 7.2: what matches no transaction is dropped, not passed to the core.
@@ -600,9 +597,9 @@ class SipEndpoint:
 
 
 # While a machine is in one of these states, its user may still have to hear of it.
-_USER_STATES: dict[type, frozenset[State]] = {
-    InviteClient: frozenset({State.CALLING, State.PROCEEDING, State.ACCEPTED}),
-    InviteServer: frozenset({State.PROCEEDING, State.COMPLETED}),
+_USER_STATES: dict[type, tuple[State, ...]] = {
+    InviteClient: (State.CALLING, State.PROCEEDING, State.ACCEPTED),
+    InviteServer: (State.PROCEEDING, State.COMPLETED),
 }
 
 

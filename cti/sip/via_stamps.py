@@ -36,7 +36,7 @@ def stamp_via(request: Request, source: Hop) -> Hop:
 
     `maddr` is not followed: it would let a peer send our responses to third parties.
     """
-    via = request.top_via
+    via = top = request.top_via
     by_source = "rport" in via.params
     host = source.host.partition("%")[0]
     transport = source.transport
@@ -45,7 +45,7 @@ def stamp_via(request: Request, source: Hop) -> Hop:
         via = via.with_params(received=host)
     if by_source:
         via = via.with_params(received=host, rport=str(source.port))
-    if via is not request.top_via:
+    if via is not top:
         request.replace_top_via(via)
     if transport == "udp" and by_source:
         return source
