@@ -294,9 +294,10 @@ class LiveAgent:
 
     def _work_done(self) -> None:
         self._step(Trigger.WORK_DONE)
-        acd = self._around.acd
-        ready = self.state is AgentState.READY
-        self._tell_acd(acd.ready(self.profile) if ready else acd.not_ready(self.profile))
+        acd, ready = self._around.acd, self.state is AgentState.READY
+        # The next caller can wait for some milliseconds: one round trip less a call.
+        telling = acd.ready(self.profile, at_once=False) if ready else acd.not_ready(self.profile)
+        self._tell_acd(telling)
 
     def _step(self, trigger: Trigger, reason: str = "") -> None:
         change = self._machine.step(trigger, self._loop.time(), reason)

@@ -113,8 +113,11 @@ class Acd(Protocol):
     async def sign_out(self, profile: AgentProfile) -> None:
         """Forget an agent."""
 
-    async def ready(self, profile: AgentProfile) -> None:
-        """Let an agent take calls, from now on as the most recently idle one."""
+    async def ready(self, profile: AgentProfile, *, at_once: bool = True) -> None:
+        """Let an agent take calls, from now on as the most recently idle one.
+
+        Not `at_once`: in 10 ms at most, together with what else is asked of the store.
+        """
 
     async def not_ready(self, profile: AgentProfile) -> None:
         """Let an agent take no calls; one already reserved becomes so when the offer ends."""

@@ -263,15 +263,15 @@ class RedisAcd:
         body = _agent_body(profile)
         await self._run("sign_out", profile.tenant, profile.queues, body, _status)
 
-    async def ready(self, profile: AgentProfile) -> None:
+    async def ready(self, profile: AgentProfile, *, at_once: bool = True) -> None:
         """Let an agent take calls, from now on as the most recently idle one."""
-        await self._declare(profile, "ready")
+        await self._declare(profile, "ready", at_once=at_once)
 
     async def not_ready(self, profile: AgentProfile) -> None:
         """Let an agent take no calls."""
         await self._declare(profile, "not_ready")
 
-    async def _declare(self, profile: AgentProfile, state: str) -> None:
+    async def _declare(self, profile: AgentProfile, state: str, *, at_once: bool = True) -> None:
         self._truth.declare(profile, state)
 
         def answered(reply: Reply) -> None:
@@ -283,7 +283,7 @@ class RedisAcd:
                 known.since_us = _text(reply[1])
 
         body = _agent_body(profile) | {"state": state}
-        await self._run("declare", profile.tenant, profile.queues, body, answered)
+        await self._run("declare", profile.tenant, profile.queues, body, answered, at_once=at_once)
 
     def post(self, node: NodeId, message: dict[str, Any]) -> None:
         """Send plain data to another node, after all that was asked before; it may get lost."""
@@ -305,6 +305,8 @@ class RedisAcd:
         queues: tuple[str, ...],
         body: dict[str, Any],
         handle: Callable[[Reply], T],
+        *,
+        at_once: bool = True,
     ) -> asyncio.Future[T]:
         """Ask for a script; offers in its reply are passed on before the future is done."""
         body |= {"tenant": tenant, "queues": queues, "channel": CHANNEL}
@@ -317,7 +319,8 @@ class RedisAcd:
                     self._take_offer(json.loads(offer))
             return result
 
-        return self._runner.run(operation, keys_of(tenant, queues), (self.node, text), handled)
+        keys = keys_of(tenant, queues)
+        return self._runner.run(operation, keys, (self.node, text), handled, at_once=at_once)
 
     def _take_offer(self, record: dict[str, Any]) -> None:
         offer = _offer(record)

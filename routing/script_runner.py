@@ -26,6 +26,7 @@ STORE_FAILURES = Counter("acd_store_failures_total", "Round trips of the ACD to 
 SCRIPT_ERRORS = Counter("acd_script_errors_total", "Errors that ACD scripts ended with", ["script"])
 
 MAX_BATCH = 64
+_COMPANY_WITHIN_S = 0.01
 
 Reply = list[Any]
 T = TypeVar("T")
@@ -61,17 +62,34 @@ class ScriptRunner:
         self._pump: asyncio.Task[None] | None = None
 
     def run(
-        self, script: str, keys: Sequence[str], args: Sequence[str], handle: Callable[[Reply], T]
+        self,
+        script: str,
+        keys: Sequence[str],
+        args: Sequence[str],
+        handle: Callable[[Reply], T],
+        *,
+        at_once: bool = True,
     ) -> asyncio.Future[T]:
-        """Queue a script now. `handle` sees its reply in any case, the future gets the result."""
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        """Queue a script now. `handle` sees its reply in any case, the future gets the result.
+
+        What need not be done at once waits a little for others, to share their round trip.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
         self._waiting.append(_Asked(script, keys, args, handle, future))
-        if self._pump is None:
-            self._pump = asyncio.create_task(self._drain(), name="acd-scripts")
+        if at_once:
+            self._begin()
+        elif len(self._waiting) == 1:
+            loop.call_later(_COMPANY_WITHIN_S, self._begin)
         return future
+
+    def _begin(self) -> None:
+        if self._pump is None and self._waiting:
+            self._pump = asyncio.create_task(self._drain(), name="acd-scripts")
 
     async def aclose(self) -> None:
         """Run what was asked for, then stop."""
+        self._begin()
         while self._pump is not None:
             await self._pump
 

@@ -45,6 +45,7 @@ class Node:
             tenants=TENANTS,
             **settings,
         )
+        self.redis = redis
         self.offers: list[Offer] = []
         self.acd.on_offer = self.offers.append
 
@@ -58,6 +59,21 @@ async def node(redis: Redis) -> AsyncIterator[Node]:
     await node.acd.sweep()
     yield node
     await node.acd.aclose()
+
+
+async def test_who_can_wait_is_told_with_the_next(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("routing.script_runner._COMPANY_WITHIN_S", 3600)
+    told = asyncio.create_task(node.acd.ready(agent("1001"), at_once=False))
+    await node.redis.ping()
+    assert not told.done()
+    assert await node.acd.enqueue(request("a")) == 0  # asked later, and done later
+    assert told.done()
+    monkeypatch.setattr("routing.script_runner._COMPANY_WITHIN_S", 0.001)
+    await node.acd.ready(agent("1002"), at_once=False)  # nobody else comes
+    assert await node.acd.enqueue(request("b")) == 0
+    assert node.pairs() == [("a", "1001"), ("b", "1002")]
 
 
 async def test_an_idle_agent_is_offered_at_once(node: Node) -> None:
