@@ -22,6 +22,7 @@ from domain.tasks import end_tasks
 Command = tuple[str | int | float | bytes, ...]
 
 _pack: Callable[[Command], bytes] = pack_command  # type: ignore[assignment]  # it takes any tuple
+_COMPANY_WITHIN_S = 0.01
 _READ_BYTES = 65_536
 _NOTHING_YET = object()
 
@@ -50,18 +51,25 @@ class RedisLine:
         self._worker: asyncio.Task[None] | None = None
         self._link: _Link | None = None
 
-    async def ask(self, *commands: Command) -> list[Any]:
+    async def ask(self, *commands: Command, at_once: bool = True) -> list[Any]:
         """Return the replies; refusals of single commands (`ResponseError`) are among them.
 
         Raises RedisError when it is not known what became of them, in twice `within_s` at most.
-        What is given up before it was sent is not sent.
+        What is given up before it was sent is not sent. What need not be done at once waits 10 ms
+        for others, to share their round trip.
         """
         loop = asyncio.get_running_loop()
         asked = _Asked(commands, loop.create_future())
         self._waiting.append(asked)
-        if self._worker is None:
-            self._worker = loop.create_task(self._work(), name="redis line")
+        if at_once:
+            self._begin()
+        elif len(self._waiting) == 1:
+            loop.call_later(_COMPANY_WITHIN_S, self._begin)
         return await asked.replies
+
+    def _begin(self) -> None:
+        if self._worker is None and self._waiting:
+            self._worker = asyncio.create_task(self._work(), name="redis line")
 
     async def run(self, script: str, sha1: str, keys: Sequence[str], arguments: Command) -> Any:  # noqa: ANN401 - Redis answers anything
         """Run a Lua script, by its text where Redis does not know it. Raises RedisError."""
@@ -75,6 +83,9 @@ class RedisLine:
         """Give up what waits, and the connection."""
         if self._worker is not None:
             await end_tasks([self._worker])
+        given_up, self._waiting = self._waiting, []
+        for each in given_up:
+            each.replies.cancel()
         await self._hang_up()
 
     async def _work(self) -> None:
@@ -85,8 +96,6 @@ class RedisLine:
                     await self._serve(asked)
         finally:
             self._worker = None
-            for each in self._waiting:
-                each.replies.cancel()
 
     async def _serve(self, asked: Sequence[_Asked]) -> None:
         try:

@@ -127,7 +127,7 @@ class LampExchange:
                 if gone := [field for field, text in fields.items() if text == _NO_CALLS]:
                     commands.append(("HDEL", key, *gone))
                 commands.append(("PUBLISH", key, f"{self._node} {json.dumps(told)}"))
-            accepted(await self._line.ask(*commands))
+            accepted(await self._line.ask(*commands, at_once=False))
         except BaseException:
             self._untold = telling | self._untold
             self._wake.set()

@@ -47,6 +47,29 @@ async def test_what_is_asked_meanwhile_goes_together(process: RedisProcess) -> N
     await client.aclose()
 
 
+async def test_what_can_wait_goes_with_others(
+    process: RedisProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("domain.redis_line._COMPANY_WITHIN_S", 3600)
+    client, trips = process.client(), Trips()
+    line = RedisLine(client, on_round_trip=trips.add)
+    waits = asyncio.create_task(line.ask(("RPUSH", "list", "a"), at_once=False))
+    await client.ping()
+    assert not trips.count
+    assert await line.ask(("RPUSH", "list", "b")) == [2]
+    assert await waits == [1]
+    assert trips.count == 1
+    waits = asyncio.create_task(line.ask(("PING",), at_once=False))
+    await turn()
+    await line.aclose()
+    with pytest.raises(asyncio.CancelledError):
+        await waits
+    monkeypatch.setattr("domain.redis_line._COMPANY_WITHIN_S", 0.001)
+    assert await line.ask(("LLEN", "list"), at_once=False) == [2]  # nobody else comes
+    await line.aclose()
+    await client.aclose()
+
+
 async def test_a_refusal_is_told_to_whom_it_belongs(process: RedisProcess) -> None:
     client = process.client()
     line = RedisLine(client)
