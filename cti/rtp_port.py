@@ -139,7 +139,8 @@ class RtpPort:
         self._plan = plan
         self._media_timeout_ms = media_timeout_ms
         self._preferred: Codec | None = None
-        self._secrets = LocalSecrets(router.fingerprint, router.srtp_suites)
+        is_secret = plan.policy.srtp is not SrtpPolicy.OFF
+        self._secrets = LocalSecrets(router.fingerprint if is_secret else "", router.srtp_suites)
         self._session_id = int.from_bytes(os.urandom(4))
         self._version = 1
         self._local = b""  # our last description, offer or answer

@@ -313,7 +313,7 @@ class SipEndpoint:
         """Return where a request goes that should not go by UDP; None: it may."""
         if hop.transport != "udp" or request.method == "CANCEL":
             return None
-        size_bytes = sum(len(each.data) for each in outputs if isinstance(each, Send))
+        size_bytes = sum([len(each.data) for each in outputs if isinstance(each, Send)])
         if size_bytes <= MAX_UDP_REQUEST_BYTES:
             return None
         wide = self._large.stream_hop(hop, self._now_s())
