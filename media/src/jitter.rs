@@ -143,6 +143,17 @@ impl JitterBuffer {
         }
     }
 
+    /// Reads a little of all that a write and a read of 20 ms need.
+    #[must_use]
+    pub fn fetch(&self) -> u64 {
+        let store = match &self.store {
+            Store::Octets(ring) => ring.fetch(),
+            Store::Packets(_) => 0,
+        };
+        let Self { figures, waits, .. } = self;
+        store + u64::from(self.end.0) + figures.discarded + u64::from(*waits) + self.margins.fetch()
+    }
+
     /// What it holds.
     #[must_use]
     pub fn codec(&self) -> Codec {

@@ -3,6 +3,7 @@
 use super::concealment::Concealer;
 use super::{Codec, ComfortNoise, PCM_SAMPLES, Pcm, g722, g729, is_silence, opus};
 use crate::g711::Law;
+use crate::sound::CACHE_LINE;
 
 /// Room for a packet of 120 ms after a rest of less than 20 ms.
 const QUEUE_SAMPLES: usize = 7 * PCM_SAMPLES;
@@ -73,6 +74,18 @@ impl Decoder {
             noise: None,
             stale: false,
         }
+    }
+
+    /// Reads a little of what the next 20 ms of G.711 need.
+    #[must_use]
+    pub fn fetch(&self) -> u64 {
+        let coder = match &self.coder {
+            Coder::Law(_, concealer, skipped) => {
+                u64::from(concealer.is_covering()) + skipped.fetch()
+            }
+            _ => 0,
+        };
+        coder + self.queue.len as u64 + self.concealed as u64 + u64::from(self.silent)
     }
 
     /// What it decodes.
@@ -298,6 +311,12 @@ impl Default for Skipped {
 }
 
 impl Skipped {
+    /// Reads a little of where the next octets go.
+    fn fetch(&self) -> u64 {
+        let places = (0..PCM_SAMPLES).step_by(CACHE_LINE);
+        places.map(|step| u64::from(self.octets[(self.end + step) % MAX_SKIPPED])).sum()
+    }
+
     /// Appends octets over the oldest ones.
     fn push(&mut self, payload: &[u8]) {
         let payload = &payload[payload.len().saturating_sub(MAX_SKIPPED)..];

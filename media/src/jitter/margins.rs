@@ -57,6 +57,11 @@ impl Margins {
         }
     }
 
+    /// Reads a little of either end.
+    pub(super) fn fetch(&self) -> u64 {
+        u64::from(self.reads) + u64::from(self.late) + u64::from(self.surplus)
+    }
+
     /// Takes the margin of a packet, negative when it came too late.
     pub(super) fn note(&mut self, margin: i32) {
         let most = MOST_FRAMES * self.frame_ticks;

@@ -1,6 +1,7 @@
 //! A ring of octets that each stand for the same time: G.711, G.722 and G.729.
 
 use crate::codec::MAX_FRAME_LEN;
+use crate::sound::CACHE_LINE;
 
 use super::Load;
 
@@ -28,6 +29,13 @@ impl OctetRing {
             head: 0,
             ticks_per_octet,
         }
+    }
+
+    /// Reads a little of the next two frames, one of which is to be read and one written.
+    pub(super) fn fetch(&self) -> u64 {
+        let octets = (0..2 * self.frame_len()).step_by(CACHE_LINE);
+        let octets = octets.map(|at| u64::from(self.octets[self.index(at)]));
+        octets.sum::<u64>() + (self.present[self.head / 64] & 1)
     }
 
     pub(super) fn unit_ticks(&self) -> i32 {

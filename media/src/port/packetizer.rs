@@ -35,6 +35,12 @@ impl Default for Packetizer {
 }
 
 impl Packetizer {
+    /// Whether nothing waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// Forgets what waits.
     pub fn clear(&mut self) {
         self.len = 0;

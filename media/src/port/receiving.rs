@@ -157,6 +157,17 @@ impl Default for Receiving {
 }
 
 impl Receiving {
+    /// Reads a little of all that a tick needs.
+    #[must_use]
+    pub fn fetch(&self) -> u64 {
+        let audio = self.audio.as_ref().map_or(0, |audio| {
+            audio.jitter.fetch() + audio.decoder.fetch() + u64::from(audio.is_discontinuous)
+        });
+        let times = self.last_packet.subsec_nanos() + self.last_sign.subsec_nanos() / 2;
+        let counts = self.reception.received() + self.digits.log().begun();
+        audio + self.heard.fetch() + u64::from(times) + counts + u64::from(self.timed_out)
+    }
+
     /// What was counted.
     #[must_use]
     pub fn reception(&self) -> &Reception {

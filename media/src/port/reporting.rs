@@ -53,6 +53,12 @@ impl Reporting {
         }
     }
 
+    /// Reads a little of all that a tick needs.
+    #[must_use]
+    pub fn fetch(&self) -> u64 {
+        u64::from(self.session.is_due(Now::ZERO)) + u64::from(self.next_judged.is_some())
+    }
+
     /// Takes over what was negotiated.
     pub fn connect(&mut self, former: Option<&Connection>, connection: &Connection, now: Now) {
         if former.is_none_or(|former| {

@@ -88,6 +88,13 @@ impl Sending {
         }
     }
 
+    /// Reads a little of all that a tick needs.
+    #[must_use]
+    pub fn fetch(&self) -> u64 {
+        let is_idle = self.digits.is_idle() && self.packetizer.is_empty();
+        self.stream.packets + u64::from(is_idle) + u64::from(self.passed)
+    }
+
     /// Packets handed over for sending.
     #[must_use]
     pub fn packets(&self) -> u64 {

@@ -1,5 +1,6 @@
 //! A port with its socket, and between the two what makes its media secure, if it is.
 
+use std::hint::black_box;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
@@ -73,6 +74,12 @@ impl Entry {
             secure: None,
             relay: None,
         }
+    }
+
+    /// Has the processor fetch what its turn needs: the parts do not wait for each other then.
+    pub(super) fn fetch(&self) {
+        let own = u64::from(self.sockets.media.port()) + self.found as u64;
+        black_box(own + self.port.fetch());
     }
 
     /// Begins its turn in a round; false when it has had it.

@@ -1,7 +1,8 @@
 //! The turn of a slot's members: a few ports at a time hear, send and are recorded.
 //!
 //! A port's turn touches kilobytes, here and in the kernel, and the ports of a slot together more
-//! than the cache next to the processor holds. So what one of them needs is used while it is there.
+//! than the cache next to the processor holds. So what one of them needs is used while it is there,
+//! and is fetched, all its parts at once, while the one before it is busy.
 
 use super::reading::Counts;
 use super::{RECEIVE_BUFFER_LEN, Reactor, faults};
@@ -108,7 +109,11 @@ impl Reactor {
         let deadline = turn.as_ref().map(|turn| turn.deadline);
         let is_behind = deadline.is_some_and(|deadline| now.saturating_sub(deadline) > SLOT);
         let mut counts = Counts::default();
+        let mut following = members.iter().skip(1);
         let faulty = faults::each(&members, |key| {
+            if let Some(next) = following.next() {
+                self.ports[*next].fetch();
+            }
             if !self.ports[key].begin_turn(round) {
                 return;
             }
