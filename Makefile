@@ -72,8 +72,7 @@ check: lint test ## Linters, types and all tests: what CI runs
 
 bench: setup-tests ## Repeat the figures of docs/benchmarks.md
 	$(RUN)/python -m loadtest.bench_sip
-	failed=0; for target in loadtest/targets/*.yaml; do \
-		$(RUN)/cti95598 loadtest run $$target || failed=1; done; exit $$failed
+	$(RUN)/python -m loadtest acd
 	for load in '2000 20 ivr' '2000 20 ivr-recorded' '2000 20 recorded' '4000 20 ivr'; do \
 		$(RUST_PATH) cargo run --locked --release --quiet --no-default-features \
 			--manifest-path media/Cargo.toml --example rtp_load -- $$load; done
@@ -81,6 +80,8 @@ bench: setup-tests ## Repeat the figures of docs/benchmarks.md
 	$(RUN)/python -m loadtest overload --rate 400 --seconds 15
 	$(RUN)/python -m loadtest failover --rate 50 --seconds 20
 	$(RUN)/python -m loadtest failover --rate 50 --seconds 20 --freeze
+	failed=0; for target in loadtest/targets/*.yaml; do \
+		$(RUN)/cti95598 loadtest run $$target || failed=1; done; exit $$failed
 
 soak: setup-tests ## What takes minutes or an hour: broken messages, calls that come and go
 	$(RUN)/python -m loadtest.fuzz_sip --messages 1000000 --seed 1

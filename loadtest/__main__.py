@@ -16,6 +16,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
+from loadtest.acd_load import acd_run
 from loadtest.capacity import Capacity, calls_scenario, capacity_run, streams_scenario
 from loadtest.failover import failover_run
 from loadtest.figures.names import figure
@@ -35,6 +36,8 @@ _CAPACITY_FIGURES = (
     "jitter_max_ms", "generator_cpu_ms_per_call", "generator_cpu_cores", "generator_calls_per_core",
     "generator_live_per_core", "others_cpu_cores", "steal_share",
 )  # fmt: skip
+
+_OFFER_WITHIN_S = 0.05
 
 Rate = Annotated[int, typer.Option(help="New calls a second.", min=1, max=2000)]
 Seconds = Annotated[int, typer.Option(help="How long calls are started.", min=1, max=600)]
@@ -125,6 +128,36 @@ def _show_overload(result: OverloadResult, rate: int, times: float, seconds: int
         middle, longest = waits[len(waits) // 2], waits[-1]
         table.add_row(f"{name}: median, longest", f"{middle:.0f}, {longest:.0f} ms")
     _console.print(table)
+
+
+@app.command()
+def acd(
+    agents: Annotated[int, typer.Option(help="Who are signed in.", min=10, max=20_000)] = 2000,
+    rate: Rate = 150,
+    seconds: Seconds = 60,
+) -> None:
+    """The ACD alone: how soon is an agent offered, once a call and an agent are both there?"""
+    with tempfile.TemporaryDirectory(prefix="cti95598-load-") as data:
+        figures = uvloop.run(acd_run(Path(data), agents=agents, rate=rate, seconds=seconds))
+    table = Table("figure", "value", title=f"{agents} agents, {rate} calls a second")
+    table.add_row(
+        "calls / served / failed", f"{figures.calls} / {figures.served} / {figures.failed}"
+    )
+    for name, waits in (
+        ("call comes to an agent", figures.agent_waited),
+        ("agent comes to a call", figures.call_waited),
+    ):
+        times = [1000 * s for s in (waits.share_s(0.5), waits.share_s(0.99), waits.max_s)]
+        said = "{:.1f}, {:.1f}, {:.1f} ms".format(*times)
+        table.add_row(f"{name}: count", str(waits.count))
+        table.add_row(f"{name}: median, 99 %, longest", said)
+    for name, cpu_s in (("Python", figures.python_cpu_s), ("Redis", figures.redis_cpu_s)):
+        table.add_row(f"{name}'s CPU a call", f"{1000 * cpu_s / max(1, figures.calls):.2f} ms")
+    table.add_row("round trips a call", f"{figures.round_trips / max(1, figures.calls):.2f}")
+    _console.print(table)
+    late = max(figures.agent_waited.share_s(0.99), figures.call_waited.share_s(0.99))
+    if figures.failed or not figures.served or late > _OFFER_WITHIN_S:
+        raise typer.Exit(1)
 
 
 @app.command("media_soak")

@@ -23,6 +23,7 @@ class Usage:
     cpu_s: dict[str, float]
     resident_bytes: int
     descriptors: int
+    """Of Python processes: stores keep files open as they like."""
     threads: int
 
     def since(self, earlier: Usage) -> dict[str, float]:
@@ -59,10 +60,10 @@ def usage_of(pid: int, *, without: Collection[int] = ()) -> Usage:
             media = _media_s(member)
             cpu_s["media"] = cpu_s.get("media", 0.0) + media
             spent -= media
+            descriptors += _descriptors(member)
         cpu_s[part] = cpu_s.get(part, 0.0) + spent
         memory.add(name, member)
         threads += int(fields[_THREADS])
-        descriptors += _descriptors(member)
     return Usage(cpu_s, memory.resident_bytes, descriptors, threads)
 
 

@@ -138,7 +138,9 @@ class _Run:
     def _take_phase(self) -> None:
         self.watch.look_now()
         pid = self._under_test.pid
-        if self._profiler is not None and self._profiling is None and pid is not None:
+        if self.tally.counting_from_s is None or self._profiler is None or pid is None:
+            return
+        if self._profiling is None:
             self._profiling = asyncio.create_task(self._profiler.start(pid))
 
     async def _read_each_second(self) -> None:

@@ -23,7 +23,7 @@ def platform_figures(tally: Tally, looks: Sequence[Look]) -> dict[str, float]:
     figures = _cpu(tally, counted, length_s) | _generator(tally, first, last, length_s)
     figures |= _told(tally, counted)
     for name in GAUGES:
-        figures |= _held(name, tally, counted)
+        figures |= _held(name, tally, counted) | _left(name, tally, looks)
     return figures
 
 
@@ -126,6 +126,17 @@ def _held(name: str, tally: Tally, counted: Sequence[Look]) -> dict[str, float]:
     if len(late) >= _FEWEST_FOR_A_SLOPE:
         figures[f"{name}_growth_per_min"] = 60 * slope(late)
     return figures
+
+
+def _left(name: str, tally: Tally, looks: Sequence[Look]) -> dict[str, float]:
+    """What there is more of, once all has settled, than before the first call."""
+    calling_s, settled_s = tally.calling_from_s, tally.settled_s
+    if calling_s is None or settled_s is None:
+        return {}
+    known = [(look.at_s, value) for look in looks if (value := gauge(look, name)) is not None]
+    before = [value for at_s, value in known if at_s <= calling_s]
+    after = [value for at_s, value in known if at_s <= settled_s]
+    return {f"{name}_left": after[-1] - before[-1]} if before else {}
 
 
 def slope(points: Sequence[tuple[float, float]]) -> float:

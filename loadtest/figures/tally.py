@@ -48,13 +48,17 @@ class Tally:
 
     clock_s: Callable[[], float]
     on_phase: Callable[[], None] | None = None
-    """Told when counting starts and when it stops, so that CPU is measured from and to there."""
+    """Told when calls begin, when counting starts and when it stops, to look just there."""
+    calling_from_s: float | None = None
+    """When the first call, of the warm-up too, was about to begin."""
     counting_from_s: float | None = None
     """The end of the warm-up."""
     offered_until_s: float | None = None
     """When the last call had been begun."""
     ended_s: float | None = None
     """When the last call had ended."""
+    settled_s: float | None = None
+    """When the time after it was over in which the platform was still watched."""
     offered: int = 0
     """Calls begun."""
     answered: int = 0
@@ -96,6 +100,11 @@ class Tally:
     rtp_lost: int = 0
     worst_jitter_ms: float = 0.0
 
+    def start_calling(self) -> None:
+        """Agents and phones are there: the first call is about to begin."""
+        self.calling_from_s = self.clock_s()
+        self._tell_phase()
+
     def start_counting(self) -> None:
         """The warm-up is over: what is begun from now on counts."""
         self.counting_from_s = self.clock_s()
@@ -109,6 +118,10 @@ class Tally:
         """All that was begun has ended, or was given up; agents and phones may leave now."""
         self.ended_s = self.clock_s()
         self._tell_phase()
+
+    def settle(self) -> None:
+        """What calls had left behind for a while is gone, or stays."""
+        self.settled_s = self.clock_s()
 
     def _tell_phase(self) -> None:
         if self.on_phase is not None:

@@ -111,6 +111,9 @@ class _Run:
             self._agents.hang_up_all()
         await self._media.wait_for_legs(_LEGS_CLOSE_S)
         tally.stop_counting()
+        if scenario.settle_s:
+            await asyncio.sleep(scenario.settle_s)
+            tally.settle()
 
     async def _bring_agents(self) -> None:
         plan, under_test = self._scenario.agents, self._under_test
@@ -165,6 +168,7 @@ class _Run:
         # Whatever lives by now lives on: the collector need not look at it while calls are timed.
         gc.collect()
         gc.freeze()
+        tally.start_calling()
         for group in groups:
             group.begin()
         try:

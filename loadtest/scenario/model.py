@@ -218,6 +218,8 @@ class Scenario(_Part):
     """How long calls are begun."""
     warm_up_s: Seconds = 0
     """Calls begun in this time at first are not counted."""
+    settle_s: Seconds = 0
+    """How long the platform is watched after the last call, to see what it has left behind."""
     seed: int = 1
     platform: Platform = Platform()
     callers: tuple[Callers, ...] = ()

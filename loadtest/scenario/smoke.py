@@ -32,6 +32,7 @@ def smoke_form(scenario: Scenario) -> Scenario:
         update={
             "duration_s": changes.duration_s,
             "warm_up_s": scenario.warm_up_s * shrink,
+            "settle_s": 0.0,
             "callers": tuple(_fewer(one, changes, shrink) for one in scenario.callers),
             "agents": agents,
             "registrations": registrations,

@@ -86,6 +86,18 @@ def test_growth_is_told_of_runs_that_are_long_enough() -> None:
     assert figures["descriptors_growth_per_min"] == 0
 
 
+def test_what_calls_have_left_behind_is_told_once_all_has_settled() -> None:
+    tally, _ = known_tally(Clock())
+    # The first call comes at 103, the last one ends at 160.
+    looks = [look(at, cpu_s=at, resident_mib=at) for at in range(100, 220)]
+    assert "resident_mib_left" not in platform_figures(tally, looks)
+    tally.calling_from_s, tally.ended_s, tally.settled_s = 103.5, 160, 205.5
+    figures = platform_figures(tally, looks)
+    assert figures["resident_mib_left"] == pytest.approx(205 - 103)
+    assert figures["resident_mib_end"] == pytest.approx(160)
+    assert figures["descriptors_left"] == 0
+
+
 def test_the_slope_of_one_place_is_none() -> None:
     assert slope([(1, 1), (1, 2)]) == 0
     assert slope([(0, 1), (1, 3), (2, 5)]) == pytest.approx(2)
