@@ -87,8 +87,11 @@ def events_of(stream: Stream) -> Sequence[Events]:
 
 def events_for(codec: Codec, events: Sequence[Events]) -> Events | None:
     """Return the events that go with a codec: those of its clock, else what there is."""
-    with_its_clock = (each for each in events if each.clock_hz == clock_of(codec))
-    return next(with_its_clock, events[0] if events else None)
+    clock_hz = clock_of(codec)
+    for each in events:
+        if each.clock_hz == clock_hz:
+            return each
+    return events[0] if events else None
 
 
 def has_comfort_noise(stream: Stream, codec: Codec) -> bool:

@@ -346,7 +346,7 @@ class InviteSession:
             to_tag=self.local_tag,
             headers=(
                 # 12.1.1: the caller learns the proxies that stay in the way of the dialog.
-                *(("Record-Route", each) for each in request.headers.rows("Record-Route")),
+                *[("Record-Route", each) for each in request.headers.rows("Record-Route")],
                 ("Contact", self.contact),
                 *self.host.capabilities,
                 *headers,
