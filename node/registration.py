@@ -52,6 +52,7 @@ class Registration:
         self._nodes = NodeAddresses(redis, node=node)
         self._edge = endpoint.edge = Edge(endpoint, is_node=self._nodes.is_node)
         contacts.is_alive = self._nodes.is_alive
+        contacts.is_alone = self._nodes.is_alone
         contacts.hop_of_route = hop_of_route
         self.digest = DigestServer(
             settings.realm, algorithms=settings.digest_algorithms, secret_of=self._secrets.of

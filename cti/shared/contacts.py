@@ -141,6 +141,8 @@ class RedisContactStore:
         self._unix_clock = unix_clock
         self.is_alive: Callable[[NodeId], bool] = lambda _node: True
         """Whether another node can be asked to forward to its phones."""
+        self.is_alone: Callable[[], bool] = lambda: False
+        """Whether no other node binds phones: then memory knows what Redis does."""
         self.hop_of_route: Callable[[str], Hop | None] = lambda _route: None
         """Where a Route of another node begins."""
         # Connections are numbered anew by each process: those of another mean nothing here.
@@ -197,13 +199,17 @@ class RedisContactStore:
         )
 
     async def lookup(self, tenant: TenantId, user: str) -> list[Binding]:
-        """See ContactStore; from memory while Redis is away."""
-        try:
-            found = await self._submit(tenant, user)
-        except PlatformError:
-            ways = self._live(self._known.get((tenant, user), ()))
+        """See ContactStore; from memory while Redis is away, or has nothing to add."""
+        known = self._known.get((tenant, user), ())
+        if known and not self._under_way and not self._waiting and self.is_alone():
+            ways = self._live(known)
         else:
-            ways = found.ways if found is not None else ()
+            try:
+                found = await self._submit(tenant, user)
+            except PlatformError:
+                ways = self._live(self._known.get((tenant, user), ()))
+            else:
+                ways = found.ways if found is not None else ()
         bindings = [
             binding for phone in phones_of(ways) if (binding := self._binding(phone)) is not None
         ]

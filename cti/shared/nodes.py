@@ -65,6 +65,10 @@ class NodeAddresses:
         """Whether a node published its addresses of late."""
         return node in self._alive
 
+    def is_alone(self) -> bool:
+        """Whether no other node is there, as of some seconds ago."""
+        return self._alive == {self._node}
+
     def is_node(self, hop: Hop) -> bool:
         """Whether a hop is a node's: datagrams come from its port, connections from any."""
         if hop.transport == "udp":

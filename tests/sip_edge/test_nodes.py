@@ -33,8 +33,11 @@ def clock() -> Clock:
 async def test_a_node_is_known_while_its_lease_lasts(redis: Redis, clock: Clock) -> None:
     one = NodeAddresses(redis, node=NodeId("one"), unix_clock=clock)
     two = NodeAddresses(redis, node=NodeId("two"), unix_clock=clock)
+    assert not one.is_alone()  # nothing is known yet
     await one.start([("udp", "192.0.2.1", 5060), ("tcp", "192.0.2.1", 5060)])
+    assert one.is_alone()
     await two.start([])
+    assert not two.is_alone()
     assert two.is_alive(NodeId("one"))
     assert two.is_node(Hop("udp", "192.0.2.1", 5060))
     assert two.is_node(Hop("tcp", "192.0.2.1", 40000))  # connections come from any port
@@ -43,6 +46,7 @@ async def test_a_node_is_known_while_its_lease_lasts(redis: Redis, clock: Clock)
     clock.unix_s += 16
     await two.refresh()
     assert not two.is_alive(NodeId("one"))
+    assert two.is_alone()
     assert not two.is_node(Hop("udp", "192.0.2.1", 5060))
     await one.refresh()
     await one.aclose()

@@ -303,6 +303,33 @@ async def test_while_redis_is_away(mortal_redis: RedisProcess, clock: Clock) -> 
     await client.aclose()
 
 
+async def test_a_node_alone_asks_only_for_phones_that_it_does_not_know(
+    redis: Redis,  # noqa: F811
+    clock: Clock,
+) -> None:
+    trips: list[None] = []
+    line = RedisLine(redis, on_round_trip=lambda: trips.append(None))
+    store = RedisContactStore(line, node=NODE, unix_clock=clock)
+    other = RedisContactStore(RedisLine(redis), node=NodeId("node-2"), unix_clock=clock)
+    await other.apply(update(1, ("sip:a", 600)))
+    store.is_alone = lambda: True
+    await store.apply(update(1, ("sip:b", 60), user="1002"))
+    asked = len(trips)
+    assert uris(await store.lookup(TENANT, "1001")) == ["sip:a"]
+    assert len(trips) == asked + 1
+    assert uris(await store.lookup(TENANT, "1001")) == ["sip:a"]
+    assert uris(await store.lookup(TENANT, "1002")) == ["sip:b"]
+    assert len(trips) == asked + 1
+    registering = store.apply(update(2, ("sip:c", 600), user="1002"))
+    assert uris(await store.lookup(TENANT, "1002")) == ["sip:b", "sip:c"]
+    await registering
+    clock.unix_s += 61
+    assert uris(await store.lookup(TENANT, "1002")) == ["sip:c"]
+    await other.apply(update(2, ("sip:d", 600)))
+    store.is_alone = lambda: False
+    assert uris(await store.lookup(TENANT, "1001")) == ["sip:a", "sip:d"]
+
+
 async def test_a_redis_that_forgot_is_told_again(mortal_redis: RedisProcess, clock: Clock) -> None:
     client = mortal_redis.client()
     await client.flushall()
