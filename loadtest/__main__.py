@@ -17,7 +17,14 @@ from rich.console import Console
 from rich.table import Table
 
 from loadtest.acd_load import acd_run
-from loadtest.capacity import Capacity, calls_scenario, capacity_run, streams_scenario
+from loadtest.capacity import (
+    Capacity,
+    calls_scenario,
+    capacity_run,
+    echoing_sipp,
+    own_far_end,
+    streams_scenario,
+)
 from loadtest.failover import failover_run
 from loadtest.figures.names import figure
 from loadtest.flood import flood_run
@@ -34,7 +41,7 @@ _CAPACITY_FIGURES = (
     "offered", "offered_per_s", "completed", "failed", "late_starts", "live_max", "live_mean",
     "retransmissions", "setup_p50_ms", "setup_p99_ms", "rtp_sent", "rtp_received", "rtp_lost",
     "jitter_max_ms", "generator_cpu_ms_per_call", "generator_cpu_cores", "generator_calls_per_core",
-    "generator_live_per_core", "others_cpu_cores", "steal_share",
+    "generator_live_per_core", "cpu_cores", "others_cpu_cores", "steal_share",
 )  # fmt: skip
 
 _OFFER_WITHIN_S = 0.05
@@ -213,14 +220,17 @@ def generator(
         int, typer.Option(help="Calls at once in place of a rate, RTP both ways.", min=0, max=5000)
     ] = 0,
     far_ends: Annotated[
-        int, typer.Option(help="Processes of sipp that answer and echo.", min=1, max=8)
+        int, typer.Option(help="Processes of sipp that answer and echo calls.", min=1, max=8)
     ] = 2,
 ) -> None:
-    """What one process of our own generator can do, against sipp, which answers and echoes."""
+    """What one process of our generator can do: calls to sipp, or streams to another of ours."""
     allow_open_files()
-    plan = streams_scenario(streams, seconds) if streams else calls_scenario(rate, seconds)
     with tempfile.TemporaryDirectory(prefix="cti95598-load-") as data:
-        result = uvloop.run(capacity_run(Path(data), plan, far_ends=far_ends))
+        if streams:
+            run = capacity_run(streams_scenario(streams, seconds), own_far_end())
+        else:
+            run = capacity_run(calls_scenario(rate, seconds), echoing_sipp(Path(data), far_ends))
+        result = uvloop.run(run)
     _show_capacity(result, f"{streams} streams" if streams else f"{rate} calls a second")
     if result.report.figures["failed"]:
         raise typer.Exit(1)
@@ -232,10 +242,10 @@ def _show_capacity(result: Capacity, title: str) -> None:
     for name in _CAPACITY_FIGURES:
         if name in figures:
             table.add_row(name, shown(figure(name), figures[name]))
-    if result.full_cores is not None:
-        table.add_row("generator_cpu_cores while all were up", f"{result.full_cores:.2f}")
-    table.add_row("sipp's cores", f"{result.far_end.cores:.2f}")
-    table.add_row("datagrams that sipp had no room for", f"{result.far_end.dropped:,}")
+    for whose, column in (("generator", "generator_cpu_cores"), ("far ends", "cpu_cores")):
+        if (cores := result.while_full(column)) is not None:
+            table.add_row(f"{whose} while all were up", f"{cores:.2f} cores")
+    table.add_row("datagrams that the far ends had no room for", f"{result.dropped:,}")
     _console.print(table)
 
 

@@ -1,23 +1,24 @@
 """What one process of the generator can do, against a far end that costs little.
 
-That far end is sipp, which answers every call and echoes its RTP. It is no part of the platform, so
-that nothing but the generator is measured.
+For calls that far end is sipp, which answers each and echoes its RTP. For streams it is a process
+of `loadtest.far_end`: sipp has one thread a port for all echoes, which each packet has to wake.
 """
 
 from __future__ import annotations
 
 import asyncio
 import statistics
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+import sys
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from demo.ports import free_port
-from loadtest.cpu import usage_of
+from demo.ports import free_port, wide_rtp
 from loadtest.figures.report import Report
 from loadtest.generator.platform import Entrance, UnderTest
+from loadtest.generator.sip_text import Address
 from loadtest.measured_run import measured_run
 from loadtest.scenario.model import Scenario
 from loadtest.sipp import SippRun
@@ -36,30 +37,35 @@ _ALL = 0.99
 
 @dataclass(frozen=True, slots=True)
 class FarEnd:
-    """What sipp spent and lost."""
+    """A process that takes calls."""
 
-    cores: float
-    dropped: int
-    """Datagrams that came faster than it took them."""
+    sip: Address
+    pid: int
+    ports: Collection[int]
+    """Where its datagrams come."""
+
+
+FarEnds = AbstractAsyncContextManager[Sequence[FarEnd]]
 
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """A run's figures, those of the far end apart."""
+    """What came of a run."""
 
     report: Report
-    far_end: FarEnd
+    """What it says of the platform is the far ends'."""
+    dropped: int
+    """Datagrams that the far ends had no room for, as they came faster than they were read."""
 
-    @property
-    def full_cores(self) -> float | None:
-        """Cores of the generator while all calls were up; None where no second shows it."""
+    def while_full(self, column: str) -> float | None:
+        """Return the median of a column of the report while all calls were up, if it was seen."""
         calls, spent = self.report.calls_each_s, self.report.platform_each_s
         live = dict(zip(map(_second, calls["t_s"]), calls["live"], strict=True))
         most = max((count for count in live.values() if count is not None), default=0.0)
         full = [
-            cores
-            for at_s, cores in zip(spent["t_s"], spent["generator_cpu_cores"], strict=True)
-            if cores is not None and (live.get(_second(at_s)) or 0.0) >= _ALL * most
+            value
+            for at_s, value in zip(spent["t_s"], spent[column], strict=True)
+            if value is not None and (live.get(_second(at_s)) or 0.0) >= _ALL * most
         ]
         return statistics.median(full) if full else None
 
@@ -102,35 +108,61 @@ def _scenario(name: str, *, per_s: float, steps: Sequence[Any], **fields: float)
     return Scenario.model_validate({"name": name, "callers": [callers], **fields})
 
 
-async def capacity_run(directory: Path, scenario: Scenario, *, far_ends: int = 2) -> Capacity:
-    """Play a scenario against `far_ends` processes of sipp, each with one port for all RTP."""
-    entrances = [Entrance((_HOST, free_port()), "", "") for _ in range(far_ends)]
-    media = [free_port(steps=_ECHO_PORTS) for _ in entrances]
-    runs = [
-        SippRun(directory / f"far{at}", "echo", local_port=entrance.sip[1], media_port=port)
-        for at, (entrance, port) in enumerate(zip(entrances, media, strict=True))
-    ]
-    ports = {entrance.sip[1] for entrance in entrances} | set(media)
-    loop = asyncio.get_running_loop()
-    async with AsyncExitStack() as stack:
-        for run in runs:
-            await run.start(_HOST, "-rtp_echo")
-            stack.push_async_callback(run.stop)
-        async with asyncio.timeout(_STARTS_WITHIN_S):
-            while not ports <= _drops().keys():  # noqa: ASYNC110 - sipp tells nobody
-                await asyncio.sleep(_LOOK_EVERY_S)
-        began_s = loop.time()
-        report = await measured_run(scenario, _answering(entrances))
-        spent_s = sum(sum(usage_of(run.pid).cpu_s.values()) for run in runs)
+async def capacity_run(scenario: Scenario, far_ends: FarEnds) -> Capacity:
+    """Play a scenario against far ends, to which calls go in turn."""
+    async with far_ends as ends:
+        report = await measured_run(scenario, _answering(ends))
         drops = _drops()
-        dropped = sum(drops.get(port, 0) for port in ports)
-        return Capacity(report, FarEnd(spent_s / (loop.time() - began_s), dropped))
+        ports = {port for end in ends for port in end.ports}
+        return Capacity(report, sum(drops.get(port, 0) for port in ports))
 
 
 @asynccontextmanager
-async def _answering(entrances: Sequence[Entrance]) -> AsyncIterator[UnderTest]:
-    first, *others = entrances
-    yield UnderTest(first.sip, _HOST, others=tuple(others))
+async def _answering(ends: Sequence[FarEnd]) -> AsyncIterator[UnderTest]:
+    first, *others = ends
+    yield UnderTest(
+        first.sip,
+        _HOST,
+        pid=first.pid,
+        others=tuple(Entrance(end.sip, "", "") for end in others),
+        other_pids=tuple(end.pid for end in others),
+    )
+
+
+@asynccontextmanager
+async def echoing_sipp(directory: Path, count: int) -> AsyncIterator[Sequence[FarEnd]]:
+    """Start processes of sipp that answer calls and echo RTP, each on one port for all calls."""
+    async with AsyncExitStack() as stack:
+        ends = []
+        for at in range(count):
+            sip, media = free_port(), free_port(steps=_ECHO_PORTS)
+            run = SippRun(directory / f"far{at}", "echo", local_port=sip, media_port=media)
+            await run.start(_HOST, "-rtp_echo")
+            stack.push_async_callback(run.stop)
+            ends.append(FarEnd((_HOST, sip), run.pid, (sip, media)))
+        ports = {port for end in ends for port in end.ports}
+        async with asyncio.timeout(_STARTS_WITHIN_S):
+            while not ports <= _drops().keys():  # noqa: ASYNC110 - sipp tells nobody
+                await asyncio.sleep(_LOOK_EVERY_S)
+        yield ends
+
+
+@asynccontextmanager
+async def own_far_end() -> AsyncIterator[Sequence[FarEnd]]:
+    """Start a process of `loadtest.far_end`."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "loadtest.far_end", _HOST,
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        async with asyncio.timeout(_STARTS_WITHIN_S):
+            port = int(await process.stdout.readline()) if process.stdout is not None else 0
+        first, last = wide_rtp()
+        yield [FarEnd((_HOST, port), process.pid, (port, *range(first, last + 1)))]
+    finally:
+        if process.stdin is not None:
+            process.stdin.close()
+        await process.wait()
 
 
 def _drops() -> dict[int, int]:

@@ -106,8 +106,8 @@ class _Run:
         self._on_second = on_second
         self._profiler = profiler
         self._profiling: asyncio.Task[None] | None = None
-        pids = () if under_test.pid is None else (under_test.pid,)
-        self.watch = ProcessWatch(pids, [each.http for each in under_test.entrances if each.http])
+        urls = [each.http for each in under_test.entrances if each.http]
+        self.watch = ProcessWatch(under_test.pids, urls)
         self.tally = Tally(time.monotonic, self._take_phase)
         self.readings: list[Reading] = []
         self._began_s = time.monotonic()

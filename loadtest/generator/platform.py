@@ -64,6 +64,14 @@ class UnderTest:
     others: tuple[Entrance, ...] = ()
     """Its workers beside the first: calls, phones and toolbars are spread over all."""
 
+    other_pids: tuple[int, ...] = ()
+    """Processes of it that are no children of `pid`."""
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """All its processes that are known, but for their children."""
+        return (() if self.pid is None else (self.pid,)) + self.other_pids
+
     @property
     def entrances(self) -> tuple[Entrance, ...]:
         """All its workers."""
