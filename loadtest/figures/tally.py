@@ -79,6 +79,8 @@ class Tally:
     """INVITE to 200."""
     post_dial_delay_s: Durations = field(default_factory=Durations)
     """INVITE to the first 18x, or to the 200 without one."""
+    agent_offer_s: Durations = field(default_factory=Durations)
+    """The caller's answer to the INVITE at an agent's phone."""
     time_to_agent_s: Durations = field(default_factory=Durations)
     """The caller's answer to the agent's voice, or to the agent's answer."""
     refusal_s: Durations = field(default_factory=Durations)

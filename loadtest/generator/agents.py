@@ -64,10 +64,11 @@ class AgentPhones:
 class AgentCall:
     """One call at an agent's phone; observes its own signalling."""
 
-    __slots__ = ("_call", "_caller", "_invite_body", "_leg", "_phones", "_timer")
+    __slots__ = ("_call", "_caller", "_invite_body", "_leg", "_offered_s", "_phones", "_timer")
 
     def __init__(self, phones: AgentPhones, invite: Message, source: Address) -> None:
         self._phones = phones
+        self._offered_s = phones.tally.clock_s() - phones.line.waited_s
         self._caller = user_of(
             invite.headers.get("p-asserted-identity") or invite.headers.get("from", "")
         )
@@ -92,7 +93,7 @@ class AgentCall:
             leg.connect(self._invite_body)
             leg.play_on(phones.voice)
         self._call.accept(leg.description())
-        phones.answered.tell(self._caller, phones.tally.clock_s())
+        phones.answered.tell(self._caller, self._offered_s, phones.tally.clock_s())
         if phones.plan.talk_s:
             self._timer = phones.loop.call_later(phones.plan.talk_s, self._call.hang_up)
 

@@ -41,22 +41,22 @@ class AnsweredCallers:
     """Which callers' calls an agent has answered, by the callers' numbers."""
 
     def __init__(self) -> None:
-        self._answered: dict[str, float] = {}
-        self._waiting: dict[str, Callable[[float], None]] = {}
+        self._answered: dict[str, tuple[float, float]] = {}
+        self._waiting: dict[str, Callable[[float, float], None]] = {}
 
-    def tell(self, caller: str, at_s: float) -> None:
-        """An agent has answered this caller's call."""
+    def tell(self, caller: str, offered_s: float, answered_s: float) -> None:
+        """This caller's call has come to an agent's phone, and was answered."""
         waiting = self._waiting.pop(caller, None)
         if waiting is not None:
-            waiting(at_s)
+            waiting(offered_s, answered_s)
         else:
-            self._answered[caller] = at_s
+            self._answered[caller] = offered_s, answered_s
 
-    def expect(self, caller: str, then: Callable[[float], None]) -> None:
-        """Call `then` with the time when an agent has answered."""
-        at_s = self._answered.pop(caller, None)
-        if at_s is not None:
-            then(at_s)
+    def expect(self, caller: str, then: Callable[[float, float], None]) -> None:
+        """Call `then` with the times of `tell` when an agent has answered."""
+        times_s = self._answered.pop(caller, None)
+        if times_s is not None:
+            then(*times_s)
         else:
             self._waiting[caller] = then
 
@@ -145,8 +145,9 @@ class Caller:
         self._wait(step.within_s, "no_agent")
         self._equipment.agents.expect(self._number, self._agent_answered)
 
-    def _agent_answered(self, at_s: float) -> None:
-        self._tally.time_to_agent_s.add(max(0.0, at_s - self._answered_s))
+    def _agent_answered(self, offered_s: float, answered_s: float) -> None:
+        self._tally.agent_offer_s.add(max(0.0, offered_s - self._answered_s))
+        self._tally.time_to_agent_s.add(max(0.0, answered_s - self._answered_s))
         self._next()
 
     def _press(self, step: Press) -> None:
@@ -191,13 +192,13 @@ class Caller:
         """It rings, or plays before it answers."""
         if not self._rang and not self._is_over and status >= 180:
             self._rang = True
-            self._tally.post_dial_delay_s.add(self._tally.clock_s() - self._dialled_s)
+            self._tally.post_dial_delay_s.add(self._came_s() - self._dialled_s)
         if body and self._leg is not None:
             self._leg.connect(body)
 
     def on_answer(self, body: bytes) -> None:
         """It is answered."""
-        self._answered_s = self._tally.clock_s()
+        self._answered_s = self._came_s()
         setup_s = self._answered_s - self._dialled_s
         tally = self._tally
         tally.answered += 1
@@ -216,7 +217,7 @@ class Caller:
         if self._is_over:
             return
         if status:
-            self._tally.refusal_s.add(self._tally.clock_s() - self._dialled_s)
+            self._tally.refusal_s.add(self._came_s() - self._dialled_s)
         if isinstance(self._step, Dial) and self._step.expect_status == status:
             self._finish("")
         else:
@@ -247,6 +248,10 @@ class Caller:
         self._fail(cause)
 
     # Inside
+
+    def _came_s(self) -> float:
+        """When the message came that is being taken in."""
+        return self._tally.clock_s() - self._equipment.line.waited_s
 
     def _wait(self, seconds: float, cause: str) -> None:
         self._after(seconds, lambda: self._fail(cause))

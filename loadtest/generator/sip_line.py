@@ -7,6 +7,8 @@ import contextlib
 import math
 import os
 import socket
+import struct
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -17,7 +19,14 @@ T1_S = 0.5
 T2_S = 4.0
 GIVE_UP_S = 64 * T1_S
 _RECEIVE_BUFFER_BYTES = 16 * 1024 * 1024
+_LONGEST = 65_535
 _AT_ONCE = 256
+_SO_TIMESTAMPNS = 35
+"""socket(7) of Linux; Python has no name for it. Option and control message are called alike."""
+_TIMESPEC = struct.Struct("@ll")
+_TIMESTAMP_ROOM = socket.CMSG_SPACE(_TIMESPEC.size)
+_OLDEST_S = 30.0
+"""What would be older only seems so, as the clock was set."""
 _REMEMBERED_S = 20.0
 """How long, at least, a dialog that is over still answers what is sent again."""
 
@@ -42,12 +51,15 @@ class SipLine:
         self._loop = asyncio.get_running_loop()
         self._socket = socket.socket(type=socket.SOCK_DGRAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         self._socket.bind((host, 0))
         self._socket.setblocking(False)
         self.port: int = self._socket.getsockname()[1]
         self.parties: dict[str, Party] = {}
         self._over: dict[str, Party] = {}
         self._over_before: dict[str, Party] = {}
+        self.waited_s = 0.0
+        """How long ago the message that is being taken in had come, by the kernel's time."""
         self._count = 0
         self._loop.add_reader(self._socket, self._receive)
         self._rotation = self._loop.call_later(_REMEMBERED_S, self._rotate)
@@ -79,15 +91,16 @@ class SipLine:
         self._rotation = self._loop.call_later(_REMEMBERED_S, self._rotate)
 
     def _receive(self) -> None:
-        receive = self._socket.recvfrom
+        receive = self._socket.recvmsg
         for _ in range(_AT_ONCE):
             try:
-                data, source = receive(65_535)
+                data, told, _, source = receive(_LONGEST, _TIMESTAMP_ROOM)
             except OSError:
                 return
             message = parse(data)
             if message is None:
                 continue
+            self.waited_s = _age_s(told)
             call_id = message.call_id
             party = (
                 self.parties.get(call_id)
@@ -101,6 +114,16 @@ class SipLine:
 
     def _refuse(self, request: Message, source: Address) -> None:
         self.send(response(request, "481 Call/Transaction Does Not Exist", tag=self.run), source)
+
+
+def _age_s(told: list[tuple[int, int, bytes]]) -> float:
+    """Return how long ago a datagram came; 0 where the kernel does not say."""
+    for level, kind, data in told:
+        if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS:
+            seconds, nanoseconds = _TIMESPEC.unpack(data)
+            age_s = time.time() - seconds - nanoseconds / 1e9
+            return age_s if 0 < age_s < _OLDEST_S else 0.0
+    return 0.0
 
 
 class Repeated:
