@@ -96,7 +96,6 @@ def streams_scenario(streams: int, seconds: float) -> Scenario:
         per_s=streams / ramp_s,
         steps=[
             {"do": "dial", "number": "95598", "answer_within_s": 10},
-            {"do": "expect_prompt", "within_s": 5},
             {"do": "hold", "s": ramp_s + seconds},
             {"do": "hang_up"},
         ],
