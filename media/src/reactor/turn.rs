@@ -4,6 +4,8 @@
 //! than the cache next to the processor holds. So what one of them needs is used while it is there,
 //! and is fetched, all its parts at once, while the one before it is busy.
 
+use std::net::SocketAddr;
+
 use super::reading::Counts;
 use super::{RECEIVE_BUFFER_LEN, Reactor, faults};
 use crate::clock::{self, Now};
@@ -42,7 +44,7 @@ impl Left {
         &mut self,
         sockets: &mut PortSockets,
         channel: Channel,
-        to: &std::net::SocketAddr,
+        to: &SocketAddr,
         octets: &[u8],
     ) {
         let (socket, count) = match channel {
