@@ -100,8 +100,9 @@ class _Centre:
             for number in range(agents)
         }
         self._arrived_s: dict[TicketId, float] = {}
+        self._unserved = 0
         self._ready_s: dict[AgentId, float] = {}
-        self._all_offered = asyncio.Event()
+        self._all_served = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._calls = 0
 
@@ -122,15 +123,16 @@ class _Centre:
         await self.call(2 * rate, _BUSY_SHARE * len(self._agents) / (2 * rate))
 
     async def call(self, rate: float, seconds: float) -> None:
-        """Let calls arrive for so long, and wait until all that were begun are offered."""
+        """Let calls arrive for so long, and wait until all that were begun are served."""
         due_s = time.monotonic()
         until_s = due_s + seconds
         while (due_s := due_s + self._random.expovariate(rate)) < until_s:
             await asyncio.sleep(max(0.0, due_s - time.monotonic()))
+            self._unserved += 1
             self._spawn(self._enqueue())
-        if self._arrived_s:
-            self._all_offered.clear()
-            await self._all_offered.wait()
+        if self._unserved:
+            self._all_served.clear()
+            await self._all_served.wait()
 
     async def _come(self, profile: AgentProfile) -> None:
         await self._acd.sign_in(profile)
@@ -151,6 +153,7 @@ class _Centre:
         except PlatformError:
             self.figures.failed += 1
             del self._arrived_s[ticket]
+            self._one_less()
 
     def _offered(self, offer: Offer) -> None:
         now_s = time.monotonic()
@@ -159,8 +162,6 @@ class _Centre:
             self.figures.agent_waited.add(now_s - arrived_s)
         else:
             self.figures.call_waited.add(now_s - ready_s)
-        if not self._arrived_s:
-            self._all_offered.set()
         self._spawn(self._talk(offer))
 
     async def _talk(self, offer: Offer) -> None:
@@ -168,8 +169,14 @@ class _Centre:
             self.figures.served += 1
         else:
             self.figures.failed += 1
+        self._one_less()
         await asyncio.sleep(self._talk_s * self._random.uniform(1 - _SPREAD, 1 + _SPREAD))
         await self._ready(self._agents[offer.agent])
+
+    def _one_less(self) -> None:
+        self._unserved -= 1
+        if not self._unserved:
+            self._all_served.set()
 
     def _count_trip(self) -> None:
         self.figures.round_trips += 1
