@@ -17,7 +17,10 @@ from cti.sip.transports.transport import Hop, Receiver
 _BUFFER_BYTES = 4 * 1024 * 1024
 _MAX_DATAGRAM_BYTES = 65_535
 _KEEP_ALIVE_BYTES = 8
-_BATCH = 64  # datagrams that are read before the loop does something else
+_BATCH = 8
+"""Datagrams that are read before others have their turn: each may be a call's work of a
+millisecond, while Redis has answered for those before it."""
+_MOST_ERRORS = 64
 
 # <asm-generic/socket.h>: the kernel tells when a datagram came, by the clock of the day.
 _SO_TIMESTAMPNS = 35
@@ -136,7 +139,7 @@ class UdpSocket:
     def _read_errors(self) -> None:
         """Read which datagrams found nobody (RFC 3261 18.4); other ICMP errors are passing."""
         try:
-            for _ in range(_BATCH):
+            for _ in range(_MOST_ERRORS):
                 quoted, ancillary, _, _ = self._socket.recvmsg(
                     _QUOTED_BYTES, 512, socket.MSG_ERRQUEUE
                 )
