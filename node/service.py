@@ -581,15 +581,13 @@ def _business_urls(settings: PlatformSettings) -> list[object]:
 
 def _recording_place(root: Path) -> Callable[[CallInfo, str], Path]:
     def place(info: CallInfo, recording_id: str) -> Path:
-        path = recording_path(
+        return recording_path(
             root,
             tenant=info.tenant,
             call_id=info.call_id,
             recording_id=recording_id,
             arrived_unix_us=info.arrived_unix_us,
         )
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return path
 
     return place
 

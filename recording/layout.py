@@ -17,8 +17,8 @@ def recording_path(
 ) -> Path:
     """Return `<root>/<tenant>/YYYY/MM/DD/<call>-<recording>.wav`."""
     day = dt.datetime.fromtimestamp(arrived_unix_us // 1_000_000, CALENDAR)
-    directory = root / _name(tenant) / f"{day:%Y}" / f"{day:%m}" / f"{day:%d}"
-    return directory / f"{_name(call_id)}-{_name(recording_id)}.wav"
+    name = f"{_name(call_id)}-{_name(recording_id)}.wav"
+    return root.joinpath(_name(tenant), f"{day:%Y/%m/%d}", name)
 
 
 def recording_of_path(root: Path, path: Path) -> tuple[str, str, str] | None:
