@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
@@ -30,6 +31,11 @@ EVENTS_STORED = Counter("events_stored_total", "Events that became rows")
 EVENTS_REPEATED = Counter("events_repeated_total", "Events that had been stored already")
 EVENTS_REFUSED = Counter("events_refused_total", "Events that SQL refused or that are unreadable")
 STORE_SECONDS = Histogram("events_store_seconds", "Time to store a batch of events")
+ROW_DELAY = Histogram(
+    "event_row_delay_seconds",
+    "From an event to its row, of the first of each batch, which waits longest",
+    buckets=(0.1, 0.2, 0.5, 1, 2, 3, 5, 10, 20, 30, 60, 120, 180, 600, 3600),
+)
 RECORDS_UP = Gauge("records_up", "1 while events become rows")
 
 GROUP = "reports"
@@ -206,6 +212,8 @@ class EventConsumer:
             new = await self._log_new(connection, events)
             for projection in self._projections:
                 await projection.apply(connection, new)
+        if new:
+            ROW_DELAY.observe(max(0.0, time.time() - new[0][1].time_unix_us / 1e6))
         EVENTS_STORED.inc(len(new))
         EVENTS_REPEATED.inc(len(events) - len(new))
 

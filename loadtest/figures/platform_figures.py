@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from loadtest.figures.names import GAUGES, PARTS
-from loadtest.figures.process_watch import LOOP_DELAY, Look, Metrics
-from loadtest.figures.series import gauge, loop_delay_s, paced_share, platform_columns
+from loadtest.figures.process_watch import LOOP_DELAY, ROW_DELAY, Look, Metrics
+from loadtest.figures.series import delay_s, gauge, paced_share, platform_columns
 from loadtest.figures.tally import Tally
 
 _FEWEST_FOR_A_SLOPE = 20
@@ -95,8 +95,10 @@ def _told(tally: Tally, counted: Sequence[Look]) -> dict[str, float]:
         figures["redis_round_trips_per_call"] = trips / tally.completed
     if delays := _grown(before, after, f"{LOOP_DELAY}_count"):
         figures["loop_delay_mean_ms"] = 1000 * _grown(before, after, f"{LOOP_DELAY}_sum") / delays
-    if (bound := loop_delay_s(before, after, 0.99)) is not None:
+    if (bound := delay_s(LOOP_DELAY, before, after, 0.99)) is not None:
         figures["loop_delay_p99_ms"] = 1000 * bound
+    if (bound := delay_s(ROW_DELAY, before, after, 0.99)) is not None:
+        figures["row_delay_p99_ms"] = 1000 * bound
     return figures
 
 

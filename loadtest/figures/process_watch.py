@@ -19,6 +19,7 @@ from loadtest.cpu import MachineTime, Usage, machine_time, usage_of
 _EVERY_S = 1.0
 _PATIENCE_S = 2.0
 LOOP_DELAY = "event_loop_delay_seconds"
+ROW_DELAY = "event_row_delay_seconds"
 METRICS = (
     "media_packets_sent",
     "media_sent_within_1_ms",
@@ -34,7 +35,9 @@ METRICS = (
     f"{LOOP_DELAY}_sum",
     f"{LOOP_DELAY}_count",
     f"{LOOP_DELAY}_bucket",
+    f"{ROW_DELAY}_bucket",
 )
+_BUCKET = "_bucket"
 _QUERY = urlencode([("name[]", name) for name in METRICS])
 
 
@@ -43,8 +46,8 @@ class Metrics:
     """What the platform told of itself, over all its nodes."""
 
     values: Mapping[str, float]
-    loop_delay_bins: Mapping[float, float] = field(default_factory=dict)
-    """Delays up to so many seconds, each bin with all below it."""
+    bins: Mapping[str, Mapping[float, float]] = field(default_factory=dict)
+    """Of each kind of delay, how many took up to so many seconds, each bin with all below it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,15 +161,16 @@ class _Source:
 def read_metrics(text: str) -> Metrics:
     """Read Prometheus's text form; figures of several labels or nodes are summed."""
     values: dict[str, float] = {}
-    bins: dict[float, float] = {}
+    bins: dict[str, dict[float, float]] = {}
     for line in text.splitlines():
         if not line or line.startswith("#"):
             continue
         key, _, value = line.rpartition(" ")
         name, _, labels = key.partition("{")
-        if name == f"{LOOP_DELAY}_bucket":
+        if name.endswith(_BUCKET):
             bound = float(labels.partition('le="')[2].partition('"')[0])
-            bins[bound] = bins.get(bound, 0.0) + float(value)
+            of_kind = bins.setdefault(name.removesuffix(_BUCKET), {})
+            of_kind[bound] = of_kind.get(bound, 0.0) + float(value)
         else:
             values[name] = values.get(name, 0.0) + float(value)
     return Metrics(values, bins)

@@ -9,7 +9,7 @@ from itertools import pairwise
 from loadtest.cpu import Usage
 from loadtest.figures.durations import Durations
 from loadtest.figures.names import PARTS
-from loadtest.figures.process_watch import Look, Metrics
+from loadtest.figures.process_watch import LOOP_DELAY, Look, Metrics
 from loadtest.figures.tally import Tally
 
 Columns = dict[str, list[float | None]]
@@ -80,11 +80,11 @@ def paced_share(before: Metrics, after: Metrics, *within: str) -> float | None:
     return sum(map(grown, within)) / sent if sent > 0 else None
 
 
-def loop_delay_s(before: Metrics, after: Metrics, share: float) -> float | None:
+def delay_s(kind: str, before: Metrics, after: Metrics, share: float) -> float | None:
     """Return the bound of the bin that holds this share of the delays in between."""
+    earlier = before.bins.get(kind, {})
     bins = {
-        bound: count - before.loop_delay_bins.get(bound, 0.0)
-        for bound, count in after.loop_delay_bins.items()
+        bound: count - earlier.get(bound, 0.0) for bound, count in after.bins.get(kind, {}).items()
     }
     total = max(bins.values(), default=0.0)
     if total <= 0:
@@ -150,7 +150,7 @@ def _told(before: Metrics | None, after: Metrics | None) -> dict[str, float | No
             ("paced_within_1_ms_share", "paced_within_5_ms_share", "skipped_rounds",
              "loop_delay_p99_ms")
         )  # fmt: skip
-    delay = loop_delay_s(before, after, 0.99)
+    delay = delay_s(LOOP_DELAY, before, after, 0.99)
     skipped = "media_skipped_rounds"
     return {
         "paced_within_1_ms_share": paced_share(before, after, "within_1_ms"),

@@ -189,6 +189,9 @@ async def test_a_call_becomes_its_record(stores: RunningStores) -> None:
     took_s = REGISTRY.get_sample_value("events_store_seconds_sum")
     assert took_s is not None
     assert took_s > 0.0005  # the time of a transaction, and not of making a coroutine
+    waited = REGISTRY.get_sample_value("event_row_delay_seconds_count")
+    assert waited is not None
+    assert waited >= 1
     queries = RecordQueries(stores.pool)
     day = await queries.agent_day("demo", "1001")
     assert (day.calls_offered, day.calls_answered, day.talk_ms) == (1, 1, 5_000)

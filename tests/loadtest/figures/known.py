@@ -63,7 +63,10 @@ def known_tally(clock: Clock) -> tuple[Tally, list[Reading]]:
 def look(at_s: float, *, cpu_s: float, resident_mib: float = 100, sent: float = 0) -> Look:
     """A look at a platform that has spent so much, a third of it in Redis."""
     usage = Usage({"python": 2 * cpu_s / 3, "redis": cpu_s / 3}, int(resident_mib * 2**20), 40, 7)
-    bins = {0.001: sent / 2, 0.01: sent, float("inf"): sent}
+    bins = {
+        "event_loop_delay_seconds": {0.001: sent / 2, 0.01: sent, float("inf"): sent},
+        "event_row_delay_seconds": {0.5: sent / 300, 1: sent / 100, float("inf"): sent / 100},
+    }
     values = {
         "media_sent_within_1_ms": 0.9 * sent,
         "media_sent_within_5_ms": 0.05 * sent,

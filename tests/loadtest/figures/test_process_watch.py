@@ -141,9 +141,14 @@ def test_labels_are_summed_and_bins_kept_apart() -> None:
         'sip_x_total{a="1"} 2.0\nsip_x_total{a="2"} 3.0\n'
         'event_loop_delay_seconds_bucket{le="0.001"} 4.0\n'
         'event_loop_delay_seconds_bucket{le="+Inf"} 9.0\n'
+        'event_row_delay_seconds_bucket{le="+Inf"} 1.0\n'
+        'event_row_delay_seconds_bucket{le="+Inf"} 2.0\n'
     )
     assert metrics.values == {"sip_x_total": 5.0}
-    assert metrics.loop_delay_bins == {0.001: 4.0, float("inf"): 9.0}
+    assert metrics.bins == {
+        "event_loop_delay_seconds": {0.001: 4.0, float("inf"): 9.0},
+        "event_row_delay_seconds": {float("inf"): 3.0},
+    }
 
 
 def _wait(condition: object) -> None:

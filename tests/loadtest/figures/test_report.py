@@ -68,6 +68,7 @@ def test_what_the_platform_tells_is_of_the_same_time() -> None:
     assert figures["skipped_rounds"] == 0
     assert figures["loop_delay_mean_ms"] == pytest.approx(2)
     assert figures["loop_delay_p99_ms"] == pytest.approx(10)
+    assert figures["row_delay_p99_ms"] == pytest.approx(1000)
     assert figures["redis_round_trips_per_call"] == pytest.approx(12 * 1800 / 9)
     assert (figures["dialogs_max"], figures["dialogs_end"]) == (5, 5)
     assert "timers_max" not in figures  # this platform does not tell
