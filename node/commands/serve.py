@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import resource
 import sys
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ import structlog
 import typer
 import uvloop
 
+from domain.collector import leave_to_the_collector_what_comes
 from domain.failures import PlatformError
 from node.commands.running import Signals, complain, say_name, tell, unless_stopped
 from node.commands.supervise import supervise
@@ -146,22 +146,6 @@ def serve_command(
     raise typer.Exit(status)
 
 
-def _leave_to_the_collector_what_comes() -> None:
-    """Spare collections what stays: modules, settings, flows, and transactions for their 64*T1.
-
-    Calls leave no circles behind (tests/call_control/test_memory.py), so that a full collection
-    finds next to nothing. It holds up everybody, though: 0.2 s with the transactions of 100 calls a
-    second, every few seconds by Python's own thresholds; by these about once an hour, by reckoning.
-
-    What is young is looked at once and in small portions, for requests leave circles. A second look
-    found nothing more, and took 10 to 20 ms each time: as many objects as are made go meanwhile,
-    and by Python's count, which is of their difference, there were few.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(200, 300_000, 1)
-
-
 async def _serve(
     config: Config,
     directory: DataDirectory,
@@ -178,7 +162,7 @@ async def _serve(
     if signals.stop.is_set():
         await node.stop()
         return 0
-    _leave_to_the_collector_what_comes()
+    leave_to_the_collector_what_comes()
     with Heartbeat():
         return await _stay(node, directory, load, signals, is_alone=is_alone)
 
