@@ -80,6 +80,7 @@ VALID: dict[str, list[Check]] = {
     "unusual_method": [lambda m: m.cseq == (7, "!odd*Method_%20`'")],
     "lf_only": [lambda m: m.call_id == "w1@carrier.example"],
     "nul_in_quoted_pair": [lambda m: m.to.display == "bell \x07 nul \ufffd"],
+    "nul_in_quoted_pair_gbk": [lambda m: m.to.uri_text == "\\\xbf sip:95598@grid.example"],
     "short_content_length": [lambda m: m.body == b"abc"],
     "no_content_length": [lambda m: m.body.decode() == "正文"],
     "tel_uri": [

@@ -353,6 +353,10 @@ def find_head_end(data: bytes | bytearray, start: int = 0) -> tuple[int, int]:
     return (end - 1 if data[end - 1 : end] == b"\r" else end), body_start
 
 
+_NUL_STAND_INS = {"utf-8": "\ufffd", "latin-1": "\xbf"}
+"""What we can write, too: a `?` would make an address without angle brackets unreadable."""
+
+
 def parse_head(head: bytes) -> tuple[Request | Response, int | None]:
     """Parse start line and headers; return the message without body, and its Content-Length."""
     try:
@@ -361,7 +365,7 @@ def parse_head(head: bytes) -> tuple[Request | Response, int | None]:
     except UnicodeDecodeError:
         text = head.decode("latin-1")
         encoding = "latin-1"
-    lines = _split_lines(text)
+    lines = _split_lines(text, _NUL_STAND_INS[encoding])
     start_line = lines[0]
     rows, fault = _parse_rows(lines)
     headers = Headers.of_rows(rows)
@@ -392,10 +396,10 @@ def is_answerable(request: Request) -> bool:
     return request.method != "ACK" and "Via" in request.headers  # no ACK is answered (17)
 
 
-def _split_lines(text: str) -> list[str]:
+def _split_lines(text: str, stand_in: str) -> list[str]:
     if "\0" in text:
         # A NUL is allowed as a quoted pair only (RFC 3261 25.1); stores downstream cannot hold it.
-        text = text.replace("\\\0", "\\\ufffd")
+        text = text.replace("\\\0", f"\\{stand_in}")
         if "\0" in text:
             raise SipSyntaxError(Malformed.NOT_SIP, "NUL character")
     lines = text.split("\r\n")
