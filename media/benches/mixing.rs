@@ -67,7 +67,8 @@ fn recordings(criterion: &mut Criterion) {
         for (heard, side) in
             [("G.711", Side::Law(Law::A, &octets)), ("samples", Side::Linear(&voice))]
         {
-            let mut recorder = Recorder::new(Outlet::File(RecordingId(1)), layout, 0, 0);
+            let mut recorder =
+                Recorder::new(Outlet::File(RecordingId(1)), layout, 0, 0, Chunk::default());
             let (mut spare, mut file) = (Chunk::default(), Vec::new());
             criterion.bench_function(&format!("gather two channels of {heard}, {name}"), |bench| {
                 bench.iter(|| {

@@ -8,8 +8,8 @@ mod chunk;
 
 pub use chunk::{Chunk, Side};
 
-/// Frames in a chunk handed to the disk thread, 0.5 s.
-pub const CHUNK_FRAMES: u32 = 25;
+/// Frames in a chunk handed to the disk thread, 1 s.
+pub const CHUNK_FRAMES: u32 = 50;
 
 /// Frames in a piece handed to the application, 200 ms.
 pub const PIECE_FRAMES: u32 = 10;
@@ -48,10 +48,11 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// A recording without audio so far. Calls may all begin at once: the first chunk of a file is
-    /// shorter, by the `turn` of the recording, so that chunks are handed over evenly.
+    /// A recording without audio so far, whose first chunk is `empty`. Calls may all begin at once:
+    /// the first chunk of a file is shorter, by the `turn` of the recording, so that chunks are
+    /// handed over evenly.
     #[must_use]
-    pub fn new(outlet: Outlet, layout: Layout, slot: usize, turn: usize) -> Self {
+    pub fn new(outlet: Outlet, layout: Layout, slot: usize, turn: usize, empty: Chunk) -> Self {
         let room_frames = match outlet {
             Outlet::File(_) => CHUNK_FRAMES - turn as u32 % CHUNK_FRAMES,
             Outlet::Tap(_) => PIECE_FRAMES,
@@ -62,7 +63,7 @@ impl Recorder {
             slot,
             dropped_frames: 0,
             layout,
-            chunk: Chunk::default(),
+            chunk: empty,
             frames: 0,
             room_frames,
             total_frames: 0,
@@ -127,6 +128,12 @@ impl Recorder {
         self.end_frame()
     }
 
+    /// How its frames are written.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
     /// Channels of its frames, each of which is a side.
     #[must_use]
     pub fn channels(&self) -> usize {
@@ -174,10 +181,10 @@ impl Recorder {
         }
     }
 
-    /// Sides that a full chunk has.
+    /// Sides that a full chunk of a file has.
     #[must_use]
-    pub fn chunk_sides(&self) -> usize {
-        self.capacity_frames() as usize * self.channels()
+    pub fn chunk_sides(layout: Layout) -> usize {
+        CHUNK_FRAMES as usize * usize::from(layout.channels)
     }
 }
 
@@ -188,7 +195,13 @@ mod tests {
     use crate::wav::Form;
 
     fn recorder(form: Form, channels: u16) -> Recorder {
-        Recorder::new(Outlet::File(RecordingId(1)), Layout { form, channels }, 0, 0)
+        Recorder::new(
+            Outlet::File(RecordingId(1)),
+            Layout { form, channels },
+            0,
+            0,
+            Chunk::default(),
+        )
     }
 
     fn push(recorder: &mut Recorder, sides: &[Side<'_>]) -> bool {
@@ -224,7 +237,7 @@ mod tests {
         let layout = Layout { form: Form::Pcm16, channels: 1 };
         for turn in 0..2 * CHUNK_FRAMES {
             let outlet = Outlet::File(RecordingId(1));
-            let mut recorder = Recorder::new(outlet, layout, 0, turn as usize);
+            let mut recorder = Recorder::new(outlet, layout, 0, turn as usize, Chunk::default());
             let mut full = Vec::new();
             for frame in 1..=3 * CHUNK_FRAMES {
                 if recorder.push_silence() {
@@ -251,7 +264,7 @@ mod tests {
     #[test]
     fn a_tap_says_where_its_pieces_begin() {
         let layout = Layout { form: Form::Pcm16, channels: 2 };
-        let mut tap = Recorder::new(Outlet::Tap(TapId(1)), layout, 0, 0);
+        let mut tap = Recorder::new(Outlet::Tap(TapId(1)), layout, 0, 0, Chunk::default());
         for _ in 0..3 {
             for frame in 1..=PIECE_FRAMES {
                 let sides = [Side::Silence, Side::Linear(&[1; PCM_SAMPLES])];

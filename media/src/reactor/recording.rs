@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::Reactor;
 use crate::codec::{PCM_SAMPLES, Pcm};
+use crate::disk::Disk;
 use crate::event::{Event, PortId, RecordingId, TapId};
 use crate::matrix::Sink;
 use crate::mixer;
@@ -25,25 +26,26 @@ impl Reactor {
     ) {
         let layout = Layout { form, channels: if right.is_some() { 2 } else { 1 } };
         self.disk.open(id, path, layout);
-        let key = self.add_recorder(Outlet::File(id), layout);
+        let empty = self.disk.spare_chunk(Recorder::chunk_sides(layout));
+        let key = self.add_recorder(Outlet::File(id), layout, empty);
         self.recording_keys.insert(id, key);
         self.set_sides(key, left, right.unwrap_or_default());
     }
 
     pub(super) fn start_tap(&mut self, id: TapId, left: &[PortId], right: &[PortId]) {
         let layout = Layout { form: Form::Pcm16, channels: 2 };
-        let key = self.add_recorder(Outlet::Tap(id), layout);
+        let key = self.add_recorder(Outlet::Tap(id), layout, Chunk::default());
         self.tap_keys.insert(id, key);
         self.set_sides(key, left, right);
     }
 
-    fn add_recorder(&mut self, outlet: Outlet, layout: Layout) -> usize {
+    fn add_recorder(&mut self, outlet: Outlet, layout: Layout, empty: Chunk) -> usize {
         let entry = self.recorders.vacant_entry();
         let key = entry.key();
         let slot = key % self.slots.len();
         // Those of one slot have every other turn as well.
         let turn = key / self.slots.len() + key;
-        entry.insert(Recorder::new(outlet, layout, slot, turn));
+        entry.insert(Recorder::new(outlet, layout, slot, turn, empty));
         self.slots[slot].recorders.push(key);
         key
     }
@@ -100,7 +102,7 @@ impl Reactor {
     }
 
     fn remove_recorder(&mut self, key: usize) -> Recorder {
-        self.flush_recorder(key);
+        self.hand_over(key, |_| Chunk::default());
         self.route(&[(Sink::Recorder(key), Vec::new())]);
         self.matrix.remove(Sink::Recorder(key));
         let recorder = self.recorders.remove(key);
@@ -149,10 +151,16 @@ impl Reactor {
     }
 
     fn flush_recorder(&mut self, key: usize) {
+        let layout = self.recorders[key].layout();
+        self.hand_over(key, |disk| disk.spare_chunk(Recorder::chunk_sides(layout)));
+    }
+
+    /// Hands over what a recorder has gathered; a file goes on with an empty chunk.
+    fn hand_over(&mut self, key: usize, empty: impl FnOnce(&Disk) -> Chunk) {
         let recorder = &mut self.recorders[key];
         match recorder.outlet {
             Outlet::File(id) if self.disk.has_room() => {
-                let empty = self.disk.spare_chunk(recorder.chunk_sides());
+                let empty = empty(&self.disk);
                 let (chunk, owed_frames) = recorder.take(empty);
                 self.disk.write(id, owed_frames, chunk);
             }
