@@ -1,17 +1,9 @@
-//! The monotonic clock, sleeping until a point of it, and being woken in time.
+//! The monotonic clock, and sleeping until a point of it.
 
 use std::time::Duration;
 
 use rustix::thread::clock_nanosleep_absolute;
 use rustix::time::{ClockId, Timespec, clock_gettime};
-use thread_priority::{
-    RealtimeThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy,
-    set_thread_priority_and_policy, thread_native_id,
-};
-
-/// Below ordinary threads and above what keeps the machine alive.
-const PREFERRED_NICE: i32 = -10;
-
 /// A point of the monotonic clock: the time since its start.
 pub type Now = Duration;
 
@@ -40,20 +32,6 @@ pub fn behind_1900() -> Duration {
 #[must_use]
 pub fn thread_cpu() -> Duration {
     read(ClockId::ThreadCPUTime)
-}
-
-/// Asks that the calling thread be run before all ordinary ones of the machine, whoever they belong
-/// to; where that is not allowed, before those of this process at least. Without either right it
-/// stays as it is, and is late more often on a busy machine.
-pub fn prefer_thread() {
-    // The least of the real-time priorities is above every ordinary thread, and below what the
-    // kernel runs for itself. The kernel keeps a share of each core for ordinary threads.
-    let round_robin = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::RoundRobin);
-    let thread = thread_native_id();
-    if set_thread_priority_and_policy(thread, ThreadPriority::Min, round_robin).is_err() {
-        // Linux takes "this process" as the calling thread, setpriority(2).
-        let _allowed = rustix::process::setpriority_process(None, PREFERRED_NICE);
-    }
 }
 
 /// Sleeps until `deadline`, not at all when it has passed; a signal may end the sleep early.

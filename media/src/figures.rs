@@ -54,6 +54,8 @@ figures! {
     taps,
     /// Frames of taps that nobody took in time.
     dropped_tap_frames,
+    /// Times the reactor thread gave up its real-time priority, since it needed nearly all of a core.
+    priority_yields,
     /// CPU time of the reactor thread.
     reactor_cpu_us,
     /// Panics, each of which has ended a call; standard error has what they say.

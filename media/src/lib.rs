@@ -3,7 +3,7 @@
 //! Modules without I/O (`rtp`, `codec`, `dtmf`, `jitter`, `wav`, `player`, `port`, `matrix`, `mixer`,
 //! `wheel` and the like) are pure:
 //! they take bytes and the time and give bytes and events. Sockets, clock and files are reached
-//! only from `socket`, `clock`, `loader`, `disk` and `reactor`.
+//! only from `socket`, `clock`, `priority`, `loader`, `disk` and `reactor`.
 
 #![deny(missing_docs)]
 #![deny(unsafe_code)]
@@ -25,6 +25,7 @@ pub mod mixer;
 pub mod outbox;
 pub mod player;
 pub mod port;
+pub mod priority;
 pub mod progress;
 pub mod quality;
 pub mod reactor;

@@ -24,6 +24,7 @@ use crate::figures::Figures;
 use crate::loader;
 use crate::matrix::Matrix;
 use crate::outbox::Outbox;
+use crate::priority::Priority;
 use crate::recorder::Recorder;
 use crate::secure::dtls::Identity;
 use crate::socket::PortNumbers;
@@ -178,7 +179,7 @@ impl Reactor {
 
     /// Runs until told to shut down.
     pub fn run(mut self) {
-        clock::prefer_thread();
+        let mut priority = Priority::ask();
         let mut inbox = Inbox::new();
         while !self.stopping {
             let idle = self.ports.is_empty() && self.recorders.is_empty();
@@ -194,6 +195,9 @@ impl Reactor {
                     self.take_in_reports(&mut inbox);
                 }
                 self.tick(&tick, &mut inbox);
+                if priority.settle(clock::now(), clock::thread_cpu()) {
+                    self.shared.figures.priority_yields.add(1);
+                }
             }
             if !self.faulty.is_empty() {
                 self.end_faulty(clock::now());

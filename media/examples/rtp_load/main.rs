@@ -12,7 +12,8 @@
 //! stays on 127.0.0.1 and 127.0.0.2.
 
 use std::error::Error;
-use std::fs;
+use std::fs::{self, DirEntry};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -106,7 +107,7 @@ fn measure(ports: u16, seconds: u64, mode: Mode, directory: &Path) -> Result<()>
     far.start(numbers, mode, &prompt, settled);
     clock::sleep_until(settled);
     let before = figures(&engine);
-    let stolen_before = stolen()?;
+    let (stolen_before, waited_before) = (stolen()?, waited()?);
     let mut bare_us = Vec::new();
     for second in 1..=seconds {
         bare_us.push(bare.packet_us()?);
@@ -117,6 +118,11 @@ fn measure(ports: u16, seconds: u64, mode: Mode, directory: &Path) -> Result<()>
     bare_us.sort_by(f64::total_cmp);
     let stolen_ticks = stolen()?.saturating_sub(stolen_before);
     report(&before, &after, ports, seconds, bare_us[bare_us.len() / 2]);
+    println!(
+        "  the thread waited {:.0} ms for a core in all, and gave up its priority {} times",
+        waited()?.saturating_sub(waited_before).as_secs_f64() * 1000.0,
+        after.iter().find(|(name, _)| *name == "priority_yields").map_or(0, |(_, times)| *times)
+    );
     report_seen(&seen, seconds);
     println!(
         "  stolen by the hypervisor: {:.0} % of a core",
@@ -273,6 +279,20 @@ fn stolen() -> Result<u64> {
     let stat = fs::read_to_string("/proc/stat")?;
     let ticks = stat.split_whitespace().nth(8).ok_or("no steal")?;
     Ok(ticks.parse()?)
+}
+
+/// How long the engine's thread has been ready to run and was not let, proc_pid_schedstat.
+fn waited() -> Result<Duration> {
+    let mut threads: Vec<_> = fs::read_dir("/proc/self/task")?.collect::<io::Result<_>>()?;
+    threads.sort_by_key(DirEntry::file_name);
+    for thread in threads {
+        if fs::read_to_string(thread.path().join("comm"))?.trim() == "media-reactor" {
+            let stat = fs::read_to_string(thread.path().join("schedstat"))?;
+            let ns = stat.split_whitespace().nth(1).ok_or("no waiting time")?.parse()?;
+            return Ok(Duration::from_nanos(ns));
+        }
+    }
+    Err("no reactor".into())
 }
 
 /// Resident memory of this process.

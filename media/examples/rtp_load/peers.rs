@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use _media::clock::{self, Now};
 use _media::g711::{FRAME_SAMPLES, Law};
+use _media::priority::Priority;
 use _media::wheel::Wheel;
 use rustix::net::{
     AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with, sockopt,
@@ -95,10 +96,7 @@ impl Peers {
     pub fn start(self, ports: Vec<u16>, judged_from: Now) -> Talk {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let thread = thread::spawn(move || {
-            clock::prefer_thread();
-            run(&self, &ports, judged_from, &stopped)
-        });
+        let thread = thread::spawn(move || run(&self, &ports, judged_from, &stopped));
         Talk { stop, thread }
     }
 }
@@ -136,12 +134,14 @@ fn run(peers: &Peers, ports: &[u16], judged_from: Now, stop: &AtomicBool) -> io:
     let mut report = [0; REPORT_LEN];
     let (mut judged, mut before) = (false, Duration::ZERO);
     let mut wheel = Wheel::new(clock::now());
+    let mut priority = Priority::ask();
     while !stop.load(Ordering::Relaxed) {
         clock::sleep_until(wheel.deadline());
         let Some(tick) = wheel.pop_due(clock::now()) else { continue };
         if !judged && tick.deadline >= judged_from {
             (judged, before) = (true, clock::thread_cpu());
         }
+        priority.settle(clock::now(), clock::thread_cpu());
         for (index, lane) in peers.lanes.iter().enumerate() {
             if index % READ_EVERY == tick.slot % READ_EVERY {
                 // Nobody needs what is reported.

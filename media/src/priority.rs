@@ -1,0 +1,159 @@
+//! The priority of a thread that has to be in time.
+//!
+//! The kernel lets real-time threads have 95 % of a core in each second and then stops them until the
+//! second is over (`kernel.sched_rt_runtime_us`): for 50 ms no packet would leave, and what is late
+//! by then keeps the thread busy and has it stopped again. So it stays below that of its own accord:
+//! once it has had most of a core for a while it is an ordinary thread for what is left of it, and
+//! goes on without a break unless others want the core.
+
+use std::time::Duration;
+
+use thread_priority::{
+    NormalThreadSchedulePolicy, RealtimeThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy,
+    set_thread_priority_and_policy, thread_native_id,
+};
+
+use crate::clock::Now;
+
+/// Below ordinary threads and above what keeps the machine alive.
+const PREFERRED_NICE: i32 = -10;
+
+/// How long a ration is for.
+const WINDOW: Duration = Duration::from_millis(100);
+
+/// Real-time CPU in a window. The rest is for what the kernel counts beside it: other such threads on
+/// the same core.
+const RATION: Duration = Duration::from_millis(85);
+
+/// The priority of the calling thread.
+#[derive(Debug)]
+pub struct Priority {
+    /// It may run in real time.
+    is_allowed: bool,
+    is_real_time: bool,
+    ration: Ration,
+}
+
+impl Priority {
+    /// Asks that the calling thread be run before all ordinary ones of the machine, whoever they
+    /// belong to; where that is not allowed, before those of this process at least. Without either
+    /// right it stays as it is, and is late more often on a busy machine.
+    #[must_use]
+    pub fn ask() -> Self {
+        prefer();
+        let is_allowed = run_in_real_time();
+        Self { is_allowed, is_real_time: is_allowed, ration: Ration::default() }
+    }
+
+    /// Takes note of the CPU time that the calling thread has used by now. True when it gives up its
+    /// priority for a while.
+    pub fn settle(&mut self, now: Now, cpu: Duration) -> bool {
+        let may_be = self.ration.take(now, cpu, self.is_real_time) && self.is_allowed;
+        if may_be == self.is_real_time {
+            return false;
+        }
+        if may_be {
+            self.is_real_time = run_in_real_time();
+            return false;
+        }
+        // What is nicer than that is not allowed to some; the policy is set all the same.
+        let ordinary = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Other);
+        let _set =
+            set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Max, ordinary);
+        prefer();
+        self.is_real_time = false;
+        true
+    }
+}
+
+/// Has the calling thread run before others of its session.
+fn prefer() {
+    // Linux takes "this process" as the calling thread, setpriority(2).
+    let _allowed = rustix::process::setpriority_process(None, PREFERRED_NICE);
+}
+
+/// The least of the real-time priorities is above every ordinary thread, and below what the kernel
+/// runs for itself.
+fn run_in_real_time() -> bool {
+    let round_robin = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::RoundRobin);
+    set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, round_robin).is_ok()
+}
+
+/// How much of its present window a thread has used in real time.
+#[derive(Debug, Default)]
+struct Ration {
+    until: Now,
+    used: Duration,
+    cpu: Duration,
+}
+
+impl Ration {
+    /// Notes the CPU time used so far, of late in real time or not; false once the ration is used up.
+    fn take(&mut self, now: Now, cpu: Duration, was_real_time: bool) -> bool {
+        if was_real_time {
+            self.used += cpu.saturating_sub(self.cpu);
+        }
+        self.cpu = cpu;
+        if now >= self.until {
+            self.until = now + WINDOW;
+            self.used = Duration::ZERO;
+        }
+        self.used < RATION
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use thread_priority::thread_schedule_policy;
+
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// The milliseconds in which a thread that needs a share of its core runs in real time.
+    fn real_time_ms(share_percent: u32) -> Vec<u32> {
+        let mut ration = Ration::default();
+        let mut is_real_time = true;
+        let mut found = Vec::new();
+        for ms in 0..3000 {
+            is_real_time =
+                ration.take(1000 * MS + ms * MS, ms * MS * share_percent / 100, is_real_time);
+            found.extend(is_real_time.then_some(ms));
+        }
+        found
+    }
+
+    #[test]
+    fn a_thread_with_time_to_spare_stays_in_real_time() {
+        assert_eq!(real_time_ms(80).len(), 3000);
+    }
+
+    #[test]
+    fn a_busy_thread_never_has_so_much_that_the_kernel_would_stop_it() {
+        for share_percent in [88, 95, 100] {
+            let ms = real_time_ms(share_percent);
+            for second in 0..2000 {
+                let within = ms.iter().filter(|ms| (second..second + 1000).contains(*ms)).count();
+                let cpu_ms = within * share_percent as usize / 100;
+                assert!((840..=900).contains(&cpu_ms), "{share_percent} %: {cpu_ms} ms");
+            }
+        }
+    }
+
+    #[test]
+    fn the_policy_follows_the_ration() {
+        let mut priority = Priority::ask();
+        let real_time = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::RoundRobin);
+        let ordinary = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Other);
+        let allowed = if priority.is_allowed { real_time } else { ordinary };
+        let found = || thread_schedule_policy().unwrap();
+        assert_eq!(found(), allowed);
+        assert!(!priority.settle(1000 * MS, Duration::ZERO));
+        assert!(!priority.settle(1080 * MS, 80 * MS));
+        assert_eq!(found(), allowed);
+        assert_eq!(priority.settle(1090 * MS, 90 * MS), priority.is_allowed);
+        assert_eq!(found(), ordinary);
+        assert!(!priority.settle(1101 * MS, 100 * MS));
+        assert_eq!(found(), allowed);
+    }
+}
