@@ -95,6 +95,7 @@ class Code(StrEnum):
     NOT_READY_FIRST = "not_ready_first"
     CALL_AT_OTHER_NODE = "call_at_other_node"
     EXPERT_UNKNOWN = "expert_unknown"
+    CONVERSATION_FULL = "conversation_full"
 
     # Programs that use the platform
     TOKEN_INVALID = "token_invalid"  # noqa: S105
@@ -269,6 +270,9 @@ CATALOGUE: dict[Code, Failure] = dict([
            "the call is at another node, where this command does not reach"),
     _entry(Code.EXPERT_UNKNOWN, 404, "NOT_FOUND", 1, _NO,
            "求助对象不存在", "there is nobody to consult by that name or number"),
+    _entry(Code.CONVERSATION_FULL, 486, "RESOURCE_EXHAUSTED", 34, _NO,
+           "通话人数已到上限,请等有人退出后再试",
+           "conversation has as many parties as it may have, try again when somebody has left"),
     _entry(Code.CONFIG_INVALID, 500, "INVALID_ARGUMENT", 41, _BAD,
            "配置有错误", "configuration has errors"),
     _entry(Code.STORE_UNAVAILABLE, 503, "UNAVAILABLE", 41, _BAD,

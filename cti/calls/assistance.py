@@ -12,7 +12,7 @@ from typing import Protocol
 from cti.call import DialTarget, Leg, Supervision, TalkState
 from cti.calls.conversation import Conversation, FarParty
 from cti.calls.leg import OutgoingLeg
-from cti.calls.parties import Part
+from cti.calls.parties import MOST_PARTIES, Part
 from cti.media import MediaEngine, Tone
 from cti.rtp_port import RtpPort
 from domain.failures import Code, PlatformError
@@ -220,6 +220,9 @@ class Assistance:
         return self._asked is not None
 
     def _ring(self, target: DialTarget, timeout_ms: int) -> _Ringing:
+        present = len(self._conversation.parties.members) + len(self._ringing)
+        if present >= MOST_PARTIES:
+            raise PlatformError(Code.CONVERSATION_FULL, f"{present} parties, with those who ring")
         dial = self._call.dial(target, timeout_ms=timeout_ms, towards=self._agent_port)
         ringing = asyncio.ensure_future(dial)
         self._ringing.add(ringing)

@@ -29,6 +29,10 @@ class Part(StrEnum):
     """A supervisor who has barged in: hears all, is heard by all (插入)."""
 
 
+MOST_PARTIES = 16
+"""Of one conversation. All are decoded, mixed and encoded in one turn of the engine, which should
+not take longer than its 2 ms: with Opus each costs 80 us."""
+
 _PRESSING = frozenset({Part.CUSTOMER, Part.AGENT, Part.CONSULTANT})
 _TALKERS = frozenset({Part.CUSTOMER, Part.AGENT, Part.CONSULTANT, Part.SPEAKER})
 

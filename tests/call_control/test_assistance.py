@@ -10,6 +10,7 @@ import pytest
 
 from cti.call import Call, DialTarget, Supervision, Talk, TalkState
 from cti.calls.inbound_call import InboundCall
+from cti.calls.parties import MOST_PARTIES
 from domain.failures import Code, PlatformError
 from tests.call_control.conftest import answered
 from tests.call_control.exchange import Exchange, Transferor, exchange_on
@@ -206,6 +207,43 @@ async def test_whoever_hangs_up_in_whatever_state_nothing_is_left(
     for result in await asyncio.gather(*ringing, return_exceptions=True):
         assert isinstance(result, PlatformError)
     assert scene.over == (["supervisor"] if state == "supervised" else [])
+
+
+async def test_a_conversation_has_so_many_parties_and_no_more(
+    assisted: tuple[Assisted, Talk],
+) -> None:
+    scene, talk = assisted
+    for _ in range(MOST_PARTIES - 3):
+        present = await scene.supervised()
+    # One more may come, and counts while it is rung.
+    asking = asyncio.create_task(talk.consult(EXPERT, timeout_ms=5000))
+    expert = await scene.expert.next_call()
+    for answers in (expert.answer, lambda: None):
+        with pytest.raises(PlatformError) as refused:
+            await talk.supervise(
+                SUPERVISOR, Supervision.BARGE, timeout_ms=5000, on_ended=lambda: None
+            )
+        assert refused.value.code is Code.CONVERSATION_FULL
+        answers()
+        await asking
+    present.hang_up()
+    await until(lambda: scene.over == ["supervisor"])
+    await scene.supervised()
+    scene.caller.hang_up()
+
+
+async def test_an_expert_is_not_rung_for_a_conversation_that_is_full(
+    assisted: tuple[Assisted, Talk],
+) -> None:
+    scene, talk = assisted
+    for _ in range(MOST_PARTIES - 2):
+        await scene.supervised()
+    with pytest.raises(PlatformError) as refused:
+        await talk.consult(EXPERT, timeout_ms=5000)
+    assert refused.value.code is Code.CONVERSATION_FULL
+    assert talk.state is TalkState.TALKING
+    assert scene.exchange.are_talking(scene.caller, scene.agent)
+    scene.caller.hang_up()
 
 
 async def test_a_phone_transfers_nobody_while_its_agent_consults(
