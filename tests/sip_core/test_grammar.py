@@ -14,7 +14,7 @@ from cti.sip.messages.message import (
     response_to,
 )
 from cti.sip.messages.syntax import quote, split_outside, unquote
-from cti.sip.messages.uri import NameAddr, SipUri, Via, parse_uri
+from cti.sip.messages.uri import NameAddr, SipUri, Via, parse_uri, without_headers
 from tests.sip_core.messages import request
 
 
@@ -202,3 +202,16 @@ def test_content_length_is_computed() -> None:
     assert message.to_bytes().count(b"Content-Length") == 1
     again = parse_message(message.to_bytes())
     assert again.body.decode() == "你好"
+
+
+@pytest.mark.parametrize(
+    ("uri", "bare"),
+    [
+        ("sip:1001@a.example;lr?Subject=x&X=1", "sip:1001@a.example;lr"),
+        ("sip:who?me@a.example", "sip:who?me@a.example"),
+        ("sip:a.example?", "sip:a.example"),
+        ("tel:+8695598?x", "tel:+8695598"),
+    ],
+)
+def test_a_request_uri_has_no_headers(uri: str, bare: str) -> None:
+    assert without_headers(uri) == bare

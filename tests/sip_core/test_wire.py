@@ -126,6 +126,8 @@ INVALID: dict[str, tuple[Malformed, int | None]] = {
     "bad_uri_port": (Malformed.URI, 400),
     "bad_unclosed_quote": (Malformed.HEADER_VALUE, 400),
     "bad_from_without_uri": (Malformed.HEADER_VALUE, 400),
+    "bad_tag_without_value": (Malformed.HEADER_VALUE, 400),
+    "bad_empty_tag": (Malformed.HEADER_VALUE, 400),
     "bad_header_line": (Malformed.HEADER_LINE, 400),
     "bad_header_name": (Malformed.HEADER_LINE, 400),
     "bad_nul": (Malformed.NOT_SIP, None),

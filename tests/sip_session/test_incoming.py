@@ -357,6 +357,7 @@ async def test_loose_and_strict_routes(node: Node, peer: RawPeer) -> None:
     for route, uri, routes in [
         (f"<sip:{here};lr>", "sip:raw@10.0.0.1", [f"<sip:{here};lr>", "<sip:10.9.9.9;lr>"]),
         (f"<sip:{here}>", f"sip:{here}", ["<sip:10.9.9.9;lr>", "<sip:raw@10.0.0.1>"]),
+        (f"<sip:{here}?X=1>", f"sip:{here}", ["<sip:10.9.9.9;lr>", "<sip:raw@10.0.0.1>"]),
     ]:
         peer.call_id += "x"
         peer.remote_to = ""

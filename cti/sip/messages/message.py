@@ -130,8 +130,8 @@ class Message:
         """Parse the headers that every message has, so that asking for them cannot fail later."""
         via, from_, to, cseq = rows["Via"][0], rows["From"][0], rows["To"][0], rows["CSeq"][0]
         self._via = (via, _parse_first_via(via))
-        self._from = (from_, NameAddr.parse(from_))
-        self._to = (to, NameAddr.parse(to))
+        self._from = (from_, _parse_party(from_))
+        self._to = (to, _parse_party(to))
         self._cseq = (cseq, _parse_cseq(cseq))
 
     def _start_line(self) -> str:
@@ -242,6 +242,13 @@ class Response(Message):
 
     def __repr__(self) -> str:
         return f"<Response {self.status} {self.headers.get('CSeq')}>"
+
+
+def _parse_party(text: str) -> NameAddr:
+    party = NameAddr.parse(text)
+    if "tag" in party.params and not party.params["tag"]:  # RFC 3261 25.1: it has a value
+        raise SipSyntaxError(Malformed.HEADER_VALUE, "Tag without a value")
+    return party
 
 
 def _parse_cseq(text: str) -> tuple[int, str]:

@@ -148,6 +148,15 @@ def parse_uri(text: str) -> SipUri | str:
         return text
 
 
+def without_headers(uri: str) -> str:
+    """Return a URI as a Request-URI has it (RFC 3261 19.1.1): what follows `?` stays away.
+
+    In the user part a question mark is a character like others.
+    """
+    user, at, rest = uri.rpartition("@")
+    return f"{user}{at}{rest.partition('?')[0]}"
+
+
 # What nearly all user agents write; anything else goes the long way.
 _USUAL_ADDRESS = re.compile(r'(?:"([^"\\]*)" ?)?<([^<>":\s]+:[^<>"\s]*)>(?:;tag=([^;="\s]+))?')
 

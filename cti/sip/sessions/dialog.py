@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from cti.sip.location.next_hop import NamedHop, resolve
 from cti.sip.messages.message import Headers, Malformed, Request, Response, SipSyntaxError
 from cti.sip.messages.session_description import SDP_TYPE
-from cti.sip.messages.uri import NameAddr, SipUri, parse_uri
+from cti.sip.messages.uri import NameAddr, SipUri, parse_uri, without_headers
 from cti.sip.transports.transport import Hop, address_family
 
 _MAX_FORWARDS = "70"
@@ -183,7 +183,7 @@ class Dialog:
             first = _route_uri(routes[0])
             if isinstance(first, SipUri) and "lr" not in first.params:
                 # 12.2.1.1: a strict router wants itself as the Request-URI, the target goes last.
-                uri, routes = str(first), [*routes[1:], f"<{self.target}>"]
+                uri, routes = without_headers(str(first)), [*routes[1:], f"<{self.target}>"]
         rows = {
             "Max-Forwards": [_MAX_FORWARDS],
             "From": [self._local],
@@ -218,8 +218,7 @@ def _target(message: Request | Response) -> str | None:
     uri = address.uri
     if not isinstance(uri, SipUri):
         return None
-    # 19.1.1: headers do not belong into a Request-URI.
-    text = address.uri_text.partition("?")[0]
+    text = without_headers(address.uri_text)
     return text if " " not in text else None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cti.sip.messages.message import Response, SipSyntaxError
-from cti.sip.messages.uri import NameAddr, SipUri, parse_uri
+from cti.sip.messages.uri import NameAddr, SipUri, parse_uri, without_headers
 
 _SCHEMES = ("sip", "sips", "tel")
 _MAX_TARGETS = 8
@@ -23,7 +23,7 @@ def targets_of(response: Response) -> tuple[str, ...]:
         except SipSyntaxError:
             continue
         # 19.1.5: headers of the URI would become headers of ours; none of them is wanted.
-        uri = address.uri_text.partition("?")[0]
+        uri = without_headers(address.uri_text)
         scheme = uri.partition(":")[0].lower()
         is_broken = scheme in {"sip", "sips"} and not isinstance(parse_uri(uri), SipUri)
         if scheme in _SCHEMES and not is_broken and " " not in uri:
