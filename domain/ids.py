@@ -15,13 +15,16 @@ QueueId = NewType("QueueId", str)
 TicketId = NewType("TicketId", str)
 
 
+# RFC 9562 5.7: between the time and the random bits, and among them, stand version and variant.
+_VERSION_AND_VARIANT = (0x7 << 76) | (0x2 << 62)
+_RANDOM_BITS = ((1 << 76) - 1) & ~(0x3 << 62)
+
+
 def time_ordered_id() -> str:
     """Return 32 hex digits that sort by creation time (UUID version 7, RFC 9562 5.7)."""
     unix_ms = time.time_ns() // 1_000_000
-    random_bits = int.from_bytes(os.urandom(10))
-    random_bits = (random_bits & ~(0xF << 76)) | (0x7 << 76)
-    random_bits = (random_bits & ~(0x3 << 62)) | (0x2 << 62)
-    return f"{(unix_ms << 80) | random_bits:032x}"
+    random_bits = int.from_bytes(os.urandom(10)) & _RANDOM_BITS
+    return ((unix_ms << 80) | _VERSION_AND_VARIANT | random_bits).to_bytes(16).hex()
 
 
 def new_call_id() -> CallId:

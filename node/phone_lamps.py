@@ -47,8 +47,7 @@ class PhoneLamps:
     def publish(self, event: Event) -> None:
         """See EventSink."""
         self._sink.publish(event)
-        kind = event.WhichOneof("body")
-        handler = _HANDLERS.get(kind) if kind is not None else None
+        handler = _HANDLERS.get(event.WhichOneof("body"))
         if handler is not None:
             handler(self, event)
 
@@ -96,14 +95,15 @@ class PhoneLamps:
         lit = self._lit.get(key)
         if lit is None:
             return
+        dialog = replace(lit.dialog, stage=stage)
         if stage is DialogStage.TERMINATED:
             del self._lit[key]
         else:
-            self._lit[key] = lit = replace(lit, dialog=replace(lit.dialog, stage=stage))
-        self._phones.tell(lit.tenant, lit.user, replace(lit.dialog, stage=stage))
+            self._lit[key] = _Lit(lit.tenant, lit.user, dialog)
+        self._phones.tell(lit.tenant, lit.user, dialog)
 
 
-_HANDLERS: dict[str, Callable[[PhoneLamps, Event], None]] = {
+_HANDLERS: dict[str | None, Callable[[PhoneLamps, Event], None]] = {
     "call_arrived": PhoneLamps._on_arrived,  # noqa: SLF001 - the class's own table
     "call_answered": PhoneLamps._on_answered,  # noqa: SLF001
     "call_ended": PhoneLamps._on_call_ended,  # noqa: SLF001

@@ -206,8 +206,9 @@ class Conversation:
 
     def _stop_play(self, *newcomers: PortId) -> None:
         """End what they heard before they came, but not the music that they hear now."""
+        hear_music = self._parties.hear_music()
         for port in newcomers:
-            if port not in self._parties.hear_music():
+            if port not in hear_music:
                 self._context.router.engine.stop_play(port)
 
     def _become(self, parties: Parties) -> None:

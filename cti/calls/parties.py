@@ -74,7 +74,10 @@ class Parties:
 
     def party(self, port: PortId) -> Party | None:
         """Return the party of a port."""
-        return next((member for member in self.members if member.port == port), None)
+        for member in self.members:
+            if member.port == port:
+                return member
+        return None
 
     def put(self, port: PortId, part: Part) -> Parties:
         """Let somebody come in, or give who is in another part; nobody waits after it."""
@@ -114,14 +117,14 @@ class Parties:
         """Whose keys each party gets: supervisors neither send nor get any."""
         pressing = {member.port for member in self.members if member.part in _PRESSING}
         return {
-            member.port: tuple(port for port in self.heard_by(member.port) if port in pressing)
+            member.port: tuple([port for port in self.heard_by(member.port) if port in pressing])
             for member in self.members
             if member.port in pressing
         }
 
     def hear_music(self) -> tuple[PortId, ...]:
         """Return who hears music: who was told to wait, and who waits for phones that hold."""
-        return tuple(member.port for member in self.members if self._hears_music(member))
+        return tuple([member.port for member in self.members if self._hears_music(member)])
 
     @cached_property
     def sides(self) -> tuple[tuple[PortId, ...], tuple[PortId, ...]]:
@@ -130,21 +133,20 @@ class Parties:
         While a customer is on hold the right side is silent: music is nobody's voice, and what an
         agent asks a consultant meanwhile is not part of the conversation.
         """
-        customers = [member for member in self.members if member.part is Part.CUSTOMER]
-        left = tuple(member.port for member in customers)
-        heard = {port for member in customers for port in self.heard_by(member.port)}
-        right = (member.port for member in self.members if member.port in heard - set(left))
-        return left, tuple(right)
+        left = [member.port for member in self.members if member.part is Part.CUSTOMER]
+        heard = {port for each in left for port in self.heard_by(each)}.difference(left)
+        right = [member.port for member in self.members if member.port in heard]
+        return tuple(left), tuple(right)
 
     def changes(self, former: Parties) -> AudioChanges:
         """Return what makes the audio of `former` this one."""
         before, now = former.routes, self.routes
-        routes = {port: now.get(port, ()) for port in {**before, **now}}
+        routes = {**dict.fromkeys(before, ()), **now}
         music_before, music_now = former.hear_music(), self.hear_music()
         return AudioChanges(
             {port: hears for port, hears in routes.items() if before.get(port) != hears},
-            tuple(port for port in music_now if port not in music_before),
-            tuple(port for port in music_before if port not in music_now),
+            tuple([port for port in music_now if port not in music_before]),
+            tuple([port for port in music_before if port not in music_now]),
             self.sides if self.sides != former.sides else None,
         )
 

@@ -29,10 +29,11 @@ class PhoneDialogs:
         live.pop(dialog.key, None)
         if dialog.stage is not _ENDED:
             live[dialog.key] = dialog
-        # Many phones put a lamp out only when they see a call end: without calls, the last one
-        # stays as ended, and forgets with whom it was.
-        ended = replace(dialog, remote_number="", remote_name="")
-        self._dialogs[tenant, user] = live or {dialog.key: ended}
+        if not live:
+            # Many phones put a lamp out only when they see a call end: without calls, the last one
+            # stays as ended, and forgets with whom it was.
+            live[dialog.key] = replace(dialog, remote_number="", remote_name="")
+        self._dialogs[tenant, user] = live
         for changed in self._changed:
             changed(tenant, user)
 
