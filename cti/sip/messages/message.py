@@ -424,11 +424,10 @@ def _parse_rows(lines: list[str]) -> tuple[dict[str, list[str]], SipSyntaxError 
     """Read header lines; a broken one does not keep the others from being read."""
     rows: dict[str, list[str]] = {}
     fault: SipSyntaxError | None = None
-    has_long_line = max(map(len, lines)) > MAX_LINE_CHARACTERS
     for line in lines[1:]:
         name, colon, value = line.partition(":")
         key = NAMES.get(name)
-        if key is None or not colon or (has_long_line and len(line) > MAX_LINE_CHARACTERS):
+        if key is None or not colon or len(line) > MAX_LINE_CHARACTERS:
             if line[:1] in {" ", "\t"}:
                 return _parse_folded(lines)
             try:

@@ -262,7 +262,7 @@ class NameAddr:
 
 
 _TRANSPORTS = {f"SIP/2.0/{each}": each for each in ("UDP", "TCP", "TLS", "WS", "WSS")}
-_USUAL_PARAMS = re.compile(r";branch=([^;=\s\"]+)(;rport)?")
+_USUAL_PARAMS = re.compile(r";branch=([^;=\s\"]+)(?:(;rport)(?:=([0-9]+))?)?")
 
 
 def _split_protocol(via: str) -> tuple[str, str]:
@@ -311,9 +311,11 @@ class Via(NamedTuple):
         usual = _USUAL_PARAMS.fullmatch(params)
         if usual is None:
             return cls(transport, host, port, parse_params(params))
-        if usual[2] is None:
-            return cls(transport, host, port, {"branch": usual[1]})
-        return cls(transport, host, port, {"branch": usual[1], "rport": None})
+        branch, rport, number = usual.groups()
+        known: Params = {"branch": branch}
+        if rport is not None:
+            known["rport"] = number
+        return cls(transport, host, port, known)
 
     def __str__(self) -> str:
         sent_by = format_host_port(self.host, self.port)
