@@ -34,11 +34,17 @@ pub fn thread_cpu() -> Duration {
     read(ClockId::ThreadCPUTime)
 }
 
-/// Sleeps until `deadline`, not at all when it has passed; a signal may end the sleep early.
-pub fn sleep_until(deadline: Now) {
+/// Sleeps until `deadline`, not at all when it has passed; a signal may end the sleep early. Returns
+/// how long it was.
+pub fn sleep_until(deadline: Now) -> Duration {
+    let began = now();
+    if began >= deadline {
+        return Duration::ZERO;
+    }
     let request = Timespec {
         tv_sec: deadline.as_secs().cast_signed(),
         tv_nsec: deadline.subsec_nanos().into(),
     };
     let _interrupted = clock_nanosleep_absolute(ClockId::Monotonic, &request);
+    now().saturating_sub(began)
 }

@@ -45,10 +45,11 @@ impl Priority {
         Self { is_allowed, is_real_time: is_allowed, ration: Ration::default() }
     }
 
-    /// Takes note of the CPU time that the calling thread has used by now. True when it gives up its
-    /// priority for a while.
-    pub fn settle(&mut self, now: Now, cpu: Duration) -> bool {
-        let may_be = self.ration.take(now, cpu, self.is_real_time) && self.is_allowed;
+    /// Takes note of how long the calling thread has slept by now; CPU time would say less, at the
+    /// price of a call into the kernel. True when it gives up its priority for a while.
+    pub fn settle(&mut self, now: Now, slept: Duration) -> bool {
+        let awake = now.saturating_sub(slept);
+        let may_be = self.ration.take(now, awake, self.is_real_time) && self.is_allowed;
         if may_be == self.is_real_time {
             return false;
         }
@@ -84,16 +85,16 @@ fn run_in_real_time() -> bool {
 struct Ration {
     until: Now,
     used: Duration,
-    cpu: Duration,
+    awake: Duration,
 }
 
 impl Ration {
-    /// Notes the CPU time used so far, of late in real time or not; false once the ration is used up.
-    fn take(&mut self, now: Now, cpu: Duration, was_real_time: bool) -> bool {
+    /// Notes the time awake so far, of late in real time or not; false once the ration is used up.
+    fn take(&mut self, now: Now, awake: Duration, was_real_time: bool) -> bool {
         if was_real_time {
-            self.used += cpu.saturating_sub(self.cpu);
+            self.used += awake.saturating_sub(self.awake);
         }
-        self.cpu = cpu;
+        self.awake = awake;
         if now >= self.until {
             self.until = now + WINDOW;
             self.used = Duration::ZERO;
@@ -148,12 +149,12 @@ mod tests {
         let allowed = if priority.is_allowed { real_time } else { ordinary };
         let found = || thread_schedule_policy().unwrap();
         assert_eq!(found(), allowed);
-        assert!(!priority.settle(1000 * MS, Duration::ZERO));
-        assert!(!priority.settle(1080 * MS, 80 * MS));
+        assert!(!priority.settle(1000 * MS, 1000 * MS));
+        assert!(!priority.settle(1090 * MS, 1010 * MS));
         assert_eq!(found(), allowed);
-        assert_eq!(priority.settle(1090 * MS, 90 * MS), priority.is_allowed);
+        assert_eq!(priority.settle(1096 * MS, 1010 * MS), priority.is_allowed);
         assert_eq!(found(), ordinary);
-        assert!(!priority.settle(1101 * MS, 100 * MS));
+        assert!(!priority.settle(1101 * MS, 1010 * MS));
         assert_eq!(found(), allowed);
     }
 }

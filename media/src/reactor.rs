@@ -180,14 +180,17 @@ impl Reactor {
     /// Runs until told to shut down.
     pub fn run(mut self) {
         let mut priority = Priority::ask();
+        let mut slept = Duration::ZERO;
         let mut inbox = Inbox::new();
         while !self.stopping {
             let idle = self.ports.is_empty() && self.recorders.is_empty();
             if idle {
+                let idle_since = clock::now();
                 self.wait_for_command(&mut inbox);
+                slept += clock::now().saturating_sub(idle_since);
                 self.wheel.resume(clock::now());
             } else {
-                clock::sleep_until(self.wheel.deadline());
+                slept += clock::sleep_until(self.wheel.deadline());
             }
             self.take_in(&mut inbox);
             if let Some(tick) = self.wheel.pop_due(clock::now()) {
@@ -195,7 +198,7 @@ impl Reactor {
                     self.take_in_reports(&mut inbox);
                 }
                 self.tick(&tick, &mut inbox);
-                if priority.settle(clock::now(), clock::thread_cpu()) {
+                if priority.settle(clock::now(), slept) {
                     self.shared.figures.priority_yields.add(1);
                 }
             }

@@ -134,14 +134,14 @@ fn run(peers: &Peers, ports: &[u16], judged_from: Now, stop: &AtomicBool) -> io:
     let mut report = [0; REPORT_LEN];
     let (mut judged, mut before) = (false, Duration::ZERO);
     let mut wheel = Wheel::new(clock::now());
-    let mut priority = Priority::ask();
+    let (mut priority, mut slept) = (Priority::ask(), Duration::ZERO);
     while !stop.load(Ordering::Relaxed) {
-        clock::sleep_until(wheel.deadline());
+        slept += clock::sleep_until(wheel.deadline());
         let Some(tick) = wheel.pop_due(clock::now()) else { continue };
         if !judged && tick.deadline >= judged_from {
             (judged, before) = (true, clock::thread_cpu());
         }
-        priority.settle(clock::now(), clock::thread_cpu());
+        priority.settle(clock::now(), slept);
         for (index, lane) in peers.lanes.iter().enumerate() {
             if index % READ_EVERY == tick.slot % READ_EVERY {
                 // Nobody needs what is reported.

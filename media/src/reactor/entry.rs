@@ -23,6 +23,16 @@ use crate::socket::PortSockets;
 /// 1.28 s. They cost calls into the kernel, and a source that pauses often is not worth them.
 const LOOK_EVERY_ROUNDS: u64 = 64;
 
+/// The same for a stream that has begun of late: many calls are over in seconds.
+const YOUNG_LOOK_EVERY_ROUNDS: u64 = 16;
+
+/// How long a stream is young, two looks at others.
+const YOUNG_ROUNDS: u64 = 2 * LOOK_EVERY_ROUNDS;
+
+/// For so long each stream is watched first: the filter of its jitter, RFC 3550 section 6.4.1, is
+/// within 5 % by then.
+const MEASURED_ROUNDS: u64 = 48;
+
 /// Of so many looks one has the socket watched until the next, so that its jitter stays known.
 const WATCHED_ONE_LOOK_IN: u64 = 7;
 
@@ -54,6 +64,8 @@ pub(super) struct Entry {
     found: usize,
     /// The round in which it last had its turn.
     last_turn: Option<u64>,
+    /// The round in which its far end was first heard.
+    heard_since: Option<u64>,
     /// Boxed, since most ports have none.
     secure: Option<Box<SecureMedia>>,
     /// Whether datagrams are handed on as they are; then the port itself does nothing.
@@ -71,6 +83,7 @@ impl Entry {
             is_calm: false,
             found: 0,
             last_turn: None,
+            heard_since: None,
             secure: None,
             relay: None,
         }
@@ -227,15 +240,20 @@ impl Entry {
         let many = routed || self.relay.is_some();
         let source = self.port.sole_source(now).filter(|_| !many);
         let tied_to = self.sockets.media.tied_to();
+        let since = source.map(|_| *self.heard_since.get_or_insert(round));
+        let age = since.map_or(0, |since| round.saturating_sub(since));
+        let is_young = since.is_some() && age < YOUNG_ROUNDS;
         let turn = round + self.port.id().0;
-        let is_look = turn.is_multiple_of(LOOK_EVERY_ROUNDS);
+        let look_every = if is_young { YOUNG_LOOK_EVERY_ROUNDS } else { LOOK_EVERY_ROUNDS };
+        let is_look = turn.is_multiple_of(look_every);
         // Freed at once, tied now and then.
         if tied_to != source && (tied_to.is_some() || is_look) {
             self.sockets.media.tie(source.filter(|_| tied_to.is_none()));
             self.is_calm = false;
         } else if is_look {
             let is_watched_on = (turn / LOOK_EVERY_ROUNDS).is_multiple_of(WATCHED_ONE_LOOK_IN);
-            let can_wait = is_behind || !is_watched_on;
+            let is_measured = if is_young { age >= MEASURED_ROUNDS } else { !is_watched_on };
+            let can_wait = is_behind || is_measured;
             self.is_calm = tied_to.is_some() && can_wait && (self.port.is_calm() || is_behind);
         }
     }

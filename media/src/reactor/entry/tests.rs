@@ -136,6 +136,9 @@ fn an_even_stream_is_left_to_the_ticks_and_watched_now_and_then() {
         assert!(bench.is_told());
         bench.calm_down();
         assert!(!bench.is_told());
+        for _ in 0..YOUNG_ROUNDS {
+            bench.round(1);
+        }
         let rounds = LOOK_EVERY_ROUNDS * WATCHED_ONE_LOOK_IN;
         let watched = (0..rounds).filter(|_| {
             bench.round(1);
@@ -143,6 +146,21 @@ fn an_even_stream_is_left_to_the_ticks_and_watched_now_and_then() {
         });
         assert_eq!(watched.count() as u64, LOOK_EVERY_ROUNDS, "{listeners} listeners");
         assert_eq!(bench.entry.port.figures().packets_received, u64::from(bench.sent));
+    }
+}
+
+#[test]
+fn a_call_of_seconds_is_tied_at_once_and_watched_for_one_of_them() {
+    for listeners in [0, 1] {
+        let mut bench = Bench::new();
+        bench.entry.port.set_listeners(listeners);
+        while bench.entry.sockets.media.tied_to().is_none() {
+            bench.round(1);
+        }
+        assert!(bench.round <= YOUNG_LOOK_EVERY_ROUNDS);
+        bench.calm_down();
+        let most = MEASURED_ROUNDS + 2 * YOUNG_LOOK_EVERY_ROUNDS;
+        assert!((MEASURED_ROUNDS..=most).contains(&bench.round), "{} rounds", bench.round);
     }
 }
 
