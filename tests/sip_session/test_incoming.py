@@ -380,6 +380,19 @@ async def test_loose_and_strict_routes(node: Node, peer: RawPeer) -> None:
         peer.reply(bye, 200)
 
 
+async def test_a_semicolon_after_the_to_is_no_parameter(node: Node, peer: RawPeer) -> None:
+    peer.remote_to = "<sip:95598@127.0.0.1>;"
+    peer.ask("INVITE", body=OFFER)
+    session, told = await node.session()
+    session.accept(ANSWER)
+    peer.ack(await peer.expect_status(200))
+    await told.expect("acknowledged", b"")
+    session.end(Code.FLOW_ENDED)
+    bye = await peer.expect("BYE")
+    assert (bye.from_.uri_text, list(bye.from_.params)) == ("sip:95598@127.0.0.1", ["tag"])
+    peer.reply(bye, 200)
+
+
 @pytest.mark.parametrize("rport", [";rport", ""])
 async def test_a_caller_behind_nat_is_reached_where_it_sends_from(
     node: Node, peer: RawPeer, rport: str

@@ -33,6 +33,7 @@ __all__ = [
     "new_tag",
     "parse_message",
     "response_to",
+    "tagged",
 ]
 
 
@@ -279,6 +280,12 @@ def _stateless_tag(request: Request) -> str:
     return hmac.digest(_TAG_KEY, seed.encode(), "sha256")[:8].hex()
 
 
+def tagged(party: str, tag: str) -> str:
+    """Return a To that has no tag as written, with this one."""
+    party = party.rstrip("; ")  # a semicolon at the end is no parameter
+    return f"{party};tag={tag}"
+
+
 def _lacks_tag(request: Request) -> bool:
     try:
         return request.to.tag is None
@@ -306,8 +313,7 @@ def response_to(
     # Of what a broken request has twice the first is echoed; what it lacks cannot be.
     own.copy_first(request.headers, "From", "To", "Call-ID", "CSeq")
     if status > 100 and _lacks_tag(request):
-        to = (own.first_row("To") or "").rstrip("; ")  # a semicolon at the end is no parameter
-        own.set("To", f"{to};tag={to_tag or _stateless_tag(request)}")
+        own.set("To", tagged(own.first_row("To") or "", to_tag or _stateless_tag(request)))
     if status == 100:
         own.copy_from(request.headers, "Timestamp")  # RFC 3261 8.2.6.1
     for name, value in headers:

@@ -6,7 +6,14 @@ import os
 from collections.abc import Iterable
 
 from cti.sip.location.next_hop import NamedHop, resolve
-from cti.sip.messages.message import Headers, Malformed, Request, Response, SipSyntaxError
+from cti.sip.messages.message import (
+    Headers,
+    Malformed,
+    Request,
+    Response,
+    SipSyntaxError,
+    tagged,
+)
 from cti.sip.messages.session_description import SDP_TYPE
 from cti.sip.messages.uri import NameAddr, SipUri, parse_uri, without_headers
 from cti.sip.transports.transport import Hop, address_family
@@ -82,7 +89,7 @@ class Dialog:
             raise SipSyntaxError(Malformed.HEADER_VALUE, "Contact is not one SIP URI")
         return cls(
             call_id=request.call_id,
-            local=f"{request.headers.first_row('To')};tag={local_tag}",
+            local=tagged(request.headers.first_row("To") or "", local_tag),
             local_tag=local_tag,
             local_cseq=int.from_bytes(os.urandom(2)),
             remote=request.headers.first_row("From") or "",
