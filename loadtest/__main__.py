@@ -30,6 +30,7 @@ from loadtest.figures.names import figure
 from loadtest.flood import flood_run
 from loadtest.media_soak import Sample, SoakResult, soak_run
 from loadtest.overload import OverloadResult, overload_run
+from loadtest.records_load import records_run
 from loadtest.runs import Result
 from loadtest.summary import shown
 from node.commands.serve import allow_open_files
@@ -164,6 +165,32 @@ def acd(
     _console.print(table)
     late = max(figures.agent_waited.share_s(0.99), figures.call_waited.share_s(0.99))
     if figures.failed or not figures.served or late > _OFFER_WITHIN_S:
+        raise typer.Exit(1)
+
+
+@app.command()
+def records(
+    rate: Rate = 150,
+    seconds: Seconds = 30,
+) -> None:
+    """Events of calls through queue and agent until they are rows: what does a call cost?"""
+    with tempfile.TemporaryDirectory(prefix="cti95598-load-") as data:
+        figures = uvloop.run(records_run(Path(data), rate=rate, seconds=seconds))
+    calls = figures.calls
+    table = Table("figure", "value", title=f"records of {rate} calls a second")
+    table.add_row("calls / whole in the records", f"{calls} / {figures.complete}")
+    table.add_row("events / stored", f"{figures.events} / {figures.stored}")
+    for name, cpu_s in (
+        ("to make the events", figures.making_cpu_s),
+        ("Python", figures.python_cpu_s),
+        ("Redis", figures.redis_cpu_s),
+        ("PostgreSQL", figures.postgres_cpu_s),
+    ):
+        table.add_row(f"CPU a call: {name}", f"{1000 * cpu_s / calls:.3f} ms")
+    for name, count in figures.written.items():
+        table.add_row(f"{name.replace('_', ' ')} a call", f"{count / calls:.2f}")
+    _console.print(table)
+    if figures.complete != calls:
         raise typer.Exit(1)
 
 
