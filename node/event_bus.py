@@ -130,12 +130,14 @@ class EventBus:
             for batch in self._spool.oldest():
                 await self._write(batch)
             self._spool.drop_oldest()
-        while self._memory:
+        gathered = len(self._memory)  # what comes meanwhile gathers for the next time
+        while gathered > 0:
             if len(self._memory) > _SPILL_EVENTS:
                 self._spill()
                 self._wake.set()
                 return
-            count = min(_BATCH_EVENTS, len(self._memory))
+            count = min(_BATCH_EVENTS, gathered)
+            gathered -= count
             self._in_flight = [self._memory.popleft() for _ in range(count)]
             await self._write(self._in_flight)
             self._in_flight = []
