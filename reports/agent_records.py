@@ -2,67 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from cti95598.events.v1.events_pb2 import Event
-from reports.projection import Changes, KindAndEvent, SqlConnection, Table, event_time
+from reports.projection import Appended, KindAndEvent, SqlConnection, event_time
 
 SIGNED_OUT = "signed_out"
 
-_KEY = {"tenant": "text", "event_id": "uuid"}
-
-_STATES = Table(
-    "agent_state_log",
-    keys=_KEY,
-    values={
-        "at": "timestamptz",
-        "agent": "text",
-        "node": "text",
-        "from_state": "text",
-        "to_state": "text",
-        "reason": "text",
-        "device": "text",
-        "previous_ms": "bigint",
-    },
-)
-_RATINGS = Table(
-    "rating",
-    keys=_KEY,
-    values={
-        "at": "timestamptz",
-        "call_id": "text",
-        "agent": "text",
-        "score": "integer",
-        "language": "text",
-    },
-)
-_SECURITY = Table(
-    "security_event",
-    keys=_KEY,
-    values={
-        "at": "timestamptz",
-        "protocol": "text",
-        "user_name": "text",
-        "source_address": "text",
-        "cause": "text",
-    },
-)
-_ALARMS = Table(
-    "alarm",
-    keys=_KEY,
-    values={"at": "timestamptz", "node": "text", "component": "text", "words": "text"},
-)
-
-_OFFER = """
-INSERT INTO agent_offer (tenant, event_id, call_id, ticket, agent, queue, offered_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING
-"""
-_END_OFFER = """
-UPDATE agent_offer SET ended_at = $4, ring_ms = $5, outcome = $6
-WHERE tenant = $1 AND event_id = (
-    SELECT event_id FROM agent_offer
-    WHERE tenant = $1 AND ticket = $2 AND agent = $3 AND ended_at IS NULL AND offered_at <= $4
-    ORDER BY offered_at LIMIT 1)
+# Of offers that are in the table.
+_END_OFFERS = """
+UPDATE agent_offer o SET ended_at = given.ended_at, ring_ms = given.ring_ms,
+    outcome = given.outcome
+FROM unnest($1::agent_offer[]) given CROSS JOIN LATERAL (
+    SELECT begun.ctid AS place FROM agent_offer begun
+    WHERE begun.tenant = given.tenant AND begun.ticket = given.ticket
+        AND begun.agent = given.agent AND begun.ended_at IS NULL
+        AND begun.offered_at <= given.ended_at
+    ORDER BY begun.offered_at LIMIT 1) first
+WHERE o.ctid = first.place
 """
 # A session that its node could not end was over after the agent's last change of state.
 _END_LOST_SESSIONS = """
@@ -86,79 +43,15 @@ class AgentRecords:
 
     async def apply(self, connection: SqlConnection, events: Sequence[KindAndEvent]) -> None:
         """Write the rows that the events change."""
-        await self._write_logs(connection, events)
-        offered = [_offered(event) for kind, event in events if kind == "agent_offered"]
-        if offered:
-            await connection.executemany(_OFFER, offered)
-        ended = [_offer_ended(event) for kind, event in events if kind == "agent_offer_ended"]
-        if ended:
-            await connection.executemany(_END_OFFER, ended)
+        batch = _Batch()
+        for kind, event in events:
+            handle = _HANDLERS.get(kind)
+            if handle is not None:
+                handle(batch, event)
+        await batch.write(connection)
         for kind, event in events:
             if kind == "agent_state_changed":
                 await self._session(connection, event)
-
-    async def _write_logs(self, connection: SqlConnection, events: Sequence[KindAndEvent]) -> None:
-        states, ratings = Changes(_STATES), Changes(_RATINGS)
-        security, alarms = Changes(_SECURITY), Changes(_ALARMS)
-        for kind, event in events:
-            at = event.time_unix_us
-            match kind:
-                case "agent_state_changed":
-                    change = event.agent_state_changed
-                    states.row(
-                        event.tenant,
-                        event.id,
-                        at=at,
-                        agent=change.agent,
-                        node=event.node,
-                        from_state=change.from_state,
-                        to_state=change.to_state,
-                        reason=change.reason,
-                        device=change.device,
-                        previous_ms=change.previous_ms,
-                    )
-                case "rated":
-                    ratings.row(
-                        event.tenant,
-                        event.id,
-                        at=at,
-                        call_id=event.call_id,
-                        agent=event.rated.agent,
-                        score=event.rated.score,
-                        language=event.rated.language,
-                    )
-                case "authentication_failed":
-                    failure = event.authentication_failed
-                    security.row(
-                        event.tenant,
-                        event.id,
-                        at=at,
-                        protocol=failure.protocol,
-                        user_name=failure.user,
-                        source_address=failure.source_address,
-                        cause=event.cause,
-                    )
-                case "source_banned":
-                    security.row(
-                        event.tenant,
-                        event.id,
-                        at=at,
-                        protocol="sip",
-                        user_name="",
-                        source_address=event.source_banned.source_address,
-                        cause=event.cause,
-                    )
-                case "alarm":
-                    alarms.row(
-                        event.tenant,
-                        event.id,
-                        at=at,
-                        node=event.node,
-                        component=event.alarm.component,
-                        words=event.alarm.text,
-                    )
-        for changes in (states, ratings, security, alarms):
-            await changes.write(connection)
 
     async def _session(self, connection: SqlConnection, event: Event) -> None:
         change = event.agent_state_changed
@@ -174,19 +67,107 @@ class AgentRecords:
             await connection.execute(_SIGN_OUT, event.tenant, change.agent, at)
 
 
-def _offered(event: Event) -> tuple[object, ...]:
-    offer = event.agent_offered
-    return (
-        event.tenant,
-        event.id,
-        event.call_id,
-        offer.ticket,
-        offer.agent,
-        offer.queue,
-        event_time(event),
-    )
+class _Batch:
+    def __init__(self) -> None:
+        self._states = Appended("agent_state_log")
+        self._ratings = Appended("rating")
+        self._security = Appended("security_event")
+        self._alarms = Appended("alarm")
+        self._offers = Appended("agent_offer")
+        self._ends: list[dict[str, object]] = []
+        self._open: dict[tuple[str, str, str], dict[str, object]] = {}
+        """Offers of this batch that have not ended."""
+
+    async def write(self, connection: SqlConnection) -> None:
+        for rows in (self._states, self._ratings, self._security, self._alarms, self._offers):
+            await rows.write(connection)
+        if self._ends:
+            await connection.execute(_END_OFFERS, self._ends)
+
+    def state_changed(self, event: Event) -> None:
+        change = event.agent_state_changed
+        self._states.row(
+            tenant=event.tenant,
+            event_id=event.id,
+            at=event_time(event),
+            agent=change.agent,
+            node=event.node,
+            from_state=change.from_state,
+            to_state=change.to_state,
+            reason=change.reason,
+            device=change.device,
+            previous_ms=change.previous_ms,
+        )
+
+    def offered(self, event: Event) -> None:
+        offer = event.agent_offered
+        self._open[event.tenant, offer.ticket, offer.agent] = self._offers.row(
+            tenant=event.tenant,
+            event_id=event.id,
+            call_id=event.call_id,
+            ticket=offer.ticket,
+            agent=offer.agent,
+            queue=offer.queue,
+            offered_at=event_time(event),
+            ended_at=None,
+            ring_ms=None,
+            outcome=None,
+        )
+
+    def offer_ended(self, event: Event) -> None:
+        end = event.agent_offer_ended
+        begun = self._open.pop((event.tenant, end.ticket, end.agent), None)
+        if begun is None:  # an earlier batch has it
+            begun = {"tenant": event.tenant, "ticket": end.ticket, "agent": end.agent}
+            self._ends.append(begun)
+        begun.update(ended_at=event_time(event), ring_ms=end.ring_ms, outcome=end.outcome)
+
+    def rated(self, event: Event) -> None:
+        self._ratings.row(
+            tenant=event.tenant,
+            event_id=event.id,
+            at=event_time(event),
+            call_id=event.call_id,
+            agent=event.rated.agent,
+            score=event.rated.score,
+            language=event.rated.language,
+        )
+
+    def authentication_failed(self, event: Event) -> None:
+        failure = event.authentication_failed
+        self._security_event(event, failure.protocol, failure.user, failure.source_address)
+
+    def source_banned(self, event: Event) -> None:
+        self._security_event(event, "sip", "", event.source_banned.source_address)
+
+    def alarm(self, event: Event) -> None:
+        self._alarms.row(
+            tenant=event.tenant,
+            event_id=event.id,
+            at=event_time(event),
+            node=event.node,
+            component=event.alarm.component,
+            words=event.alarm.text,
+        )
+
+    def _security_event(self, event: Event, protocol: str, user: str, address: str) -> None:
+        self._security.row(
+            tenant=event.tenant,
+            event_id=event.id,
+            at=event_time(event),
+            protocol=protocol,
+            user_name=user,
+            source_address=address,
+            cause=event.cause,
+        )
 
 
-def _offer_ended(event: Event) -> tuple[object, ...]:
-    end = event.agent_offer_ended
-    return (event.tenant, end.ticket, end.agent, event_time(event), end.ring_ms, end.outcome)
+_HANDLERS: dict[str, Callable[[_Batch, Event], None]] = {
+    "agent_state_changed": _Batch.state_changed,
+    "agent_offered": _Batch.offered,
+    "agent_offer_ended": _Batch.offer_ended,
+    "rated": _Batch.rated,
+    "authentication_failed": _Batch.authentication_failed,
+    "source_banned": _Batch.source_banned,
+    "alarm": _Batch.alarm,
+}

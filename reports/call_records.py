@@ -18,97 +18,97 @@ from reports.projection import (
     party_name,
 )
 
-_CALL_KEY = {"tenant": "text", "call_id": "text"}
+_CALL_KEY = ("tenant", "call_id")
 
 _CALLS = Table(
     "call_record",
     keys=_CALL_KEY,
-    values={
-        "node": "text",
-        "arrived_at": "timestamptz",
-        "answered_at": "timestamptz",
-        "ended_at": "timestamptz",
-        "trunk": "text",
-        "caller": "text",
-        "called": "text",
-        "access_code": "text",
-        "landing_code": "text",
-        "sip_call_id": "text",
-        "source_address": "text",
-        "number_list": "text",
-        "flow": "text",
-        "flow_version": "text",
-        "queue": "text",
-        "agent": "text",
-        "recording_id": "text",
-        "rating": "integer",
-        "cause": "text",
-        "counted_as": "text",
-        "abandoned": "boolean",
-        "ended_by": "text",
-        "sip_status": "integer",
-        "duration_ms": "bigint",
-        **MEDIA_COLUMNS,
-    },
-    sums={"wait_ms": "bigint", "ring_ms": "bigint", "talk_ms": "bigint", "offers": "bigint"},
+    values=(
+        "node",
+        "arrived_at",
+        "answered_at",
+        "ended_at",
+        "trunk",
+        "caller",
+        "called",
+        "access_code",
+        "landing_code",
+        "sip_call_id",
+        "source_address",
+        "number_list",
+        "flow",
+        "flow_version",
+        "queue",
+        "agent",
+        "recording_id",
+        "rating",
+        "cause",
+        "counted_as",
+        "abandoned",
+        "ended_by",
+        "sip_status",
+        "duration_ms",
+        *MEDIA_COLUMNS,
+    ),
+    sums=("wait_ms", "ring_ms", "talk_ms", "offers"),
 )
 _STEPS = Table(
     "call_step",
-    keys={**_CALL_KEY, "step": "integer"},
-    values={
-        "flow": "text",
-        "flow_node": "text",
-        "kind": "text",
-        "entered_at": "timestamptz",
-        "left_at": "timestamptz",
-        "exit": "text",
-        "digits": "text",
-        "duration_ms": "bigint",
-        "note": "text",
-    },
+    keys=(*_CALL_KEY, "step"),
+    values=(
+        "flow",
+        "flow_node",
+        "kind",
+        "entered_at",
+        "left_at",
+        "exit",
+        "digits",
+        "duration_ms",
+        "note",
+    ),
 )
 _LEGS = Table(
     "call_leg",
-    keys={"tenant": "text", "leg_id": "text"},
-    values={
-        "call_id": "text",
-        "target": "text",
-        "purpose": "text",
-        "started_at": "timestamptz",
-        "ended_at": "timestamptz",
-        "sip_status": "integer",
-        "cause": "text",
-        "ring_ms": "bigint",
-        "talk_ms": "bigint",
-        **MEDIA_COLUMNS,
-    },
+    keys=("tenant", "leg_id"),
+    values=(
+        "call_id",
+        "target",
+        "purpose",
+        "started_at",
+        "ended_at",
+        "sip_status",
+        "cause",
+        "ring_ms",
+        "talk_ms",
+        *MEDIA_COLUMNS,
+    ),
 )
 _VISITS = Table(
     "queue_visit",
-    keys={"tenant": "text", "ticket": "text"},
-    values={
-        "call_id": "text",
-        "queue": "text",
-        "priority": "integer",
-        "position": "integer",
-        "queued_at": "timestamptz",
-        "dequeued_at": "timestamptz",
-        "outcome": "text",
-        "waited_ms": "bigint",
-        "agent": "text",
-    },
+    keys=("tenant", "ticket"),
+    values=(
+        "call_id",
+        "queue",
+        "priority",
+        "position",
+        "queued_at",
+        "dequeued_at",
+        "outcome",
+        "waited_ms",
+        "agent",
+    ),
 )
 _CONVERSATIONS = Table(
     "conversation",
-    keys={"tenant": "text", "leg_id": "text"},
-    values={
-        "call_id": "text",
-        "agent": "text",
-        "bridged_at": "timestamptz",
-        "unbridged_at": "timestamptz",
-        "talk_ms": "bigint",
-        "ended_by": "text",
-    },
+    keys=("tenant", "leg_id"),
+    values=(
+        "call_id",
+        "agent",
+        "bridged_at",
+        "unbridged_at",
+        "talk_ms",
+        "ended_by",
+    ),
 )
 
 
@@ -171,7 +171,7 @@ class _Batch:
             event.tenant,
             event.call_id,
             node=event.node,
-            arrived_at=event.time_unix_us,
+            arrived_at=event_time(event),
             trunk=body.trunk,
             caller=body.caller,
             called=body.called,
@@ -187,7 +187,7 @@ class _Batch:
             event.tenant,
             event.call_id,
             node=event.node,
-            ended_at=event.time_unix_us,
+            ended_at=event_time(event),
             cause=event.cause,
             counted_as=_counted_as(event.cause, Outcome.REFUSED),
             ended_by="platform",
@@ -195,14 +195,14 @@ class _Batch:
         )
 
     def call_answered(self, event: Event) -> None:
-        self.calls.row(event.tenant, event.call_id, answered_at=event.time_unix_us)
+        self.calls.row(event.tenant, event.call_id, answered_at=event_time(event))
 
     def call_ended(self, event: Event) -> None:
         body = event.call_ended
         self.calls.row(
             event.tenant,
             event.call_id,
-            ended_at=event.time_unix_us,
+            ended_at=event_time(event),
             cause=event.cause,
             counted_as=_counted_as(event.cause, Outcome.FAILED),
             ended_by=party_name(body.by),
@@ -226,7 +226,7 @@ class _Batch:
             flow=body.flow,
             flow_node=body.flow_node,
             kind=body.kind,
-            entered_at=event.time_unix_us,
+            entered_at=event_time(event),
         )
 
     def node_left(self, event: Event) -> None:
@@ -238,7 +238,7 @@ class _Batch:
             flow=body.flow,
             flow_node=body.flow_node,
             kind=body.kind,
-            left_at=event.time_unix_us,
+            left_at=event_time(event),
             exit=body.exit,
             digits=body.digits,
             duration_ms=body.duration_ms,
@@ -255,7 +255,7 @@ class _Batch:
             queue=body.queue,
             priority=body.priority,
             position=body.position,
-            queued_at=event.time_unix_us,
+            queued_at=event_time(event),
         )
 
     def call_dequeued(self, event: Event) -> None:
@@ -269,7 +269,7 @@ class _Batch:
                 body.ticket,
                 call_id=event.call_id,
                 queue=body.queue,
-                dequeued_at=event.time_unix_us,
+                dequeued_at=event_time(event),
                 outcome=body.outcome,
                 waited_ms=body.waited_ms,
                 agent=body.agent or None,
@@ -283,7 +283,7 @@ class _Batch:
             call_id=event.call_id,
             target=body.target,
             purpose=body.purpose,
-            started_at=event.time_unix_us,
+            started_at=event_time(event),
         )
 
     def leg_ended(self, event: Event) -> None:
@@ -293,7 +293,7 @@ class _Batch:
             event.tenant,
             body.leg,
             call_id=event.call_id,
-            ended_at=event.time_unix_us,
+            ended_at=event_time(event),
             sip_status=body.sip_status,
             cause=event.cause,
             ring_ms=body.ring_ms,
@@ -313,7 +313,7 @@ class _Batch:
             body.leg,
             call_id=event.call_id,
             agent=body.agent,
-            bridged_at=event.time_unix_us,
+            bridged_at=event_time(event),
         )
 
     def unbridged(self, event: Event) -> None:
@@ -324,7 +324,7 @@ class _Batch:
             body.leg,
             call_id=event.call_id,
             agent=body.agent,
-            unbridged_at=event.time_unix_us,
+            unbridged_at=event_time(event),
             talk_ms=body.talk_ms,
             ended_by=party_name(body.by),
         )

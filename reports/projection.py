@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from cti95598.events.v1.events_pb2 import CallEnded, Event, MediaFigures
 
-SqlValue = str | int | float | bool | None
-"""Of a row; times are microseconds since 1970."""
+SqlValue = str | int | float | bool | dt.datetime | None
 
 KindAndEvent = tuple[str, Event]
 """An event, and its kind as the oneof of its body names it, looked up once; "" if it is unknown."""
@@ -28,8 +26,10 @@ class SqlConnection(Protocol):
     async def execute(self, query: str, *args: object) -> str:
         """Run one statement."""
 
-    async def executemany(self, command: str, args: Sequence[Sequence[Any]]) -> None:
-        """Run one statement for many rows."""
+    async def copy_records_to_table(
+        self, table_name: str, *, columns: Sequence[str], records: Iterable[Sequence[object]]
+    ) -> str:
+        """Add rows; none of them may be there."""
 
     async def fetch(self, query: str, *args: object) -> list[Mapping[str, Any]]:
         """Run one query."""
@@ -56,49 +56,26 @@ async def in_turns(items: Sequence[T]) -> AsyncIterator[Sequence[T]]:
 class Table:
     """A table whose rows are built up by several events: what comes later is merged in.
 
-    `values` replace what was there, `sums` are added to it. Columns map to their SQL types.
+    `values` replace what was there, `sums` are added to it.
 
-    Rows go to PostgreSQL as one text of JSON: most have few of the columns, and whoever encodes
-    an array a column pays for all of them, at the expense of the loop that has calls to serve.
+    Rows go to PostgreSQL as an array of the table's own type. As JSON they cost the server a third
+    more, as an array a column they cost the loop more, that has calls to serve.
     """
 
     def __init__(
-        self,
-        name: str,
-        *,
-        keys: Mapping[str, str],
-        values: Mapping[str, str],
-        sums: Mapping[str, str] | None = None,
+        self, name: str, *, keys: Sequence[str], values: Sequence[str], sums: Sequence[str] = ()
     ) -> None:
         self.keys = tuple(keys)
-        sums = sums or {}
-        types = {**keys, **values, **sums}
-        given = ", ".join(
-            f"{column} {'bigint' if kind == _TIME else kind}" for column, kind in types.items()
-        )
-        taken = [
-            f"COALESCE({column}, 0)"
-            if column in sums
-            else _time_sql(column)
-            if kind == _TIME
-            else column
-            for column, kind in types.items()
-        ]
-        updates = [f"{c} = COALESCE(EXCLUDED.{c}, {name}.{c})" for c in values]
-        updates += [f"{c} = {name}.{c} + EXCLUDED.{c}" for c in sums]
-        # Names and types above are literals of this package, not input.
+        columns = (*keys, *values, *sums)
+        taken = [f"COALESCE({one}, 0)" if one in sums else one for one in columns]
+        updates = [f"{one} = COALESCE(EXCLUDED.{one}, {name}.{one})" for one in values]
+        updates += [f"{one} = {name}.{one} + EXCLUDED.{one}" for one in sums]
+        # The names above are literals of this package, not input.
         self.sql = (
-            f"INSERT INTO {name} ({', '.join(types)}) "  # noqa: S608
-            f"SELECT {', '.join(taken)} FROM json_to_recordset($1) AS given ({given}) "
+            f"INSERT INTO {name} ({', '.join(columns)}) "  # noqa: S608
+            f"SELECT {', '.join(taken)} FROM unnest($1::{name}[]) "
             f"ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {', '.join(updates)}"
         )
-
-
-_TIME = "timestamptz"
-
-
-def _time_sql(column: str) -> str:
-    return f"'epoch'::timestamptz + {column} * interval '1 microsecond'"
 
 
 class Changes:
@@ -122,29 +99,50 @@ class Changes:
         self.row(*key)
         row = self._rows[key]
         for name, amount in amounts.items():
-            row[name] = int(row.get(name) or 0) + amount
+            before = row.get(name)
+            row[name] = before + amount if isinstance(before, int) else amount
 
     async def write(self, connection: SqlConnection) -> None:
         """Write all rows, some in a statement."""
         async for rows in in_turns(list(self._rows.values())):
-            await connection.execute(self._table.sql, json.dumps(rows, ensure_ascii=False))
+            await connection.execute(self._table.sql, rows)
 
 
-MEDIA_COLUMNS = {
-    "packets_sent": "bigint",
-    "packets_received": "bigint",
-    "packets_lost": "bigint",
-    "packets_invalid": "bigint",
-    "jitter_ms": "float8",
-    "packets_late": "bigint",
-    "packets_duplicate": "bigint",
-    "codec": "text",
-    "round_trip_ms": "float8",
-    "mos": "float8",
-    "worst_mos": "float8",
-    "far_packets_lost": "bigint",
-    "far_jitter_ms": "float8",
-}
+class Appended:
+    """New rows of one batch for a table that has no others to compare them with."""
+
+    def __init__(self, table: str) -> None:
+        self._table = table
+        self._rows: list[dict[str, object]] = []
+
+    def row(self, **values: object) -> dict[str, object]:
+        """Add a row, which may be changed until it is written; all have the same columns."""
+        self._rows.append(values)
+        return values
+
+    async def write(self, connection: SqlConnection) -> None:
+        """Write all rows."""
+        async for rows in in_turns(self._rows):
+            await connection.copy_records_to_table(
+                self._table, columns=list(rows[0]), records=[tuple(row.values()) for row in rows]
+            )
+
+
+MEDIA_COLUMNS = (
+    "packets_sent",
+    "packets_received",
+    "packets_lost",
+    "packets_invalid",
+    "jitter_ms",
+    "packets_late",
+    "packets_duplicate",
+    "codec",
+    "round_trip_ms",
+    "mos",
+    "worst_mos",
+    "far_packets_lost",
+    "far_jitter_ms",
+)
 
 _MAY_BE_UNKNOWN = {"round_trip_ms", "mos", "worst_mos", "far_packets_lost", "far_jitter_ms"}
 
