@@ -112,17 +112,23 @@ _CONVERSATIONS = Table(
 )
 
 
-# A call that its node could not end was over after its last event.
+# A call that its node could not end was over after its last event. Calls' ids are ordered by time,
+# so that the index of the log, which knows the least and the greatest of each part of it, leads to
+# the parts that the node's last calls are in.
 _END_LOST_CALLS = """
-WITH lost AS (
-    SELECT call_id, (
-        SELECT max(at) FROM event_log l
-        WHERE l.tenant = c.tenant AND l.call_id = c.call_id AND l.call_id <> '') AS last_seen
-    FROM call_record c
-    WHERE tenant = $1 AND node = $2 AND arrived_at < $3 AND ended_at IS NULL)
-UPDATE call_record c SET ended_at = last_seen, cause = $4, counted_as = $5, ended_by = 'platform',
-    duration_ms = extract(epoch FROM last_seen - arrived_at) * 1000
-FROM lost WHERE c.tenant = $1 AND c.call_id = lost.call_id
+WITH lost AS MATERIALIZED (
+    SELECT call_id, COALESCE(answered_at, arrived_at) AS known FROM call_record
+    WHERE tenant = $1 AND node = $2 AND arrived_at < $3 AND ended_at IS NULL),
+seen AS MATERIALIZED (
+    SELECT call_id, max(at) AS last_seen FROM event_log
+    WHERE tenant = $1 AND call_id <> ''
+        AND call_id BETWEEN (SELECT min(call_id) FROM lost) AND (SELECT max(call_id) FROM lost)
+    GROUP BY call_id)
+UPDATE call_record c SET ended_at = ended, cause = $4, counted_as = $5, ended_by = 'platform',
+    duration_ms = extract(epoch FROM ended - arrived_at) * 1000
+FROM (SELECT call_id, COALESCE(last_seen, known) AS ended
+    FROM lost LEFT JOIN seen USING (call_id)) over
+WHERE c.tenant = $1 AND c.call_id = over.call_id
 """
 
 

@@ -1,0 +1,2 @@
+-- Nothing asks for an agent's recordings.
+DROP INDEX recording_agent;
