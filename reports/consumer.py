@@ -132,6 +132,7 @@ class EventConsumer:
             if self._stopping.is_set():
                 return
             prepared = False  # a store that lost its data has lost group or schema too
+            await self._pool.expire_connections()  # they know the tables as they were
             await self._pause(_RETRY_S)
 
     async def _join(self, stream: str) -> None:
@@ -269,7 +270,8 @@ async def _log_new(
     """Write the events that the log does not have, and return these."""
     new: list[KindAndEvent] = []
     async for some in in_turns(pairs):
-        written = await connection.fetch(_LOG_NEW, list(map(_log_row, some)))
+        rows = [dict(zip(_LOG_COLUMNS, _log_row(pair), strict=True)) for pair in some]
+        written = await connection.fetch(_LOG_NEW, rows)
         ids = {row["event_id"].hex for row in written}
         new += [pair for pair in some if UUID(pair[1].id).hex in ids]
     return new

@@ -159,10 +159,11 @@ def media_values(figures: MediaFigures) -> dict[str, SqlValue]:
 
 def event_time(event: Event) -> dt.datetime:
     """Return when the event happened."""
-    return _EPOCH + dt.timedelta(microseconds=event.time_unix_us)
+    return _EPOCH + _timedelta(0, 0, event.time_unix_us)  # names cost half as much again
 
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_timedelta = dt.timedelta
 
 
 def party_name(party: CallEnded.Party.ValueType) -> str | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from redis.exceptions import RedisError
 from cti95598.events.v1.events_pb2 import CallAnswered, Event, EventBatch, NodeEntered
 from domain.events import EventStamp
 from domain.ids import CallId, NodeId, TenantId
-from domain.redis_line import RedisLine
+from domain.redis_line import Command, RedisLine
 from node.event_bus import EventBus, stream_name
 from node.event_spool import EventSpool
 from tests.node.running import running_redis, until
@@ -53,6 +55,41 @@ async def test_events_reach_the_stream_of_their_tenant_in_order(tmp_path: Path) 
         assert await steps_in_stream(redis) == list(range(1200))
         assert await steps_in_stream(redis, "other") == [0, 1, 2]
         assert not list(directory.spool.iterdir())
+
+
+@pytest.mark.stores
+async def test_events_that_come_during_a_write_gather_for_the_next(tmp_path: Path) -> None:
+    async with running_redis(tmp_path) as (directory, _, redis):
+        line = _BusyLine(redis)
+        bus = EventBus(line, directory.spool)
+        line.during_write = lambda: _publish_two(bus)
+        bus.start()
+        publish(bus, 0, 1)
+        await until(lambda: _has(redis, 3))
+        await bus.stop()
+        entries: Any = await redis.xrange(stream_name("demo"))
+        assert [
+            [event.node_entered.step for event in EventBatch.FromString(fields[b"batch"]).events]
+            for _, fields in entries
+        ] == [[0], [1, 2]]
+
+
+def _publish_two(bus: EventBus) -> None:
+    """One event at once, the other when one that does not gather has written the first."""
+    publish(bus, 1, 1)
+    asyncio.get_running_loop().call_later(0.02, publish, bus, 2, 1)
+
+
+class _BusyLine(RedisLine):
+    """Something happens during the first write."""
+
+    during_write: Callable[[], None] | None = None
+
+    async def ask(self, *commands: Command, at_once: bool = True) -> list[Any]:
+        happens, self.during_write = self.during_write, None
+        if happens is not None:
+            happens()
+        return await super().ask(*commands, at_once=at_once)
 
 
 @pytest.mark.stores

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import asyncpg
 import pytest
 from google.protobuf.message import Message
 from prometheus_client import REGISTRY
@@ -385,3 +387,53 @@ async def test_sessions_and_states_of_agents(stores: RunningStores) -> None:
     assert [row["user_name"] for row in security] == ["1001", ""]
     assert [row["cause"] for row in security] == ["password_wrong", "source_banned"]
     assert await stores.pool.fetchval("SELECT words FROM alarm") == "disk is full"
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["one batch", "a batch each"])
+async def test_offers_and_recordings_come_in_parts(stores: RunningStores, together: bool) -> None:
+    keeper = Keeper()
+    stamp = EventStamp(NodeId("n1"), keeper)
+    ended = pb.AgentOfferEnded(agent="1001", ticket="t1", ring_ms=900, outcome="no_answer")
+    finished = pb.RecordingFinished(
+        recording="r1", path="/kept.wav", sha256="ab", pauses=[pb.RecordingPause(end_ms=5)]
+    )
+    for body in (
+        pb.AgentOffered(agent="1001", queue="bill", ticket="t1"),
+        ended,
+        pb.AgentOffered(agent="1001", queue="bill", ticket="t1"),
+        pb.AgentOfferEnded(agent="1002", ticket="t1", ring_ms=1, outcome="refused"),  # not offered
+        pb.AgentOfferEnded(agent="1001", ticket="t1", ring_ms=70, outcome="answered"),
+        finished,  # of two members of the group, the one that reads later may write sooner
+        pb.RecordingStarted(recording="r1", path="/begun.wav", agent="1001"),
+    ):
+        stamp.publish(DEMO, body, call_id=CALL)
+    async with running(consumer_of(stores)):
+        for number, event in enumerate([] if together else keeper.events, 1):
+            await write(stores, [event])
+            await until(counts(stores, "event_log", number))
+        await write(stores, keeper.events)
+        await until(counts(stores, "event_log", len(keeper.events)))
+    offers = await stores.pool.fetch("SELECT * FROM agent_offer ORDER BY offered_at")
+    assert [(row["agent"], row["ring_ms"], row["outcome"]) for row in offers] == [
+        ("1001", 900, "no_answer"),
+        ("1001", 70, "answered"),
+    ]
+    assert all(row["ended_at"] > row["offered_at"] for row in offers)
+    [row] = await stores.pool.fetch("SELECT * FROM recording")
+    assert (row["path"], row["sha256"], row["pauses_ms"]) == ("/kept.wav", "ab", [[0, 5]])
+    assert row["finished_at"] < row["started_at"]
+
+
+async def test_tables_may_get_columns_meanwhile(stores: RunningStores) -> None:
+    *begun, ended = whole_call()
+    async with (
+        asyncpg.create_pool(stores.postgres_server.url, min_size=0, max_size=1) as pool,
+        running(consumer_of(dataclasses.replace(stores, pool=pool))),
+    ):
+        await write(stores, begun)
+        await until(counts(stores, "event_log", len(begun)))
+        for table in ("call_record", "call_leg", "event_log"):
+            await stores.pool.execute(f"ALTER TABLE {table} ADD COLUMN of_a_later_version text")
+        await write(stores, [begun[0], ended])  # one known, so that each way to write is taken
+        await until(counts(stores, "event_log", len(begun) + 1))
+    check_whole_call(await report_of(stores))
