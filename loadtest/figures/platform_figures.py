@@ -107,6 +107,7 @@ def _pacing(before: Metrics, after: Metrics) -> dict[str, float]:
     figures = {
         "paced_packets": sum(_grown(before, after, name) for name in sent),
         "skipped_rounds": _grown(before, after, "media_skipped_rounds"),
+        "dropped_frames": _grown(before, after, "media_dropped_frames"),
     }
     within_1_ms = paced_share(before, after, "within_1_ms")
     within_5_ms = paced_share(before, after, "within_1_ms", "within_5_ms")

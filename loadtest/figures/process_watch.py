@@ -26,6 +26,7 @@ METRICS = (
     "media_sent_within_5_ms",
     "media_sent_later",
     "media_skipped_rounds",
+    "media_dropped_frames",
     "sip_sessions",
     "sip_transactions",
     "sip_timers",

@@ -72,6 +72,7 @@ def look(at_s: float, *, cpu_s: float, resident_mib: float = 100, sent: float = 
         "media_sent_within_5_ms": 0.05 * sent,
         "media_sent_later": 0.05 * sent,
         "media_skipped_rounds": 3.0,
+        "media_dropped_frames": sent / 450,
         "redis_round_trips_total": 2 * sent,
         "sip_sessions": 5.0,
         "event_loop_delay_seconds_sum": 0.002 * sent,
