@@ -12,6 +12,7 @@ use std::error::Error;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
 use _media::clock::{self, Now};
@@ -21,6 +22,8 @@ use _media::handle::{EngineHandle, PortRange};
 use _media::rtp::Pt;
 use _media::tone::Tone;
 use _media::wav::Form;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::time::Timespec;
 
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const MAX_RATE: u32 = 500;
@@ -57,32 +60,11 @@ fn measure(calls: u32, rate: u32, talk: Duration, directory: &Path) -> Result<()
     let engine_threads = threads()?;
     let far = start(30_000)?;
     let started = clock::now();
-    let mut opening = Duration::ZERO;
-    let mut present = VecDeque::new();
-    let mut ended = Ended::default();
-    for index in 0..calls {
-        clock::sleep_until(started + Duration::from_secs(1) * index / rate);
-        while present.front().is_some_and(|call: &Call| call.until <= clock::now()) {
-            if let Some(call) = present.pop_front() {
-                end(&near, &far, &call);
-            }
-        }
-        let path = directory.join(format!("{index}.wav"));
-        let (call, cpu) = begin(&near, &far, path, clock::now() + talk)?;
-        opening += cpu;
-        present.push_back(call);
-        ended.take(&near);
-        let _unneeded = far.drain_events();
-    }
-    for call in present {
-        clock::sleep_until(call.until);
-        end(&near, &far, &call);
-    }
-    let closed = clock::now() + Duration::from_secs(10);
-    while ended.recordings < calls && clock::now() < closed {
-        clock::sleep_until(clock::now() + Duration::from_millis(20));
-        ended.take(&near);
-    }
+    let (opening, ended) = thread::scope(|scope| -> Result<_> {
+        let listener = scope.spawn(|| Ended::listen(&near, calls));
+        let opening = call_all(&near, &far, (calls, rate, talk), directory)?;
+        Ok((opening, listener.join().map_err(|_| "the listener panicked")?))
+    })?;
     let wall = clock::now().saturating_sub(started);
     println!("{calls} calls of {talk:?} begun {rate} a second, {wall:.1?}");
     println!("  ended: {ended:?}");
@@ -90,6 +72,37 @@ fn measure(calls: u32, rate: u32, talk: Duration, directory: &Path) -> Result<()
     far.shutdown();
     near.shutdown();
     Ok(())
+}
+
+/// Lets so many calls begin at a rate and talk for a time; returns the CPU time of this thread for
+/// the engine that is measured.
+fn call_all(
+    near: &EngineHandle,
+    far: &EngineHandle,
+    (calls, rate, talk): (u32, u32, Duration),
+    directory: &Path,
+) -> Result<Duration> {
+    let started = clock::now();
+    let mut opening = Duration::ZERO;
+    let mut present = VecDeque::new();
+    for index in 0..calls {
+        clock::sleep_until(started + Duration::from_secs(1) * index / rate);
+        while present.front().is_some_and(|call: &Call| call.until <= clock::now()) {
+            if let Some(call) = present.pop_front() {
+                end(near, far, &call);
+            }
+        }
+        let path = directory.join(format!("{index}.wav"));
+        let (call, cpu) = begin(near, far, path, clock::now() + talk)?;
+        opening += cpu;
+        present.push_back(call);
+        let _unneeded = far.drain_events();
+    }
+    for call in present {
+        clock::sleep_until(call.until);
+        end(near, far, &call);
+    }
+    Ok(opening)
 }
 
 fn start(first: u16) -> Result<EngineHandle> {
@@ -144,6 +157,9 @@ fn connection(far_number: u16) -> Connection {
 /// What has ended so far.
 #[derive(Debug, Default)]
 struct Ended {
+    /// How often the application was woken for events.
+    wake_ups: u32,
+    ports: u32,
     recordings: u32,
     failed: u32,
     dropped_frames: u64,
@@ -153,6 +169,22 @@ struct Ended {
 }
 
 impl Ended {
+    /// Listens until so many calls have ended, or nothing more is told for ten seconds.
+    fn listen(engine: &EngineHandle, calls: u32) -> Self {
+        let patience = Timespec { tv_sec: 10, tv_nsec: 0 };
+        let events = engine.event_fd();
+        let mut ended = Self::default();
+        while ended.recordings < calls || ended.ports < 2 * calls {
+            let mut polled = [PollFd::new(&events, PollFlags::IN)];
+            if !poll(&mut polled, Some(&patience)).is_ok_and(|ready| ready > 0) {
+                break;
+            }
+            ended.wake_ups += 1;
+            ended.take(engine);
+        }
+        ended
+    }
+
     fn take(&mut self, engine: &EngineHandle) {
         for event in engine.drain_events() {
             match event {
@@ -163,6 +195,7 @@ impl Ended {
                     self.recorded_ms += summary.duration_ms;
                 }
                 Event::PortClosed(_, figures) => {
+                    self.ports += 1;
                     self.sent += figures.packets_sent;
                     self.received += figures.packets_received;
                 }

@@ -60,6 +60,10 @@ const PROMPT: Duration = Duration::from_millis(4);
 /// Turns of the wheel between two readings of the thread's CPU clock, 1 s.
 const FIGURES_EVERY_ROUNDS: u64 = 50;
 
+/// Slots between two times at which the application is woken for what has happened, 10 ms: to be woken
+/// costs it more than most events do.
+const TELL_EVERY_SLOTS: usize = 5;
+
 /// The slot of the wheel in which reports are read.
 const REPORTS_SLOT: usize = 0;
 
@@ -185,6 +189,7 @@ impl Reactor {
         while !self.stopping {
             let idle = self.ports.is_empty() && self.recorders.is_empty();
             if idle {
+                self.publish();
                 let idle_since = clock::now();
                 self.wait_for_command(&mut inbox);
                 slept += clock::now().saturating_sub(idle_since);
@@ -201,11 +206,13 @@ impl Reactor {
                 if priority.settle(clock::now(), slept) {
                     self.shared.figures.priority_yields.add(1);
                 }
+                if tick.slot.is_multiple_of(TELL_EVERY_SLOTS) {
+                    self.publish();
+                }
             }
             if !self.faulty.is_empty() {
                 self.end_faulty(clock::now());
             }
-            self.publish();
         }
         self.close_all();
         self.publish();
