@@ -73,6 +73,7 @@ check: lint test ## Linters, types and all tests: what CI runs
 bench: setup-tests ## Repeat the figures of docs/benchmarks.md
 	$(RUN)/python -m loadtest.bench_sip
 	$(RUN)/python -m loadtest acd
+	$(RUN)/python -m loadtest records
 	for load in '2000 20 ivr' '2000 20 ivr-recorded' '2000 20 recorded' '4000 20 ivr'; do \
 		$(RUST_PATH) cargo run --locked --release --quiet --no-default-features \
 			--manifest-path media/Cargo.toml --example rtp_load -- $$load; done

@@ -58,7 +58,7 @@ class Table:
 
     `values` replace what was there, `sums` are added to it.
 
-    Rows go to PostgreSQL as an array of the table's own type. As JSON they cost the server a third
+    Rows go to PostgreSQL as an array of the table's own type. As JSON they cost the server a fifth
     more, as an array a column they cost the loop more, that has calls to serve.
     """
 
