@@ -274,7 +274,9 @@ def outgoing_identity(
 
 
 def parse_user_to_user(value: str) -> UserToUser | None:
-    """Read a value as an INVITE carries it; None when it cannot be read."""
+    """Read a value as an INVITE carries it; None when there is none, or it cannot be read."""
+    if not value:
+        return None
     return next(_user_to_user(Headers([("User-To-User", value)])), None)
 
 

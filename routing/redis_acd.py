@@ -39,6 +39,8 @@ OFFER_WAIT = Histogram(
 )
 RESYNCS = Counter("acd_resyncs_total", "Times this node told the store all it knows")
 
+_to_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
 T = TypeVar("T")
 
 CHANNEL: Final = "cti95598:acd:"
@@ -310,7 +312,7 @@ class RedisAcd:
     ) -> asyncio.Future[T]:
         """Ask for a script; offers in its reply are passed on before the future is done."""
         body |= {"tenant": tenant, "queues": queues, "channel": CHANNEL}
-        text = json.dumps(body, separators=(",", ":"), ensure_ascii=False)
+        text = _to_json(body)
 
         def handled(reply: Reply) -> T:
             result = handle(reply)

@@ -9,6 +9,7 @@ import time
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -36,6 +37,7 @@ _REGISTER = (Path(__file__).parent / "lua" / "register.lua").read_text(encoding=
 _REGISTER_SHA1 = hashlib.sha1(_REGISTER.encode(), usedforsecurity=False).hexdigest()
 _MAX_WAYS = 16
 _MAX_KNOWN_USERS = 100_000
+_MAX_READ_WAYS = 8_192
 # A script keeps Redis from all else while it runs: some 10 µs a user.
 _USERS_AT_ONCE = 128
 
@@ -377,7 +379,7 @@ class RedisContactStore:
         ways = []
         for text in stored[1::2]:
             try:
-                way = StoredWay.of_text(text.decode())
+                way = _way_of(text)
             except ValueError:  # of another version of this program
                 continue
             if way.expires_unix_s > now_s:
@@ -386,3 +388,9 @@ class RedisContactStore:
 
     def _live(self, stored: _Stored) -> tuple[StoredWay, ...]:
         return tuple(way for way, _ in self._ways(stored))
+
+
+@lru_cache(maxsize=_MAX_READ_WAYS)
+def _way_of(text: bytes) -> StoredWay:
+    """Read a record once for all calls to the phone."""
+    return StoredWay.of_text(text.decode())

@@ -96,7 +96,10 @@ class SipEndpoint:
         tls: Tls | None = None,
         web_origins: Collection[str] = (),
     ) -> None:
-        """`web_origins` are the pages whose scripts may connect over WebSocket; none: all."""
+        """To be made where its loop runs.
+
+        `web_origins` are the pages whose scripts may connect over WebSocket; none: all.
+        """
         self.on_request: Callable[[ServerTransaction], None] = _refuse
         """Takes every new request but ACK and CANCEL."""
         self.on_ack: Callable[[Request, Hop], None] = _ignore_ack
@@ -107,6 +110,7 @@ class SipEndpoint:
         self.outbound_proxy: OutboundProxy | None = None
         self.names: NameLookups | None = None
         """Finds where requests go whose next URI has a host name."""
+        self._now_s = asyncio.get_running_loop().time
         self._user_agent = user_agent
         self.timers = timers or Timers()
         """Those of its transactions; the core repeats its 2xx by the same."""
@@ -561,10 +565,6 @@ class SipEndpoint:
             )
 
     # Timers: one heap, one call of the loop
-
-    @staticmethod
-    def _now_s() -> float:
-        return asyncio.get_running_loop().time()
 
     def _set_timer(self, live: Live, output: SetTimer) -> None:
         self._heap.push(output.at_s, live, output.timer)
