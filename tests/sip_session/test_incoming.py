@@ -380,6 +380,19 @@ async def test_loose_and_strict_routes(node: Node, peer: RawPeer) -> None:
         peer.reply(bye, 200)
 
 
+@pytest.mark.parametrize("header", ["Supported", "Allow"])
+async def test_an_open_quotation_mark_in_a_list_of_tokens_stops_no_call(
+    node: Node, peer: RawPeer, header: str
+) -> None:
+    peer.ask("INVITE", body=OFFER, headers=[(header, 'a, "b, c')])
+    session, told = await node.session()
+    session.accept(ANSWER)
+    peer.ack(await peer.expect_status(200))
+    await told.expect("acknowledged", b"")
+    session.end(Code.FLOW_ENDED)
+    peer.reply(await peer.expect("BYE"), 200)
+
+
 async def test_a_semicolon_after_the_to_is_no_parameter(node: Node, peer: RawPeer) -> None:
     peer.remote_to = "<sip:95598@127.0.0.1>;"
     peer.ask("INVITE", body=OFFER)

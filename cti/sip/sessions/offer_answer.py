@@ -6,6 +6,7 @@ from enum import Enum
 
 from cti.sip.messages.message import Request, Response
 from cti.sip.sessions.dialog import Dialog
+from cti.sip.sessions.session_policy import lists
 
 
 class Exchange(Enum):
@@ -94,10 +95,7 @@ class InviteUsage:
     def learn(self, message: Request | Response) -> None:
         """Take note of what the far end allows."""
         if not self.allows_update:
-            allow = message.headers.first_row("Allow")
-            self.allows_update = allow is not None and (
-                "UPDATE" in allow or "UPDATE" in message.headers.get_all("Allow")
-            )
+            self.allows_update = lists(message, "Allow", "update")
 
     def begin_invite(self) -> None:
         """Send a further INVITE: it has provisional responses of its own (RFC 3262 3)."""

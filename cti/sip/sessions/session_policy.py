@@ -54,10 +54,11 @@ def session_interval(expires: str, min_se_s: int) -> tuple[tuple[str, str], ...]
 
 
 def lists(message: Request | Response, header: str, option: str) -> bool:
-    """Whether a header such as Supported or Require has an option tag."""
-    first = message.headers.first_row(header)
-    if first is None:
-        return False
-    if option in first.lower().replace(" ", "").split(","):
-        return True
-    return any(option == each.lower() for each in message.headers.get_all(header))
+    """Whether a header such as Supported, Require or Allow has an option tag or method.
+
+    These are tokens, with nothing around them that could hold a comma: it never raises.
+    """
+    return any(
+        option in row.lower() and option in [each.strip() for each in row.lower().split(",")]
+        for row in message.headers.rows(header)
+    )
