@@ -25,7 +25,6 @@ from node.event_spool import EventSpool
 
 log = structlog.get_logger(__name__)
 
-EVENTS_PUBLISHED = Counter("events_published_total", "Events that parts of the node published")
 EVENTS_WRITTEN = Counter("events_written_total", "Events that the stream took")
 EVENTS_SPOOLED = Counter("events_spooled_total", "Events that went to disk while Redis was away")
 EVENTS_LOST = Counter("events_lost_total", "Events lost because disk and memory were full")
@@ -75,7 +74,6 @@ class EventBus:
     def publish(self, event: Event) -> None:
         """Take one stamped event, which nobody changes any more."""
         self._memory.append(event)
-        EVENTS_PUBLISHED.inc()
         self._wake.set()
 
     def start(self) -> None:
