@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from cti95598.events.v1.events_pb2 import Event
-from reports.projection import Appended, KindAndEvent, SqlConnection, event_time
+from reports.projection import Appended, KindAndEvent, SqlConnection, event_time, in_turns
 
 SIGNED_OUT = "signed_out"
 
@@ -44,10 +44,11 @@ class AgentRecords:
     async def apply(self, connection: SqlConnection, events: Sequence[KindAndEvent]) -> None:
         """Write the rows that the events change."""
         batch = _Batch()
-        for kind, event in events:
-            handle = _HANDLERS.get(kind)
-            if handle is not None:
-                handle(batch, event)
+        async for some in in_turns(events):
+            for kind, event in some:
+                handle = _HANDLERS.get(kind)
+                if handle is not None:
+                    handle(batch, event)
         await batch.write(connection)
         for kind, event in events:
             if kind == "agent_state_changed":

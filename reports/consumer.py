@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -162,7 +162,11 @@ class EventConsumer:
             entries = await self._read(stream, ">", block_ms=block_ms)
         if not entries:
             return 0
-        await self._store([event for entry in entries for event in _events(entry)])
+        events: list[Event] = []
+        for entry in entries:
+            events += _events(entry)
+            await asyncio.sleep(0)  # calls have a turn after each
+        await self._store(events)
         await self._forget(stream, [entry_id for entry_id, _ in entries])
         if len(entries) < _READ_ENTRIES:
             await self._pause(_GATHER_S)
@@ -257,11 +261,16 @@ async def _log_all(
     connection: asyncpg.Connection, pairs: Sequence[KindAndEvent]
 ) -> Sequence[KindAndEvent]:
     """Write events of which the log has none, at half the price; else UniqueViolationError."""
-    async for some in in_turns(pairs):
-        await connection.copy_records_to_table(
-            "event_log", columns=_LOG_COLUMNS, records=map(_log_row, some)
-        )
+    await connection.copy_records_to_table(
+        "event_log", columns=_LOG_COLUMNS, records=_log_rows(pairs)
+    )
     return pairs
+
+
+async def _log_rows(pairs: Sequence[KindAndEvent]) -> AsyncIterator[tuple[object, ...]]:
+    async for some in in_turns(pairs):
+        for pair in some:
+            yield _log_row(pair)
 
 
 async def _log_new(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from cti95598.events.v1.events_pb2 import CallEnded, Event, MediaFigures
@@ -16,8 +16,9 @@ KindAndEvent = tuple[str, Event]
 
 T = TypeVar("T")
 
-MOST_AT_ONCE = 200
-"""Events or rows that are handled in one go: calls must not wait for them longer than 1 or 2 ms."""
+MOST_AT_ONCE = 50
+"""Events or rows that are handled in one go. A call needs some eight turns of the loop to reach an
+agent's phone, and each may wait for one of these."""
 
 
 class SqlConnection(Protocol):
@@ -27,7 +28,11 @@ class SqlConnection(Protocol):
         """Run one statement."""
 
     async def copy_records_to_table(
-        self, table_name: str, *, columns: Sequence[str], records: Iterable[Sequence[object]]
+        self,
+        table_name: str,
+        *,
+        columns: Sequence[str],
+        records: Iterable[Sequence[object]] | AsyncIterable[Sequence[object]],
     ) -> str:
         """Add rows; none of them may be there."""
 
@@ -122,10 +127,15 @@ class Appended:
 
     async def write(self, connection: SqlConnection) -> None:
         """Write all rows."""
-        async for rows in in_turns(self._rows):
+        if self._rows:
             await connection.copy_records_to_table(
-                self._table, columns=list(rows[0]), records=[tuple(row.values()) for row in rows]
+                self._table, columns=list(self._rows[0]), records=self._values()
             )
+
+    async def _values(self) -> AsyncIterator[tuple[object, ...]]:
+        async for rows in in_turns(self._rows):
+            for row in rows:
+                yield tuple(row.values())
 
 
 MEDIA_COLUMNS = (
